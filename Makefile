@@ -1,0 +1,35 @@
+# make demo   the whole suite on a test image, recorded and summarised in out/demo/   (SOURCE=video, picture, camera ...)
+# make test   all tests
+# See README.md for the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+SOURCE ?= astronaut
+DATA ?= $(or $(FER_DATA),../shared/data)
+ENV = . scripts/env.sh &&
+
+.PHONY: help setup setup-training setup-dev demo test lint clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: ## virtual environment, ROS 2, face model, colcon build
+	@scripts/setup.sh runtime
+
+setup-training: ## the same with what training needs (torch)
+	@scripts/setup.sh training
+
+setup-dev: ## the same with what the tests need
+	@scripts/setup.sh dev
+
+demo: setup ## run source, pipeline and overlay; SOURCE=astronaut, a video, picture, folder or camera index
+	@$(ENV) python -m fer_perception demo --source "$(SOURCE)" --out out/demo $(DEMO_ARGUMENTS)
+
+test: setup-dev ## unit tests and tests on a live graph; PYTEST_ARGUMENTS="-k name"
+	@$(ENV) FER_DATA="$(abspath $(DATA))" python -m pytest $(PYTEST_ARGUMENTS)
+
+lint: setup-dev ## ruff and mypy
+	@$(ENV) ruff check . && ruff format --check . && mypy
+
+clean: ## remove what was built; .venv stays
+	rm -rf build install log

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Sets the workspace up: virtual environment, ROS 2, Python packages, face model, colcon build.
+#
+#   scripts/setup.sh              what the nodes and the demo need
+#   scripts/setup.sh training     the same and what training needs (torch)
+#   scripts/setup.sh dev          the same and what the tests need
+#
+# Safe to run again: a step whose inputs have not changed is skipped. Called by the Makefile.
+# PYTHON=python3.12 chooses the interpreter of a new virtual environment.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+flavour=${1:-runtime}
+case $flavour in
+  runtime) requirements=(runtime) ;;
+  training) requirements=(runtime training) ;;
+  dev) requirements=(runtime training dev) ;;
+  *) echo "usage: scripts/setup.sh [runtime|training|dev]" >&2; exit 2 ;;
+esac
+python=${PYTHON:-python3}
+step_name="start" step_remedy=""
+
+step() {  # step NAME REMEDY: announces a step; if it fails, the remedy is printed
+  step_name=$1 step_remedy=$2
+  echo "==> $step_name"
+}
+trap 'echo "setup failed in the step: $step_name" >&2; echo "  what to do: $step_remedy" >&2' ERR
+
+# A sourced ROS distribution is the underlay where there is one; its Python packages are seen through
+# --system-site-packages and PYTHONPATH.
+if [ -n "${ROS_DISTRO:-}" ] && [ -n "${AMENT_PREFIX_PATH:-}" ] && ! [[ $AMENT_PREFIX_PATH == "$PWD/.venv"* ]]; then
+  underlay=$ROS_DISTRO
+else
+  underlay=wheels
+  requirements=(ros "${requirements[@]}")
+fi
+
+if [ ! -x .venv/bin/python ]; then
+  step "virtual environment .venv for $($python --version), ROS underlay: $underlay" \
+    "install Python 3.10 to 3.13 with its venv module (Debian, Ubuntu: apt install python3-venv), or name one: PYTHON=python3.12 make setup"
+  $python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))'
+  if [ "$underlay" = wheels ]; then $python -m venv .venv; else $python -m venv --system-site-packages .venv; fi
+fi
+stamps=.venv/.fer-setup
+mkdir -p "$stamps"
+
+arguments=() inputs=()
+for name in "${requirements[@]}"; do
+  arguments+=(-r "requirements/$name.txt")
+  inputs+=("requirements/$name.txt")
+done
+fingerprint=$(cat "${inputs[@]}" | sha256sum)
+if [ "$(cat "$stamps/$flavour" 2>/dev/null)" != "$fingerprint" ]; then
+  step "Python packages: ${requirements[*]}" \
+    "check that a package index is reached (pip config list) and that 2 GB of disk are free, then run it again"
+  .venv/bin/python -m pip install --disable-pip-version-check --progress-bar on "${arguments[@]}"
+  echo "$fingerprint" >"$stamps/$flavour"
+fi
+
+if [ "$underlay" = wheels ]; then
+  step "CMake files of the ROS wheels" "delete .venv and run it again"
+  .venv/bin/python scripts/repair_ros_wheels.py
+fi
+
+step "face model" "copy face_landmarker.task by hand to src/fer_perception/models/, see README.md"
+PYTHONPATH=src/fer_perception .venv/bin/python -m fer_perception fetch_face_model src/fer_perception/models
+
+step "colcon build" "read the error above; delete build, install and log, then run it again"
+# shellcheck source=scripts/env.sh
+set +u; . scripts/env.sh; set -u
+MAKEFLAGS="-j$(nproc)" colcon --log-base log build --symlink-install --event-handlers console_cohesion- console_direct- \
+  --cmake-args -GNinja -DPython3_EXECUTABLE="$PWD/.venv/bin/python"
+echo "==> ready (. scripts/env.sh puts the workspace into a shell)"

@@ -1,0 +1,65 @@
+"""Runs an executable by name where no ros2 CLI is installed: ``python -m fer_perception NAME [ARGUMENTS]``."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+EXECUTABLES = {
+    "fer_node": ("fer_perception.nodes.fer_node", "camera images to faces, emotions and latencies"),
+    "source_node": ("fer_perception.nodes.source_node", "camera, video, image or folder to images"),
+    "overlay_node": ("fer_perception.nodes.overlay_node", "draws the results into the images"),
+    "demo": ("fer_perception.nodes.demo", "runs the three nodes on a source, records and summarises"),
+    "fetch_face_model": ("fer_perception.fetch_face_model", "downloads MediaPipe's face model, checked by its hash"),
+}
+
+
+def run(name: str) -> None:
+    """Import the module of an executable and run its ``main``; a user's error ends in one line, not a traceback."""
+    from fer_perception.errors import FerError
+
+    try:
+        sys.exit(import_module(EXECUTABLES[name][0]).main())
+    except FerError as error:
+        sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def main() -> None:
+    """Take the executable's name off the command line and run it."""
+    if len(sys.argv) < 2 or sys.argv[1] not in EXECUTABLES:
+        print(__doc__, *(f"  {name:18}{text}" for name, (_, text) in EXECUTABLES.items()), sep="\n")
+        sys.exit(0 if sys.argv[1:] in ([], ["-h"], ["--help"]) else f"unknown executable: {sys.argv[1]}")
+    name = sys.argv.pop(1)
+    sys.argv[0] = name
+    run(name)
+
+
+def fer_node() -> None:
+    """Entry point of ``ros2 run fer_perception fer_node``."""
+    run("fer_node")
+
+
+def source_node() -> None:
+    """Entry point of ``ros2 run fer_perception source_node``."""
+    run("source_node")
+
+
+def overlay_node() -> None:
+    """Entry point of ``ros2 run fer_perception overlay_node``."""
+    run("overlay_node")
+
+
+def demo() -> None:
+    """Entry point of ``ros2 run fer_perception demo``."""
+    run("demo")
+
+
+def fetch_face_model() -> None:
+    """Entry point of ``ros2 run fer_perception fetch_face_model``."""
+    run("fetch_face_model")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Similarity alignment: turn, scale and shift a face so that eyes and mouth lie where the network learnt them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from fer_perception.preprocessing import Float32Array, UInt8Image
+
+MAX_OVERSAMPLING = 4
+
+
+class AlignmentTemplate(BaseModel):
+    """Where three points of a face lie in the crop, as fractions of its width and height.
+
+    Right and left are the person's own, so the right eye lies at the smaller x.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    right_eye: tuple[float, float]
+    left_eye: tuple[float, float]
+    mouth: tuple[float, float]
+
+    def points(self, width: int, height: int) -> Float32Array:
+        """The three points in pixels of a crop of this size: float32, (3, 2), pixel centres at whole numbers."""
+        fractions = np.asarray([self.right_eye, self.left_eye, self.mouth], np.float32)
+        return fractions * np.asarray([width, height], np.float32) - np.float32(0.5)
+
+
+def similarity_transform(source: npt.ArrayLike, target: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The rotation, uniform scale and shift that bring ``source`` closest to ``target`` (least squares).
+
+    A similarity of the plane is w = a z + b with complex a and b, for which least squares has a closed form. It is
+    the result of Umeyama (1991) without reflection.
+
+    :param source: (N, 2) x and y, N at least 2.
+    :param target: (N, 2).
+    :return: float64, (2, 3), as OpenCV's ``warpAffine`` takes it.
+    """
+    z = np.asarray(source, np.float64) @ [1, 1j]
+    w = np.asarray(target, np.float64) @ [1, 1j]
+    z_centred = z - z.mean()
+    spread = np.vdot(z_centred, z_centred).real
+    # Coinciding points have no scale: keep the size and only shift.
+    a = np.vdot(z_centred, w - w.mean()) / spread if spread > 0 else 1 + 0j
+    b = w.mean() - a * z.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def align(
+    image: UInt8Image, eyes_and_mouth: npt.ArrayLike, template: AlignmentTemplate, width: int, height: int
+) -> UInt8Image:
+    """Cut an aligned face out of an image.
+
+    :param image: uint8, (H, W) or (H, W, 3), any colour order.
+    :param eyes_and_mouth: (3, 2) x and y in pixels: right eye, left eye, mouth centre.
+    :return: uint8, (height, width) or (height, width, 3). What lies outside the image repeats its border.
+    """
+    matrix = similarity_transform(eyes_and_mouth, template.points(width, height))
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    # A large face shrunk by bilinear sampling alone would alias: warp to a multiple of the size and average.
+    factor = int(np.clip(round(1 / max(scale, 1e-6)), 1, MAX_OVERSAMPLING))
+    if factor > 1:
+        matrix = similarity_transform(eyes_and_mouth, template.points(width * factor, height * factor))
+    crop = cv2.warpAffine(
+        image, matrix, (width * factor, height * factor), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    if factor > 1:
+        crop = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA)
+    return crop

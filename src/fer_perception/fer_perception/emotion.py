@@ -1,0 +1,43 @@
+"""From aligned face crops to emotion probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fer_perception.bundle import Bundle, Precision
+from fer_perception.engine import load_engine
+from fer_perception.preprocessing import Float32Array, UInt8Image, to_batch
+
+
+class EmotionClassifier:
+    """A bundle with its engine.
+
+    :param bundle: a bundle or its folder.
+    :raises BundleError: the bundle cannot be used.
+    """
+
+    def __init__(self, bundle: Bundle | str | Path, precision: Precision = "fp32", threads: int = 1) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+        self.labels = self.bundle.manifest.labels
+        self._engine = load_engine(self.bundle, precision, threads)
+        self.model_id = self.bundle.model_id(precision)
+
+    def classify(self, crops: Sequence[UInt8Image]) -> Float32Array:
+        """Emotion probabilities of face crops, all in one engine call.
+
+        :param crops: N crops, uint8, (H, W) grey or (H, W, 3) RGB, of any size.
+        :return: float32, (N, labels), rows summing to 1, columns in the order of ``labels``.
+        """
+        batch = to_batch(crops, self.bundle.manifest.input)
+        if not len(batch):
+            return np.empty((0, len(self.labels)), np.float32)
+        return softmax(self._engine.infer(batch))
+
+
+def softmax(logits: Float32Array) -> Float32Array:
+    """Softmax over the last axis."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)

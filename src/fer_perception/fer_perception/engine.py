@@ -1,0 +1,57 @@
+"""Emotion engines: run a bundle's network on a batch of normalised crops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from fer_perception.bundle import Bundle, Precision
+from fer_perception.errors import BundleError
+from fer_perception.preprocessing import Float32Array
+
+
+class OnnxRuntimeEngine:
+    """ONNX Runtime on the CPU.
+
+    :param onnx_file: an ONNX file with one input (N, C, H, W) float32 and one output (N, labels) of logits.
+    :param threads: threads within one inference; 0 lets ONNX Runtime take all cores.
+    :raises BundleError: ONNX Runtime cannot load the file.
+    """
+
+    def __init__(self, onnx_file: str | Path, threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(onnx_file), sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises many types of its own without a common base
+            raise BundleError(f"{onnx_file}: ONNX Runtime cannot load it ({error}). Export the model again") from error
+        self._input = self._session.get_inputs()[0].name
+
+    def infer(self, batch: Float32Array) -> Float32Array:
+        """Logits of a batch.
+
+        :param batch: float32, (N, C, H, W), N at least 1.
+        :return: float32, (N, labels).
+        """
+        return np.asarray(self._session.run(None, {self._input: batch})[0], np.float32)
+
+
+def load_engine(bundle: Bundle, precision: Precision = "fp32", threads: int = 1) -> OnnxRuntimeEngine:
+    """The engine of a bundle's precision, checked against its manifest by one trial inference."""
+    file = bundle.onnx_file(precision)
+    engine = OnnxRuntimeEngine(file, threads)
+    spec, labels = bundle.manifest.input, bundle.manifest.labels
+    expected = (1, len(labels))
+    try:
+        shape = engine.infer(np.zeros((1, spec.channels, spec.height, spec.width), np.float32)).shape
+    except Exception as error:
+        raise BundleError(f"{file}: does not take the manifest's input ({error}). Export the model again") from error
+    if shape != expected:
+        raise BundleError(f"{file}: answers {shape} where {expected} fits the manifest. Export the model again")
+    return engine

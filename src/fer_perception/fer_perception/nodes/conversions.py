@@ -1,0 +1,159 @@
+"""Between ROS messages and the core's types.
+
+Colour conversion is rosbags-image's. It is used instead of cv_bridge, whose compiled part is built against the
+distribution's numpy and OpenCV and does not load beside the newer ones that mediapipe needs.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from fer_msgs.msg import Emotion, EmotionArray, Face, FaceArray, Latency, LatencyStatistics, StageStatistics
+from geometry_msgs.msg import Quaternion
+from rosbags.image.image import ImageError as ConversionError
+from rosbags.image.image import convert_color, to_cvtype
+from sensor_msgs.msg import Image, RegionOfInterest
+from std_msgs.msg import Header
+
+from fer_perception import faces as core
+from fer_perception.errors import ImageError
+from fer_perception.pipeline import FrameResult
+from fer_perception.preprocessing import Float32Array, UInt8Image
+from fer_perception.timing import WindowSummary
+
+MAX_SIDE = 8192
+
+
+def image_from_message(message: Image) -> UInt8Image:
+    """An image message as an RGB array: uint8, (H, W, 3). It may share the message's memory.
+
+    :raises ImageError: encoding, size, step and data do not fit together, or the encoding is not known.
+    """
+    width, height, step = message.width, message.height, message.step
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise ImageError(f"image of {width} x {height} pixels: both sides must lie between 1 and {MAX_SIDE}")
+    try:
+        _, _, dtype, channels = to_cvtype(message.encoding)
+    except ConversionError as error:
+        raise ImageError(f"encoding '{message.encoding}' is not known: publish rgb8, bgr8 or mono8") from error
+    row = width * channels * np.dtype(dtype).itemsize
+    if step < row:
+        raise ImageError(f"step {step} is less than the {row} bytes of {width} pixels in {message.encoding}")
+    if len(message.data) != step * height:
+        raise ImageError(f"{len(message.data)} bytes of data where step x height is {step * height}")
+    rows = np.frombuffer(message.data, np.uint8).reshape(height, step)[:, :row]
+    byte_order = ">" if message.is_bigendian else "<"
+    pixels = np.ascontiguousarray(rows).view(np.dtype(dtype).newbyteorder(byte_order))
+    pixels = pixels.astype(dtype, copy=False).reshape((height, width, channels) if channels > 1 else (height, width))
+    try:
+        rgb = np.asarray(convert_color(pixels, message.encoding, "rgb8"))
+    except Exception as error:  # OpenCV's and numpy's errors for a layout that cannot be converted
+        raise ImageError(f"encoding '{message.encoding}' cannot be converted to RGB ({error})") from error
+    if rgb.shape != (height, width, 3) or rgb.dtype != np.uint8:
+        raise ImageError(f"encoding '{message.encoding}' is no colour or grey image: publish rgb8, bgr8 or mono8")
+    return rgb
+
+
+def image_message(header: Header, image: UInt8Image) -> Image:
+    """An RGB array, uint8 (H, W, 3), as an ``rgb8`` message."""
+    height, width = image.shape[:2]
+    # rclpy takes an array.array as it is; any other type is checked and copied byte by byte.
+    data = array("B")
+    data.frombytes(np.ascontiguousarray(image).data)
+    return Image(header=header, height=height, width=width, encoding="rgb8", step=width * 3, data=data)
+
+
+def face_array_message(header: Header, image: UInt8Image, faces: list[core.Face]) -> FaceArray:
+    """The faces of an image."""
+    return FaceArray(
+        header=header,
+        image_width=image.shape[1],
+        image_height=image.shape[0],
+        faces=[_face_message(face) for face in faces],
+    )
+
+
+def _face_message(face: core.Face) -> Face:
+    return Face(
+        confidence=face.confidence,
+        roi=_roi(face.box),
+        keypoints=face.keypoints.ravel(),
+        mesh=[] if face.mesh is None else array("f", face.mesh.ravel()),
+        head_orientation=[] if face.orientation is None else [_quaternion(face.orientation)],
+    )
+
+
+def _quaternion(orientation: tuple[float, float, float, float]) -> Quaternion:
+    x, y, z, w = orientation
+    return Quaternion(x=x, y=y, z=z, w=w)
+
+
+def _roi(box: tuple[int, int, int, int]) -> RegionOfInterest:
+    return RegionOfInterest(x_offset=box[0], y_offset=box[1], width=box[2], height=box[3])
+
+
+def face_from_message(message: Face) -> core.Face:
+    """The inverse of what :func:`face_array_message` does to one face."""
+    roi, orientation = message.roi, message.head_orientation
+    return core.Face(
+        box=(roi.x_offset, roi.y_offset, roi.width, roi.height),
+        confidence=message.confidence,
+        keypoints=np.asarray(message.keypoints, np.float32).reshape(6, 2),
+        mesh=np.asarray(message.mesh, np.float32).reshape(-1, 3) if message.mesh else None,
+        orientation=(orientation[0].x, orientation[0].y, orientation[0].z, orientation[0].w) if orientation else None,
+    )
+
+
+def emotion_array_message(header: Header, labels: tuple[str, ...], model_id: str, result: FrameResult) -> EmotionArray:
+    """The emotions of an image's faces."""
+    return EmotionArray(
+        header=header,
+        labels=list(labels),
+        model_id=model_id,
+        emotions=[
+            Emotion(
+                roi=_roi(face.box),
+                label=labels[int(row.argmax())],
+                confidence=float(row.max()),
+                probabilities=array("f", row),
+            )
+            for face, row in zip(result.faces, result.probabilities, strict=True)
+        ],
+    )
+
+
+def probabilities_from_message(message: EmotionArray) -> Float32Array:
+    """The distributions of all faces: float32, (faces, labels)."""
+    rows = [emotion.probabilities for emotion in message.emotions]
+    return np.asarray(rows, np.float32).reshape(len(rows), len(message.labels))
+
+
+def latency_message(header: Header, durations_ms: dict[str, float], faces: int, dropped: int, rejected: int) -> Latency:
+    """One frame's durations, by the names of Latency's fields without ``_ms``."""
+    return Latency(
+        header=header,
+        faces=faces,
+        dropped_frames=dropped,
+        rejected_frames=rejected,
+        **{f"{name}_ms": value for name, value in durations_ms.items()},
+    )
+
+
+def statistics_message(stamp: Time, summary: WindowSummary) -> LatencyStatistics:
+    """Summary of a window."""
+    return LatencyStatistics(
+        header=Header(stamp=stamp),
+        window_s=summary.window_s,
+        received=summary.received,
+        answered=summary.answered,
+        dropped=summary.dropped,
+        rejected=summary.rejected,
+        fps_in=summary.fps_in,
+        fps_out=summary.fps_out,
+        stages=[
+            StageStatistics(stage=stage, p50_ms=values.p50, p95_ms=values.p95, p99_ms=values.p99)
+            for stage, values in summary.stages.items()
+        ],
+    )

@@ -1,0 +1,145 @@
+"""``demo``: runs source, pipeline and overlay as separate processes over DDS, watches, records and summarises.
+
+Everything stays on this machine, in a ROS domain of its own. Writes into the output folder:
+summary.json, overlay.mp4, snapshot.png and bag/ (rosbag2, mcap).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from fer_perception.errors import FerError
+from fer_perception.nodes.isolation import isolate
+from fer_perception.session import SessionSummary
+from fer_perception.sources import PORTRAIT, open_source
+
+START_TIMEOUT_S = 90.0
+DRAIN_S = 1.0
+STOP_TIMEOUT_S = 10.0
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="demo",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  demo\n  demo --source holiday.mp4\n  demo --source 0 --seconds 30   (the first camera)",
+    )
+    parser.add_argument("--source", default=PORTRAIT, help="camera index, video, picture, folder, or 'astronaut'")
+    parser.add_argument("--model", default="", help="bundle: a folder or the name of a shipped one")
+    parser.add_argument("--face-mode", default="keypoints", choices=("keypoints", "mesh"))
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="output folder (default out/demo)")
+    parser.add_argument("--seconds", type=float, help="stop after so many seconds; a camera never ends by itself")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo; the exit status is 1 when no frame was answered."""
+    options = parse_arguments(arguments)
+    source = open_source(options.source)  # a bad source is found out before anything is started
+    if source.live and options.seconds is None:
+        options.seconds = 10.0
+    if (options.out / "bag").exists():
+        shutil.rmtree(options.out / "bag")
+    options.out.mkdir(parents=True, exist_ok=True)
+    isolate()
+    processes = {
+        "fer_node": start("fer_node", model=options.model, face_mode=options.face_mode),
+        "overlay_node": start("overlay_node"),
+    }
+    try:
+        # Three subscribers wait for the first image: pipeline, overlay and the recorder in this process.
+        processes["source_node"] = start("source_node", source=_source_text(options.source), wait_for_subscribers=3)
+        summary = watch(processes, options.out, source.fps, options.seconds)
+    finally:
+        stop(processes)
+    result = summary.result()
+    (options.out / "summary.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=2))
+    print(f"written: {', '.join(str(path) for path in sorted(options.out.iterdir()))}")
+    if not summary.frames_answered:
+        print("demo: no frame was answered", file=sys.stderr)
+        return 1
+    return 0
+
+
+def start(executable: str, **parameters: Any) -> subprocess.Popen[bytes]:
+    """Start a node as a process of its own, deaf to the terminal's interrupt: the demo stops it."""
+    command = [sys.executable, "-m", "fer_perception", executable, "--ros-args", "--log-level", "warn"]
+    for name, value in parameters.items():
+        command += ["-p", f"{name}:={value}"]
+    quiet = {**os.environ, "GLOG_minloglevel": "2", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    return subprocess.Popen(command, env=quiet, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def stop(processes: dict[str, subprocess.Popen[bytes]]) -> None:
+    """Ask all processes to end; kill what does not."""
+    for process in processes.values():
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+    for process in processes.values():
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def watch(
+    processes: dict[str, subprocess.Popen[bytes]], out: Path, fps: float, seconds: float | None
+) -> SessionSummary:
+    """Record until the source has ended, or for so many seconds.
+
+    :raises FerError: a node died, or nothing was sent for too long.
+    """
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+
+    from fer_perception.nodes.demo_monitor import DemoMonitor
+
+    rclpy.init()
+    monitor = DemoMonitor(out, fps)
+    executor = SingleThreadedExecutor()
+    executor.add_node(monitor)
+    print(f"starting {', '.join(processes)} in ROS domain {os.environ['ROS_DOMAIN_ID']} ...", flush=True)
+    try:
+        begun_s = time.monotonic()
+        first_image_s: float | None = None
+        while processes["source_node"].poll() is None:
+            executor.spin_once(timeout_sec=0.1)
+            now_s = time.monotonic()
+            if first_image_s is None and monitor.summary.frames_sent + monitor.summary.frames_answered:
+                first_image_s = now_s
+            for name, process in processes.items():
+                if process.poll() not in (None, 0):
+                    raise FerError(f"{name} ended with status {process.returncode}: read its message above")
+            if first_image_s is None and now_s - begun_s > START_TIMEOUT_S:
+                raise FerError(f"no image was sent within {START_TIMEOUT_S:g} s. Is the machine very busy?")
+            if first_image_s and seconds is not None and now_s - first_image_s > seconds:
+                processes["source_node"].send_signal(signal.SIGINT)
+                processes["source_node"].wait(STOP_TIMEOUT_S)
+        if processes["source_node"].returncode:
+            raise FerError(f"source_node ended with status {processes['source_node'].returncode}: see above")
+        drained_s = time.monotonic() + DRAIN_S
+        while time.monotonic() < drained_s:
+            executor.spin_once(timeout_sec=0.1)
+    finally:
+        monitor.finish()
+        rclpy.try_shutdown()
+    return monitor.summary
+
+
+def _source_text(source: str) -> str:
+    """The source as a parameter: a path made absolute; quoted, so that a camera's index stays a text."""
+    path = Path(source).expanduser()
+    return f"'{path.resolve()}'" if path.exists() else f"'{source}'"

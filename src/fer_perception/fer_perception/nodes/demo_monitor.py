@@ -1,0 +1,99 @@
+"""The demo's own node: subscribes to all that the suite publishes, prints a line a second and records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from fer_msgs.msg import EmotionArray, FaceArray, Latency, LatencyStatistics
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from rclpy.time import Time
+from sensor_msgs.msg import Image
+
+from fer_perception.nodes.common import NAMESPACE
+from fer_perception.nodes.conversions import image_from_message
+from fer_perception.nodes.recorder import BagRecorder, VideoRecorder
+from fer_perception.nodes.source_node import FRAMES_SENT
+from fer_perception.session import SessionSummary
+from fer_perception.timing import STAGES
+
+# A recorder wants every message: longer queues than the nodes have.
+RECORD_IMAGES = QoSProfile(depth=30, reliability=ReliabilityPolicy.BEST_EFFORT)
+RECORD_RESULTS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class DemoMonitor(Node):
+    """Collects the session's summary and writes bag, video and picture."""
+
+    def __init__(self, out: Path, fps: float) -> None:
+        super().__init__("demo_monitor", namespace=NAMESPACE)
+        self.summary = SessionSummary()
+        self._last_emotions: EmotionArray | None = None
+        self._out = out
+        self._bag = BagRecorder(out / "bag")
+        self._video = VideoRecorder(out / "overlay.mp4", fps)
+        self._record(FaceArray, "faces", RECORD_RESULTS, None)
+        self._record(EmotionArray, "emotions", RECORD_RESULTS, self._on_emotions)
+        self._record(Latency, "latency", RECORD_RESULTS, self._on_latency)
+        self._record(LatencyStatistics, "latency_statistics", RECORD_RESULTS, self._on_statistics)
+        self._record(DiagnosticArray, "/diagnostics", RECORD_RESULTS, self._on_diagnostics)
+        self.create_subscription(Image, "overlay", self._on_overlay, RECORD_IMAGES)
+        # Last, since the source begins when its images have all their subscribers.
+        self._record(Image, "image", RECORD_IMAGES, None)
+
+    def finish(self) -> None:
+        """Complete the files and leave the graph."""
+        self._bag.close()
+        self._video.close(self._out / "snapshot.png")
+        self.destroy_node()
+
+    def _record(
+        self, message_type: type, topic: str, qos: QoSProfile, use: Callable[[Any, float], None] | None
+    ) -> None:
+        """Subscribe to serialized messages, write them to the bag, and hand them on with their time of receipt."""
+        name = self.resolve_topic_name(topic)
+        self._bag.add_topic(name, f"{message_type.__module__.split('.')[0]}/msg/{message_type.__name__}")
+
+        def receive(serialized: bytes, info: dict[str, Any]) -> None:
+            received_ns = info["received_timestamp"]
+            self._bag.write(name, received_ns, serialized)
+            if use is not None:
+                use(deserialize_message(serialized, message_type), received_ns * 1e-9)
+
+        self.create_subscription(message_type, topic, receive, qos, raw=True)
+
+    def _on_emotions(self, message: EmotionArray, received_s: float) -> None:
+        self._last_emotions = message
+        self.summary.model = message.model_id
+        image_s = Time.from_msg(message.header.stamp).nanoseconds * 1e-9
+        self.summary.add_answer([emotion.label for emotion in message.emotions], image_s, received_s)
+
+    def _on_latency(self, message: Latency, received_s: float) -> None:
+        self.summary.add_stages({stage: getattr(message, f"{stage}_ms") for stage in STAGES})
+
+    def _on_statistics(self, message: LatencyStatistics, received_s: float) -> None:
+        if not message.answered or self._last_emotions is None:
+            return
+        ages = next(stage for stage in message.stages if stage.stage == "age_at_publication")
+        emotions = self._last_emotions.emotions
+        best = max(emotions, key=lambda emotion: emotion.confidence) if emotions else None
+        shown = f"{best.label} {best.confidence:.2f}" if best else "-"
+        print(
+            f"faces {len(emotions)}  top emotion {shown:<14}  {message.fps_out:5.1f} FPS  "
+            f"latency p50 {ages.p50_ms:5.1f} ms  p95 {ages.p95_ms:5.1f} ms",
+            flush=True,
+        )
+
+    def _on_diagnostics(self, message: DiagnosticArray, received_s: float) -> None:
+        for value in (value for status in message.status for value in status.values):
+            if value.key == FRAMES_SENT:
+                self.summary.frames_sent = int(value.value)
+
+    def _on_overlay(self, message: Image) -> None:
+        last = self._last_emotions
+        confidence = max((emotion.confidence for emotion in last.emotions), default=0.0) if last else 0.0
+        self._video.write(image_from_message(message), confidence)

@@ -1,0 +1,132 @@
+"""``source_node``: publishes a camera, video, picture or folder as ``image``, at its own pace."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from fer_perception.errors import FerError, SourceError
+from fer_perception.nodes.common import NAMESPACE, declare
+from fer_perception.nodes.conversions import image_message
+from fer_perception.nodes.qos import IMAGE_QOS, RESULT_QOS
+from fer_perception.preprocessing import UInt8Image
+from fer_perception.sources import PORTRAIT, open_source
+
+POLL_S = 0.05
+FRAMES_SENT = "frames_sent"
+
+
+class SourceNode(Node):
+    """Publishes ``image``, and how many it sent on ``/diagnostics``."""
+
+    def __init__(self) -> None:
+        super().__init__("source_node", namespace=NAMESPACE)
+        name = declare(
+            self,
+            "source",
+            PORTRAIT,
+            f"Camera index, video, picture, folder of pictures, or '{PORTRAIT}' (a test image)",
+        )
+        fps = declare(self, "fps", 0.0, "Images per second; 0: the source's own rate, 30 for pictures", (0.0, 1000.0))
+        still_s = declare(self, "still_s", 2.0, "For how long each picture is shown, in seconds", (0.0, 3600.0))
+        self._loop = declare(self, "loop", False, "Begin again at the end")
+        self._frame_id = declare(self, "frame_id", "camera_optical_frame", "frame_id of the images (REP 105)")
+        self._wait_for = declare(
+            self, "wait_for_subscribers", 0, "Send the first image when so many subscribers are there", (0, 100)
+        )
+        self._source = open_source(str(name), fps, still_s)
+        self._sent = 0
+        self._images = self.create_publisher(Image, "image", IMAGE_QOS)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RESULT_QOS)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self)
+
+    def run(self) -> None:
+        """Publish until the source ends or ROS is shut down.
+
+        :raises SourceError: the source cannot be read any more.
+        """
+        self._await_subscribers()
+        self.get_logger().info(f"{self._source.name} at {self._source.fps:g} Hz on {self._images.topic_name}")
+        self.create_timer(1.0, self._publish_diagnostics)
+        while True:
+            sent_before = self._sent
+            self._play()
+            if self._sent == sent_before:
+                raise SourceError(f"{self._source.name}: gives no image")
+            if not self._loop:
+                break
+        self._publish_diagnostics()
+        self._diagnostics.wait_for_all_acked(Duration(seconds=2))
+        self.get_logger().info(f"{self._source.name}: end, {self._sent} images sent")
+
+    def _await_subscribers(self) -> None:
+        while self._images.get_subscription_count() < self._wait_for:
+            self._spin(POLL_S)
+            self.get_logger().info(
+                f"waiting for {self._wait_for} subscribers of {self._images.topic_name}",
+                throttle_duration_sec=5.0,
+                skip_first=True,
+            )
+
+    def _play(self) -> None:
+        period_s = 1 / self._source.fps
+        due_s = time.monotonic()
+        for image in self._source.frames():
+            while not self._source.live and (wait_s := due_s - time.monotonic()) > 0:
+                self._spin(wait_s)
+            self._publish(image)
+            # A pause of the machine is not caught up by a burst.
+            due_s = max(due_s + period_s, time.monotonic() - period_s)
+            self._spin(0)
+
+    def _publish(self, image: UInt8Image) -> None:
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._frame_id)
+        self._images.publish(image_message(header, image))
+        self._sent += 1
+
+    def _spin(self, timeout_s: float) -> None:
+        self._executor.spin_once(timeout_sec=timeout_s)
+        if not rclpy.ok():
+            raise ExternalShutdownException
+
+    def _publish_diagnostics(self) -> None:
+        status = DiagnosticStatus(
+            level=DiagnosticStatus.OK,
+            name=f"{self.get_fully_qualified_name()}: source",
+            hardware_id=self._source.name,
+            message="publishing",
+            values=[KeyValue(key=FRAMES_SENT, value=str(self._sent))],
+        )
+        stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(DiagnosticArray(header=Header(stamp=stamp), status=[status]))
+
+
+def main() -> int:
+    """Run the node; the exit status is 1 when the source cannot be read."""
+    rclpy.init()
+    signal.signal(signal.SIGTERM, lambda *_: rclpy.try_shutdown())
+    node: SourceNode | None = None
+    try:
+        node = SourceNode()
+        node.run()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except FerError as error:
+        if node is None:
+            raise
+        node.get_logger().error(str(error))
+        return 1
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0

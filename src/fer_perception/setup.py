@@ -1,0 +1,37 @@
+"""Package description for colcon (ament_python)."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "fer_perception"
+EXECUTABLES = ("fer_node", "source_node", "overlay_node", "demo", "fetch_face_model")
+
+
+def tree(folder: str) -> list[tuple[str, list[str]]]:
+    """The files below a folder as data files of share/fer_perception, folder by folder."""
+    files = [path for path in sorted(Path(folder).rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+    parents = sorted({path.parent for path in files})
+    return [(f"share/{NAME}/{parent}", [str(path) for path in files if path.parent == parent]) for parent in parents]
+
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    packages=find_packages(exclude=["test"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        *tree("config"),
+        *tree("launch"),
+        *tree("models"),
+    ],
+    install_requires=["setuptools"],
+    python_requires=">=3.10",
+    zip_safe=False,
+    maintainer="FER suite maintainers",
+    maintainer_email="fer-suite@users.noreply.github.com",
+    description="Facial emotion recognition on camera images: faces, emotions and latencies as typed messages.",
+    license="Apache-2.0",
+    entry_points={"console_scripts": [f"{name} = {NAME}.__main__:{name}" for name in EXECUTABLES]},
+)

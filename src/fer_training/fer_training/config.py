@@ -1,0 +1,106 @@
+"""The configuration of a training run: a YAML file, overridable from the command line as ``key=value``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fer_perception.errors import FerError
+from fer_perception.preprocessing import InputSpec
+
+
+@dataclass
+class NetworkConfig:
+    """``name`` is a key of ``fer_training.networks.NETWORKS``, ``options`` are its keyword arguments."""
+
+    name: str = "mobilenet_v2"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class InputConfig:
+    """See :class:`fer_perception.preprocessing.InputSpec`."""
+
+    width: int = 48
+    height: int = 48
+    color: str = "grey"
+    mean: list[float] = field(default_factory=lambda: [0.5])
+    std: list[float] = field(default_factory=lambda: [0.25])
+
+    def spec(self) -> InputSpec:
+        """As the checked type that fer_perception uses."""
+        try:
+            return InputSpec.model_validate(vars(self))
+        except ValueError as error:
+            raise FerError(f"configuration, input: {error}") from error
+
+
+@dataclass
+class AugmentationConfig:
+    """Strengths of the random changes to training images; 0 switches one off."""
+
+    flip: bool = True
+    rotation_deg: float = 15.0
+    translation: float = 0.1  # share of width and height
+    scale: float = 0.15  # sizes from 1 - scale to 1 + scale
+    brightness: float = 0.3  # in standard deviations of the pixels
+    contrast: float = 0.3  # factors from 1 - contrast to 1 + contrast
+    erasing_probability: float = 0.3
+
+
+@dataclass
+class TrainConfig:
+    """Everything that determines a training run; a run is reproducible from it on one machine."""
+
+    name: str = MISSING
+    data: str = MISSING  # NAME:PATH
+    out: str = "runs"  # the run's folder is OUT/NAME
+    seed: int = 0
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    input: InputConfig = field(default_factory=InputConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 0.1  # peak, of SGD with Nesterov momentum
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup_epochs: int = 1  # linear; then half a cosine to zero
+    label_smoothing: float = 0.1
+    ema_decay: float = 0.998  # per step, of the weights that are evaluated and exported
+    mixed_precision: bool = True  # bfloat16 in the forward pass
+    device: str = "cpu"
+    threads: int = 0  # 0: all cores
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the run's files lie."""
+        return Path(self.out).expanduser() / self.name
+
+
+def load_config(file: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a YAML file and apply overrides such as ``epochs=3`` or ``network.options.width=0.5``.
+
+    :raises FerError: unreadable file, unknown key, or a value of the wrong type.
+    """
+    try:
+        merged = OmegaConf.merge(
+            OmegaConf.structured(TrainConfig), OmegaConf.load(file), OmegaConf.from_dotlist(list(overrides))
+        )
+        return cast(TrainConfig, OmegaConf.to_object(merged))
+    except OSError as error:
+        raise FerError(f"{file}: cannot be read ({error}). Give the path of a training configuration") from error
+    except (OmegaConfBaseException, ValueError) as error:
+        raise FerError(
+            f"{file}, overrides {list(overrides)}: {str(error).splitlines()[0]}. The keys are those of TrainConfig in "
+            "fer_training/config.py"
+        ) from error
+
+
+def save_config(config: TrainConfig, file: Path) -> None:
+    """Write a configuration as YAML that :func:`load_config` reads."""
+    file.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")

@@ -1,0 +1,114 @@
+"""From a training run to a model bundle that fer_perception serves."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fer_perception.alignment import AlignmentTemplate
+from fer_perception.bundle import MANIFEST, Manifest, ModelFile, sha256_of, write_manifest
+from fer_perception.emotion import EmotionClassifier
+from fer_perception.errors import FerError
+from fer_perception.preprocessing import InputSpec
+from fer_training.config import load_config
+from fer_training.train import CONFIG, load_run, predict
+
+# What TensorRT from 8.2 on parses.
+OPSET = 13
+LARGEST_DIFFERENCE = 1e-4
+
+# Where eyes and mouth lie in FER2013's own pictures: medians of MediaPipe's key points over every tenth training
+# image, made symmetric (docs/training.md). So a live face is framed as the faces that the network learnt from.
+FER2013_TEMPLATE = AlignmentTemplate(right_eye=(0.315, 0.395), left_eye=(0.685, 0.395), mouth=(0.5, 0.78))
+
+log = logging.getLogger(__name__)
+
+
+def export(run: Path, out: Path) -> Path:
+    """Write a bundle from a run's selected weights; the bundle's folder is OUT/NAME and is replaced if it exists.
+
+    :raises FerError: the run cannot be read, or ONNX Runtime does not answer as torch does.
+    """
+    config = load_config(run / CONFIG)
+    network, facts = load_run(run, config)
+    spec = config.input.spec()
+    bundle = out / config.name
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out) as temporary:
+        folder = Path(temporary) / config.name
+        folder.mkdir()
+        onnx_file = folder / "fp32.onnx"
+        write_onnx(network, spec, onnx_file)
+        recipe = {key: value for key, value in asdict(config).items() if key not in ("out", "device", "threads")}
+        recipe["data"] = config.data.partition(":")[0]
+        write_manifest(
+            folder,
+            Manifest(
+                schema_version=1,
+                name=config.name,
+                labels=tuple(facts["labels"]),
+                input=spec,
+                alignment=FER2013_TEMPLATE,
+                files={"fp32": ModelFile(name=onnx_file.name, sha256=sha256_of(onnx_file))},
+                parameters=sum(parameter.numel() for parameter in network.parameters()),
+                macs=count_macs(network, spec),
+                training={"data": facts["data"], "selected_epoch": facts["epoch"], "recipe": recipe},
+                metrics={"validation": facts["validation"]},
+            ),
+        )
+        difference = compare(network, spec, folder)
+        log.info("largest difference of probabilities between torch and ONNX Runtime: %.1e", difference)
+        if bundle.exists():
+            if not (bundle / MANIFEST).exists():
+                raise FerError(f"{bundle}: exists and is no bundle. Choose another --out, or move it away")
+            shutil.rmtree(bundle)
+        folder.rename(bundle)
+    return bundle
+
+
+def write_onnx(network: nn.Module, spec: InputSpec, file: Path) -> None:
+    """Write a network as ONNX: input ``crops`` float32 (N, C, H, W), output ``logits`` (N, labels), N dynamic."""
+    example = torch.zeros(2, spec.channels, spec.height, spec.width)
+    with warnings.catch_warnings():
+        # The older exporter folds batch normalisation and reaches opset 13; its successor starts at 18.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            network.cpu().eval(),
+            (example,),
+            str(file),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["crops"],
+            output_names=["logits"],
+            dynamic_axes={"crops": {0: "batch"}, "logits": {0: "batch"}},
+        )
+
+
+def count_macs(network: nn.Module, spec: InputSpec) -> int:
+    """Multiply-accumulate operations of one image."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(torch.zeros(1, spec.channels, spec.height, spec.width))
+    return int(counter.get_total_flops() // 2)
+
+
+def compare(network: nn.Module, spec: InputSpec, bundle: Path) -> float:
+    """Largest difference of probabilities between torch and a bundle's FP32 file, over random pictures.
+
+    :raises FerError: it is larger than rounding explains.
+    """
+    shape = (32, spec.height, spec.width, spec.channels)
+    pictures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    crops = [picture[..., 0] if spec.channels == 1 else picture for picture in pictures]
+    difference = float(np.abs(EmotionClassifier(bundle).classify(crops) - predict(network, pictures, spec)).max())
+    if difference > LARGEST_DIFFERENCE:
+        raise FerError(f"{bundle}: ONNX Runtime's probabilities differ from torch's by up to {difference:.1e}")
+    return difference

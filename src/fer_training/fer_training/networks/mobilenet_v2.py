@@ -1,0 +1,103 @@
+"""MobileNetV2 (Sandler et al., 2018, arXiv:1801.04381) with the state-dict keys of torchvision.
+
+So weights saved by ``torchvision.models.mobilenet_v2`` load here where the shapes agree, and the other way round.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+# expansion, channels, blocks, stride of the first block: table 2 of the paper
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+STEM_CHANNELS = 32
+LAST_CHANNELS = 1280
+
+
+def _round_channels(channels: float, divisor: int = 8) -> int:
+    """Nearest multiple of ``divisor`` that takes away at most a tenth of the channels."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution, batch normalisation, ReLU6."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU6(inplace=True),
+        )
+
+
+class InvertedResidual(nn.Module):
+    """Expand by a 1 x 1 convolution, filter depthwise, project linearly; add the input where shapes allow."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        layers: list[nn.Module] = [ConvBlock(inputs, hidden, kernel=1)] if expansion != 1 else []
+        layers += [
+            ConvBlock(hidden, hidden, stride=stride, groups=hidden),
+            nn.Conv2d(hidden, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        ]
+        self.conv = nn.Sequential(*layers)
+        self.use_residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x) if self.use_residual else self.conv(x)
+
+
+class MobileNetV2(nn.Module):
+    """MobileNetV2.
+
+    :param num_classes: number of logits.
+    :param in_channels: 1 for grey, 3 for RGB.
+    :param width: multiplier of all channel counts.
+    :param stem_stride: 2 as in the paper for large inputs, 1 for inputs of 48 to 64 pixels.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        width: float = 1.0,
+        stem_stride: int = 2,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        channels = _round_channels(STEM_CHANNELS * width)
+        features: list[nn.Module] = [ConvBlock(in_channels, channels, stride=stem_stride)]
+        for expansion, stage_channels, blocks, stride in STAGES:
+            outputs = _round_channels(stage_channels * width)
+            for block in range(blocks):
+                features.append(InvertedResidual(channels, outputs, stride if block == 0 else 1, expansion))
+                channels = outputs
+        last = _round_channels(LAST_CHANNELS * max(1.0, width))
+        features.append(ConvBlock(channels, last, kernel=1))
+        self.features = nn.Sequential(*features)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
+        self.apply(_initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)
+        x = nn.functional.adaptive_avg_pool2d(x, (1, 1))
+        return self.classifier(torch.flatten(x, 1))
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out")
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, 0, 0.01)
+        nn.init.zeros_(module.bias)
