@@ -4,9 +4,10 @@ Two modes, both from the one file ``face_landmarker.task``:
 
 - ``keypoints``: the face detector inside that file: box, confidence and six key points, at one cost for any number of
   faces as long as it is sure of them;
-- ``mesh``: the landmarker: 478 points and the head's orientation, at a cost for each face.
+- ``mesh``: the same, and for each face the landmarker's 478 points and the head's orientation.
 
-Both are MediaPipe's short-range models, for faces within some two metres of a camera.
+The detector is MediaPipe's short-range model, for faces within some two metres of a camera. Neither mode has a memory:
+an image gives the same faces whatever came before.
 """
 
 from __future__ import annotations
@@ -31,29 +32,23 @@ FaceMode = Literal["keypoints", "mesh"]
 
 # Key points: right eye, left eye, nose tip, mouth centre, right ear, left ear (the person's own right and left).
 EYES_AND_MOUTH = (0, 1, 3)
-# The mesh's points that make the same six: corners of the eyes, nose tip, inner lips, ears.
-MESH_KEYPOINTS = ((33, 133), (263, 362), (4,), (13, 14), (234,), (454,))
 
 # The detector sees the whole image at 128 x 128, where a small face gets a weak score, and so does much that is none.
 # A second look at each weak candidate, enlarged, tells them apart: see docs/perception.md.
 CANDIDATE_CONFIDENCE = 0.3
-SECOND_LOOK_SIDE = 256
+CUT_OUT_SIDE = 256
 SECOND_LOOK_MARGIN = 1.5
+MESH_MARGIN = 2.0
 SAME_FACE_OVERLAP = 0.3
-
-# Time between frames where stamps do not tell: equal, backwards (a looped bag) or far apart.
-NOMINAL_STEP_S = 1 / 30
-LONGEST_STEP_S = 1.0
 
 
 @dataclass(frozen=True)
 class Face:
     """One face, in pixels of its image (centre of the upper left pixel at 0, 0; x to the right, y down).
 
-    ``box``: x, y, width, height, clipped to the image, whole numbers. ``confidence``: 0 to 1, NaN where the mode does
-    not tell it. ``keypoints``: float32, (6, 2). ``mesh``: float32, (478, 3), or None. ``orientation``: unit
-    quaternion x, y, z, w of the head in the camera's optical frame, identity for a face that looks straight into the
-    camera; or None.
+    ``box``: x, y, width, height, clipped to the image, whole numbers. ``confidence``: 0 to 1. ``keypoints``: float32,
+    (6, 2). ``mesh``: float32, (478, 3), or None. ``orientation``: unit quaternion x, y, z, w of the head in the
+    camera's optical frame, identity for a face that looks straight into the camera; or None.
     """
 
     box: tuple[int, int, int, int]
@@ -64,13 +59,12 @@ class Face:
 
 
 class FaceStage(Protocol):
-    """Finds the faces of consecutive images."""
+    """Finds the faces of an image."""
 
-    def find(self, image: UInt8Image, stamp_s: float | None = None) -> list[Face]:
-        """The faces of the next image, most confident first.
+    def find(self, image: UInt8Image) -> list[Face]:
+        """The faces of an image, most confident first.
 
         :param image: uint8, (H, W, 3), RGB.
-        :param stamp_s: when the image was taken, in seconds of any clock.
         :raises ImageError: the array is no RGB image.
         """
         ...
@@ -96,7 +90,7 @@ def load_face_stage(
 
 
 class KeypointStage:
-    """Mode ``keypoints``: see :func:`load_face_stage`. It has no memory: an image gives the same faces at any time."""
+    """Mode ``keypoints``: see :func:`load_face_stage`."""
 
     def __init__(self, model: Path, max_faces: int, min_confidence: float) -> None:
         from mediapipe.tasks.python import BaseOptions, vision  # slow to import
@@ -112,7 +106,7 @@ class KeypointStage:
             )
         )
 
-    def find(self, image: UInt8Image, stamp_s: float | None = None) -> list[Face]:
+    def find(self, image: UInt8Image) -> list[Face]:
         """See :meth:`FaceStage.find`."""
         height, width = _checked(image).shape[:2]
         faces: list[Face] = []
@@ -144,16 +138,11 @@ class KeypointStage:
 
     def _look_again(self, image: UInt8Image, candidate: Face) -> list[Face]:
         """The faces of which the detector is sure in an enlarged cut-out around a candidate, wholly inside it."""
-        x, y, width, height = candidate.box
-        side = SECOND_LOOK_MARGIN * max(width, height)
-        scale = SECOND_LOOK_SIDE / side
-        origin = np.asarray([x + width / 2 - side / 2, y + height / 2 - side / 2], np.float32)
-        matrix = np.asarray([[scale, 0, -origin[0] * scale], [0, scale, -origin[1] * scale]])
-        cut_out = cv2.warpAffine(image, matrix, (SECOND_LOOK_SIDE, SECOND_LOOK_SIDE), flags=cv2.INTER_LINEAR)
+        cut_out, scale, origin = _cut_out(image, candidate.box, SECOND_LOOK_MARGIN)
         faces = []
         for face in self._detect(cut_out):
             left, top, width, height = face.box
-            inside = min(left, top) >= 0 and max(left + width, top + height) <= SECOND_LOOK_SIDE
+            inside = min(left, top) >= 0 and max(left + width, top + height) <= CUT_OUT_SIDE
             if inside and face.confidence >= self._min_confidence:
                 corner = np.asarray([left, top]) / scale + origin
                 box = (round(corner[0]), round(corner[1]), round(width / scale), round(height / scale))
@@ -162,40 +151,40 @@ class KeypointStage:
 
 
 class MeshStage:
-    """Mode ``mesh``: see :func:`load_face_stage`. It follows faces from image to image, so their order matters."""
+    """Mode ``mesh``: see :func:`load_face_stage`. A face whose mesh the landmarker does not find comes without one."""
 
     def __init__(self, model: Path, max_faces: int, min_confidence: float) -> None:
         from mediapipe.tasks.python import BaseOptions, vision  # slow to import
 
-        self._clock = _FrameClock()
+        self._finder = KeypointStage(model, max_faces, min_confidence)
         self._landmarker = vision.FaceLandmarker.create_from_options(
             vision.FaceLandmarkerOptions(
                 base_options=BaseOptions(model_asset_path=str(model)),
-                running_mode=vision.RunningMode.VIDEO,
-                num_faces=max_faces,
-                min_face_presence_confidence=min_confidence,
+                running_mode=vision.RunningMode.IMAGE,
+                num_faces=1,
                 output_facial_transformation_matrixes=True,
             )
         )
 
-    def find(self, image: UInt8Image, stamp_s: float | None = None) -> list[Face]:
+    def find(self, image: UInt8Image) -> list[Face]:
         """See :meth:`FaceStage.find`."""
-        height, width = _checked(image).shape[:2]
-        result = self._landmarker.detect_for_video(_media_pipe_image(image), self._clock.next_ms(stamp_s))
-        # z has the scale of x, see MediaPipe's documentation of the face landmarker.
-        size, half = np.asarray([width, height, width], np.float32), np.asarray([0.5, 0.5, 0], np.float32)
-        faces = []
-        for points, matrix in zip(result.face_landmarks, result.facial_transformation_matrixes, strict=True):
-            mesh = np.asarray([(point.x, point.y, point.z) for point in points], np.float32) * size - half
-            keypoints = np.asarray([mesh[list(indices), :2].mean(axis=0) for indices in MESH_KEYPOINTS], np.float32)
-            (left, top), (right, bottom) = np.floor(mesh[:, :2].min(axis=0)), np.ceil(mesh[:, :2].max(axis=0))
-            box = _clipped((int(left), int(top), int(right - left), int(bottom - top)), width, height)
-            faces.append(Face(box, float("nan"), keypoints, mesh, _orientation(matrix)))
-        return faces
+        return [self._with_mesh(image, face) for face in self._finder.find(image)]
 
     def close(self) -> None:
         """See :meth:`FaceStage.close`."""
+        self._finder.close()
         self._landmarker.close()
+
+    def _with_mesh(self, image: UInt8Image, face: Face) -> Face:
+        cut_out, scale, origin = _cut_out(image, face.box, MESH_MARGIN)
+        result = self._landmarker.detect(_media_pipe_image(cut_out))
+        if not result.face_landmarks:
+            return face
+        points = [(point.x, point.y, point.z) for point in result.face_landmarks[0]]
+        # z has the scale of x, see MediaPipe's documentation of the face landmarker.
+        mesh = np.asarray(points, np.float32) * np.float32(CUT_OUT_SIDE / scale)
+        mesh[:, :2] += origin - np.float32(0.5 / scale)
+        return replace(face, mesh=mesh, orientation=_orientation(result.facial_transformation_matrixes[0]))
 
 
 def verify_face_model(model: Path) -> None:
@@ -217,22 +206,6 @@ def verify_face_model(model: Path) -> None:
         )
 
 
-class _FrameClock:
-    """Makes strictly increasing milliseconds, which MediaPipe demands, from whatever stamps the images carry."""
-
-    def __init__(self) -> None:
-        self._milliseconds = 0.0
-        self._last_stamp_s: float | None = None
-
-    def next_ms(self, stamp_s: float | None) -> int:
-        step = NOMINAL_STEP_S
-        if stamp_s is not None and self._last_stamp_s is not None and 0 < stamp_s - self._last_stamp_s < LONGEST_STEP_S:
-            step = stamp_s - self._last_stamp_s
-        self._last_stamp_s = stamp_s
-        self._milliseconds = max(self._milliseconds + step * 1000, int(self._milliseconds) + 1)
-        return int(self._milliseconds)
-
-
 def _checked(image: UInt8Image) -> UInt8Image:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ImageError(f"an RGB image is uint8 (H, W, 3), got {image.dtype} {image.shape}: convert it first")
@@ -243,6 +216,21 @@ def _media_pipe_image(image: Any) -> Any:
     from mediapipe import Image, ImageFormat
 
     return Image(image_format=ImageFormat.SRGB, data=np.ascontiguousarray(image))
+
+
+def _cut_out(
+    image: UInt8Image, box: tuple[int, int, int, int], margin: float
+) -> tuple[UInt8Image, float, Float32Array]:
+    """A square around a box, ``margin`` times its size, at a fixed resolution.
+
+    :return: the cut-out, its scale (cut-out pixels per image pixel) and its origin in the image.
+    """
+    x, y, width, height = box
+    side = margin * max(width, height)
+    scale = CUT_OUT_SIDE / side
+    origin = np.asarray([x + width / 2 - side / 2, y + height / 2 - side / 2], np.float32)
+    matrix = np.asarray([[scale, 0, -origin[0] * scale], [0, scale, -origin[1] * scale]])
+    return cv2.warpAffine(image, matrix, (CUT_OUT_SIDE, CUT_OUT_SIDE), flags=cv2.INTER_LINEAR), scale, origin
 
 
 def _clipped(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:

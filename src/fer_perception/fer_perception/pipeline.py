@@ -20,24 +20,21 @@ class FrameResult:
 
 
 class Pipeline:
-    """Face stage, alignment and emotion network for the consecutive images of one camera."""
+    """Face stage, alignment and emotion network."""
 
     def __init__(self, face_stage: FaceStage, classifier: EmotionClassifier) -> None:
         self._face_stage = face_stage
         self.classifier = classifier
 
-    def process(
-        self, image: UInt8Image, stamp_s: float | None = None, stopwatch: Stopwatch | None = None
-    ) -> FrameResult:
-        """Find, align and classify all faces of the next image.
+    def process(self, image: UInt8Image, stopwatch: Stopwatch | None = None) -> FrameResult:
+        """Find, align and classify all faces of an image.
 
         :param image: uint8, (H, W, 3), RGB.
-        :param stamp_s: when the image was taken, in seconds of any clock.
         :param stopwatch: gets the laps detect, align and infer.
         :raises ImageError: the array is no RGB image.
         """
         stopwatch = stopwatch or Stopwatch()
-        faces = self._face_stage.find(image, stamp_s)
+        faces = self._face_stage.find(image)
         stopwatch.lap("detect")
         manifest = self.classifier.bundle.manifest
         crops = [

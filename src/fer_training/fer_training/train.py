@@ -32,7 +32,13 @@ from fer_training.datasets import Samples, load_dataset
 from fer_training.metrics import classification_metrics
 from fer_training.networks import NETWORKS
 
-LAST, BEST, HISTORY, CONFIG = "last.safetensors", "best.safetensors", "history.csv", "config.yaml"
+LAST, BEST, HISTORY, CURVES, CONFIG = (
+    "last.safetensors",
+    "best.safetensors",
+    "history.csv",
+    "curves.png",
+    "config.yaml",
+)
 HISTORY_COLUMNS = ("epoch", "learning_rate", "train_loss", "val_accuracy", "val_macro_f1")
 
 log = logging.getLogger(__name__)
@@ -146,7 +152,7 @@ def train(config: TrainConfig, on_epoch_end: Callable[[int], None] | None = None
         )
         if on_epoch_end:
             on_epoch_end(epoch + 1)
-    plot_history(history, folder / "curves.png")
+    plot_history(history, folder / CURVES)
     return folder
 
 

@@ -105,7 +105,7 @@ class FerNode(Node):
         stopwatch.lap("receive")
         image = conversions.image_from_message(arrival.message)
         stopwatch.lap("decode")
-        result = self._pipeline.process(image, Time.from_msg(header.stamp).nanoseconds * 1e-9, stopwatch)
+        result = self._pipeline.process(image, stopwatch)
         classifier = self._pipeline.classifier
         self._faces.publish(conversions.face_array_message(header, image, result.faces))
         self._emotions.publish(

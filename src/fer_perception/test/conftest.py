@@ -1,0 +1,83 @@
+"""Shared fixtures: real models on real images; a tiny real ONNX bundle where the weights do not matter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from fer_perception.alignment import AlignmentTemplate
+from fer_perception.bundle import Manifest, ModelFile, sha256_of, write_manifest
+from fer_perception.preprocessing import InputSpec
+from fer_perception.resources import resolve_face_model
+from fer_perception.taxonomy import EMOTIONS_7
+
+
+@pytest.fixture(scope="session")
+def face_model() -> Path:
+    return resolve_face_model("")
+
+
+@pytest.fixture(scope="session")
+def portrait() -> np.ndarray:
+    from skimage.data import astronaut
+
+    return astronaut()
+
+
+@pytest.fixture(scope="session")
+def media() -> Path:
+    folder = Path(os.environ.get("FER_DATA", "../shared/data")) / "media"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not on this machine (set FER_DATA)")
+    return folder
+
+
+def _write_tiny_bundle(folder: Path, outputs: int = 7) -> Path:
+    """A network that averages the crop and scales it by a fixed row of weights: real ONNX, known answers."""
+    weights = numpy_helper.from_array(np.linspace(-1, 1, outputs, dtype=np.float32).reshape(outputs, 1), "weights")
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["crops"], ["mean"]),
+            helper.make_node("Flatten", ["mean"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "weights"], ["logits"], transB=1),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("crops", TensorProto.FLOAT, ["batch", 1, 48, 48])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", outputs])],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    folder.mkdir(parents=True)
+    onnx.save(model, folder / "fp32.onnx")
+    write_manifest(
+        folder,
+        Manifest(
+            schema_version=1,
+            name="tiny",
+            labels=EMOTIONS_7,
+            input=InputSpec(width=48, height=48, color="grey", mean=[0.5], std=[0.25]),
+            alignment=AlignmentTemplate(right_eye=(0.3, 0.4), left_eye=(0.7, 0.4), mouth=(0.5, 0.8)),
+            files={"fp32": ModelFile(name="fp32.onnx", sha256=sha256_of(folder / "fp32.onnx"))},
+            parameters=7,
+            macs=7,
+            training={"data": "none"},
+            metrics={},
+        ),
+    )
+    return folder
+
+
+@pytest.fixture
+def tiny_bundle(tmp_path: Path) -> Path:
+    return _write_tiny_bundle(tmp_path / "tiny")
+
+
+@pytest.fixture
+def write_tiny_bundle() -> Callable[..., Path]:
+    return _write_tiny_bundle

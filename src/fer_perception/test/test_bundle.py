@@ -1,0 +1,93 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from fer_perception.bundle import Bundle, sha256_of
+from fer_perception.emotion import EmotionClassifier, softmax
+from fer_perception.errors import BundleError
+
+
+def change_manifest(bundle: Path, **values: object) -> None:
+    file = bundle / "manifest.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **values}))
+
+
+def test_probabilities_are_those_of_the_network(tiny_bundle: Path) -> None:
+    classifier = EmotionClassifier(tiny_bundle)
+    probabilities = classifier.classify([np.full((48, 48), 255, np.uint8), np.zeros((60, 60, 3), np.uint8)])
+    expected = softmax(np.outer([2.0, -2.0], np.linspace(-1, 1, 7)).astype(np.float32))
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    assert classifier.model_id == f"tiny-fp32-{sha256_of(tiny_bundle / 'fp32.onnx')[:8]}"
+
+
+def test_no_crop_needs_no_engine_call(tiny_bundle: Path) -> None:
+    assert EmotionClassifier(tiny_bundle).classify([]).shape == (0, 7)
+
+
+def test_missing_bundle_names_path_and_remedy(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"nowhere.*manifest\.yaml: cannot be read.*give the path"):
+        Bundle(tmp_path / "nowhere")
+
+
+def test_broken_yaml_is_named(tiny_bundle: Path) -> None:
+    (tiny_bundle / "manifest.yaml").write_text("labels: [")
+    with pytest.raises(BundleError, match="not valid YAML"):
+        Bundle(tiny_bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 99}, "schema_version is 99"),
+        ({"labels": ["happy", "sad"]}, "labels must be one of"),
+        ({"surprise": 1}, "surprise: Extra inputs"),
+        ({"input": {"width": 48}}, "input.height: Field required"),
+        ({"files": {"fp32": {"name": "../../etc/x.onnx", "sha256": "0" * 64}}}, "files.fp32.name"),
+        ({"files": {}}, "files"),
+    ],
+)
+def test_invalid_manifest_names_the_field(tiny_bundle: Path, change: dict, message: str) -> None:
+    change_manifest(tiny_bundle, **change)
+    with pytest.raises(BundleError, match=message):
+        Bundle(tiny_bundle)
+
+
+def test_manifest_that_is_no_mapping_is_refused(tiny_bundle: Path) -> None:
+    (tiny_bundle / "manifest.yaml").write_text("just text")
+    with pytest.raises(BundleError, match=r"manifest\.yaml"):
+        Bundle(tiny_bundle)
+
+
+def test_changed_file_is_found_by_its_hash(tiny_bundle: Path) -> None:
+    with open(tiny_bundle / "fp32.onnx", "ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(BundleError, match=r"fp32\.onnx: SHA-256 is .* corrupt or was replaced"):
+        EmotionClassifier(tiny_bundle)
+
+
+def test_missing_file_and_missing_precision(tiny_bundle: Path) -> None:
+    with pytest.raises(BundleError, match="has no precision 'int8', only fp32"):
+        EmotionClassifier(tiny_bundle, "int8")
+    (tiny_bundle / "fp32.onnx").unlink()
+    with pytest.raises(BundleError, match=r"fp32\.onnx: cannot be read"):
+        EmotionClassifier(tiny_bundle)
+
+
+def test_file_that_is_no_network(tiny_bundle: Path) -> None:
+    (tiny_bundle / "fp32.onnx").write_bytes(b"no network")
+    entry = {"name": "fp32.onnx", "sha256": sha256_of(tiny_bundle / "fp32.onnx")}
+    change_manifest(tiny_bundle, files={"fp32": entry})
+    with pytest.raises(BundleError, match="ONNX Runtime cannot load it"):
+        EmotionClassifier(tiny_bundle)
+
+
+def test_network_that_does_not_fit_its_manifest(tmp_path: Path, write_tiny_bundle: Callable[..., Path]) -> None:
+    with pytest.raises(BundleError, match=r"answers \(1, 5\) where \(1, 7\)"):
+        EmotionClassifier(write_tiny_bundle(tmp_path / "five", outputs=5))
+    wide = write_tiny_bundle(tmp_path / "wide")
+    change_manifest(wide, input={"width": 64, "height": 64, "color": "grey", "mean": [0.5], "std": [0.25]})
+    with pytest.raises(BundleError, match="does not take the manifest's input"):
+        EmotionClassifier(wide)

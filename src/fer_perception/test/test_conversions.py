@@ -1,0 +1,151 @@
+"""Conversion between messages and the core, with the real message types."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+import pytest
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from fer_perception import faces as core
+from fer_perception.errors import ImageError
+from fer_perception.nodes.conversions import (
+    emotion_array_message,
+    face_array_message,
+    face_from_message,
+    image_from_message,
+    image_message,
+    latency_message,
+    probabilities_from_message,
+)
+from fer_perception.pipeline import FrameResult
+from fer_perception.taxonomy import EMOTIONS_7
+
+RNG = np.random.default_rng(0)
+PICTURE = RNG.integers(0, 256, (6, 8, 3), np.uint8)
+
+
+def message(encoding: str, pixels: np.ndarray, padding: int = 0, big_endian: bool = False) -> Image:
+    height, width = pixels.shape[:2]
+    rows = np.frombuffer(pixels.tobytes(), np.uint8).reshape(height, -1)
+    rows = np.hstack([rows, np.full((height, padding), 77, np.uint8)])
+    data = array("B", rows.tobytes())
+    return Image(
+        height=height, width=width, encoding=encoding, step=rows.shape[1], data=data, is_bigendian=int(big_endian)
+    )
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize(
+    ("encoding", "pixels", "expected"),
+    [
+        ("rgb8", PICTURE, PICTURE),
+        ("bgr8", PICTURE[..., ::-1], PICTURE),
+        ("rgba8", np.dstack([PICTURE, PICTURE[..., 0]]), PICTURE),
+        ("bgra8", np.dstack([PICTURE[..., ::-1], PICTURE[..., 0]]), PICTURE),
+        ("mono8", PICTURE[..., 0], np.dstack([PICTURE[..., 0]] * 3)),
+    ],
+)
+def test_encodings_become_rgb(encoding: str, pixels: np.ndarray, expected: np.ndarray, padding: int) -> None:
+    np.testing.assert_array_equal(image_from_message(message(encoding, pixels, padding)), expected)
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_sixteen_bit_grey(big_endian: bool) -> None:
+    pixels = np.array([[0, 257 * 100, 65535]], np.uint16).astype(">u2" if big_endian else "<u2")
+    rgb = image_from_message(message("mono16", pixels, big_endian=big_endian))
+    np.testing.assert_array_equal(rgb[0, :, 0], [0, 100, 255])
+
+
+def test_yuv_of_a_grey_picture() -> None:
+    uyvy = np.full((4, 6, 2), 128, np.uint8)
+    np.testing.assert_allclose(image_from_message(message("yuv422", uyvy)), 130, atol=3)
+
+
+def broken(**changes: object) -> Image:
+    image = message("rgb8", PICTURE)
+    for name, value in changes.items():
+        setattr(image, name, value)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (broken(step=8), "step 8 is less than the 24 bytes"),
+        (broken(step=25), "144 bytes of data where step x height is 150"),
+        (broken(data=array("B")), "0 bytes of data"),
+        (broken(data=array("B", bytes(100))), "100 bytes of data"),
+        (broken(encoding="rainbow"), "encoding 'rainbow' is not known"),
+        (broken(encoding=""), "encoding '' is not known"),
+        (broken(encoding="32FC1", step=32, data=array("B", bytes(192))), "no colour or grey image|cannot be converted"),
+        (broken(width=0), "both sides must lie between"),
+        (broken(height=0), "both sides must lie between"),
+        (broken(width=4_000_000_000), "both sides must lie between"),
+        (Image(), "both sides must lie between"),
+    ],
+)
+def test_malformed_images_are_refused_with_a_reason(image: Image, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        image_from_message(image)
+
+
+def test_image_message_comes_back() -> None:
+    header = Header(frame_id="camera")
+    header.stamp.sec = 5
+    sent = image_message(header, PICTURE)
+    assert sent.header == header
+    np.testing.assert_array_equal(image_from_message(sent), PICTURE)
+
+
+def test_faces_and_emotions_come_back() -> None:
+    points = RNG.normal(size=(6, 2)).astype(np.float32)
+    mesh = RNG.normal(size=(478, 3)).astype(np.float32)
+    faces = [core.Face((1, 2, 3, 4), 0.5, points, mesh, (0.0, 0.6, 0.0, 0.8)), core.Face((5, 6, 7, 8), 0.25, points)]
+    probabilities = np.full((2, 7), 0.1, np.float32)
+    probabilities[0, 3] = probabilities[1, 6] = 0.4
+    sent = face_array_message(Header(), PICTURE, faces)
+    assert (sent.image_width, sent.image_height) == (8, 6)
+    for face, back in zip(faces, map(face_from_message, sent.faces), strict=True):
+        assert back.box == face.box
+        assert back.orientation == face.orientation
+        np.testing.assert_array_equal(back.keypoints, face.keypoints)
+        assert (back.mesh is None) == (face.mesh is None)
+    np.testing.assert_array_equal(face_from_message(sent.faces[0]).mesh, mesh)
+
+    emotions = emotion_array_message(Header(), EMOTIONS_7, "model-id", FrameResult(faces, probabilities))
+    assert [emotion.label for emotion in emotions.emotions] == ["happy", "neutral"]
+    assert list(emotions.labels) == list(EMOTIONS_7)
+    assert emotions.model_id == "model-id"
+    np.testing.assert_array_equal(probabilities_from_message(emotions), probabilities)
+
+
+def test_an_image_without_faces_gives_empty_arrays() -> None:
+    emotions = emotion_array_message(Header(), EMOTIONS_7, "m", FrameResult([], np.empty((0, 7), np.float32)))
+    assert emotions.emotions == []
+    assert probabilities_from_message(emotions).shape == (0, 7)
+
+
+def test_latency_has_a_field_for_every_stage() -> None:
+    durations = {
+        name: float(number)
+        for number, name in enumerate(
+            [
+                "age_at_receipt",
+                "age_at_publication",
+                "receive",
+                "decode",
+                "detect",
+                "align",
+                "infer",
+                "publish",
+                "total",
+            ]
+        )
+    }
+    sent = latency_message(Header(), durations, 3, 4, 5)
+    assert sent.total_ms == 8
+    assert sent.decode_ms == 3
+    assert (sent.faces, sent.dropped_frames, sent.rejected_frames) == (3, 4, 5)

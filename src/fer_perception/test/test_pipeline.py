@@ -1,0 +1,59 @@
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_perception.drawing import draw_results
+from fer_perception.emotion import EmotionClassifier
+from fer_perception.faces import Face, load_face_stage
+from fer_perception.pipeline import Pipeline
+from fer_perception.taxonomy import EMOTIONS_7
+from fer_perception.timing import Stopwatch
+
+
+@pytest.fixture
+def pipeline(face_model: Path, tiny_bundle: Path) -> Iterator[Pipeline]:
+    with closing(Pipeline(load_face_stage(face_model), EmotionClassifier(tiny_bundle))) as pipeline:
+        yield pipeline
+
+
+def test_one_row_of_probabilities_per_face(pipeline: Pipeline, portrait: np.ndarray) -> None:
+    watch = Stopwatch()
+    head = portrait[:256, 100:356]
+    result = pipeline.process(np.hstack([head, head]), watch)
+    assert len(result.faces) == 2
+    assert result.probabilities.shape == (2, 7)
+    np.testing.assert_allclose(result.probabilities.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(result.probabilities[0], result.probabilities[1], atol=0.02)  # the same face twice
+    assert list(watch.stages_ms) == ["detect", "align", "infer"]
+
+
+def test_an_image_without_faces(pipeline: Pipeline) -> None:
+    result = pipeline.process(np.zeros((480, 640, 3), np.uint8))
+    assert result.faces == []
+    assert result.probabilities.shape == (0, 7)
+
+
+def test_drawing_marks_the_face_and_leaves_the_original(portrait: np.ndarray) -> None:
+    before = portrait.copy()
+    face = Face((177, 82, 95, 95), 0.9, np.full((6, 2), 150, np.float32))
+    row = np.array([[0.02, 0.02, 0.02, 0.9, 0.02, 0.01, 0.01]], np.float32)
+    drawn = draw_results(portrait, [face], row, EMOTIONS_7)
+    np.testing.assert_array_equal(portrait, before)
+    changed = (drawn != before).any(axis=2)
+    assert changed[82, 200]  # the box
+    assert changed[148:153, 148:153].all()  # a key point
+    assert changed[60:80, 180:250].any()  # the label above the box
+    assert changed[100, 290]  # the bars beside it
+    assert not changed[400:, :100].any()
+
+
+def test_drawing_at_the_very_edge_of_a_tiny_image() -> None:
+    face = Face((0, 0, 20, 20), 0.9, np.zeros((6, 2), np.float32), mesh=np.zeros((478, 3), np.float32))
+    assert draw_results(np.zeros((20, 20, 3), np.uint8), [face], np.full((1, 7), 1 / 7), EMOTIONS_7).shape == (
+        20,
+        20,
+        3,
+    )

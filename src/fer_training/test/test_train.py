@@ -1,0 +1,166 @@
+"""Real, small trainings."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from fer_perception.bundle import Bundle
+from fer_perception.emotion import EmotionClassifier
+from fer_perception.errors import FerError
+from fer_training.__main__ import main
+from fer_training.checkpoint import load_checkpoint
+from fer_training.config import load_config
+from fer_training.datasets import load_dataset
+from fer_training.export import export
+from fer_training.train import BEST, CURVES, HISTORY, LAST, load_run, predict, prepare_images, train
+
+
+class InterruptedRunError(Exception):
+    pass
+
+
+def interrupt_after(epoch: int):  # type: ignore[no-untyped-def]
+    def on_epoch_end(done: int) -> None:
+        if done == epoch:
+            raise InterruptedRunError
+
+    return on_epoch_end
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():  # type: ignore[no-untyped-def]
+    """Sums in the same order, so that runs can be compared to the bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_from_training_to_bundle(config_file: Path, fer2013: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    main(["train", str(config_file)])
+    run = tmp_path / "runs" / "tiny"
+    assert {file.name for file in run.iterdir()} == {LAST, BEST, HISTORY, CURVES, "config.yaml"}
+
+    main(["export", "--run", str(run), "--out", str(tmp_path / "models")])
+    bundle = tmp_path / "models" / "tiny"
+    manifest = Bundle(bundle).manifest
+    assert manifest.training["data"]["train"]["images"] == 210
+    assert manifest.training["recipe"]["epochs"] == 8
+    assert manifest.parameters == sum(
+        p.numel() for p in load_run(run, load_config(run / "config.yaml"))[0].parameters()
+    )
+
+    results = {}
+    for name, model in (("run", run), ("bundle", bundle)):
+        file = tmp_path / f"{name}.json"
+        main(["evaluate", "--model", str(model), "--dataset", f"fer2013:{fer2013}", "--json", str(file)])
+        results[name] = json.loads(file.read_text())["datasets"]["fer2013"]
+    assert results["run"]["accuracy"] > 0.8  # guessing gives 0.14
+    assert results["bundle"]["confusion"] == results["run"]["confusion"]
+    assert results["bundle"]["auroc"] == pytest.approx(results["run"]["auroc"], abs=1e-5)
+    assert "macro-F1" in capsys.readouterr().out
+
+    # The same pictures through torch and through ONNX Runtime.
+    config = load_config(run / "config.yaml")
+    samples = load_dataset(f"fer2013:{fer2013}", "train")
+    by_torch = predict(
+        load_run(run, config)[0], prepare_images(samples, config.input.spec())[:100], config.input.spec()
+    )
+    by_onnx = EmotionClassifier(bundle).classify(samples.images[:100])
+    assert np.abs(by_torch - by_onnx).max() < 1e-4
+
+    main(["evaluate", "--model", str(bundle), "--dataset", f"fer2013:{fer2013}", "--record"])
+    assert Bundle(bundle).manifest.metrics["fer2013/test/fp32"]["accuracy"] == results["bundle"]["accuracy"]
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(config_file: Path, tmp_path: Path) -> None:
+    whole = load_config(config_file, ["epochs=3", f"out={tmp_path / 'whole'}"])
+    broken = load_config(config_file, ["epochs=3", f"out={tmp_path / 'broken'}"])
+    train(whole)
+    with pytest.raises(InterruptedRunError):
+        train(broken, interrupt_after(1))
+    (tmp_path / "broken" / "tiny" / "last.partial").write_bytes(b"left over by a kill")
+    train(broken)
+    for file in (LAST, BEST):
+        expected, _ = load_checkpoint(whole.run_folder / file)
+        found, _ = load_checkpoint(broken.run_folder / file)
+        for group, tensors in expected.items():
+            for name, tensor in tensors.items():
+                torch.testing.assert_close(found[group][name], tensor, rtol=0, atol=0)
+    assert (broken.run_folder / HISTORY).read_text() == (whole.run_folder / HISTORY).read_text()
+
+
+def test_another_seed_gives_another_network(config_file: Path, tmp_path: Path) -> None:
+    states = []
+    for seed in (0, 1):
+        config = load_config(config_file, ["epochs=1", f"seed={seed}", f"out={tmp_path / str(seed)}"])
+        states.append(load_checkpoint(train(config) / LAST)[0]["network"]["features.0.0.weight"])
+    assert not torch.equal(*states)
+
+
+def test_a_run_is_not_continued_with_another_recipe(config_file: Path) -> None:
+    with pytest.raises(InterruptedRunError):
+        train(load_config(config_file, ["epochs=2"]), interrupt_after(1))
+    with pytest.raises(FerError, match="holds a run with other values of epochs, learning_rate"):
+        train(load_config(config_file, ["epochs=3", "learning_rate=0.2"]))
+
+
+def test_damaged_checkpoint_is_named(config_file: Path) -> None:
+    config = load_config(config_file, ["epochs=2"])
+    with pytest.raises(InterruptedRunError):
+        train(config, interrupt_after(1))
+    (config.run_folder / LAST).write_bytes(b"damaged")
+    with pytest.raises(FerError, match=r"last\.safetensors: not a readable checkpoint"):
+        train(config)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epoch=3", "epoch"),
+        ("epochs=many", "many"),
+        ("network.name=resnet", "network 'resnet' is unknown"),
+        ("network.options.depth=3", "depth"),
+        ("input.color=blue", "input"),
+        ("batch_size=1000", "batch_size 1000 exceeds"),
+        ("data=fer2013:/nowhere", "/nowhere"),
+    ],
+)
+def test_bad_configurations_end_in_one_line(config_file: Path, override: str, message: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["train", str(config_file), override])
+    assert message in str(caught.value)
+
+
+def test_missing_files_end_in_one_line(tmp_path: Path, fer2013: Path) -> None:
+    for arguments in (
+        ["train", str(tmp_path / "no.yaml")],
+        ["export", "--run", str(tmp_path), "--out", str(tmp_path)],
+        ["evaluate", "--model", str(tmp_path), "--dataset", f"fer2013:{fer2013}"],
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert str(tmp_path) in str(caught.value)
+
+
+def test_export_replaces_bundles_only(config_file: Path, tmp_path: Path) -> None:
+    run = train(load_config(config_file, ["epochs=1"]))
+    out = tmp_path / "models"
+    (out / "tiny").mkdir(parents=True)
+    (out / "tiny" / "thesis.txt").write_text("precious")
+    with pytest.raises(FerError, match="exists and is no bundle"):
+        export(run, out)
+    assert (out / "tiny" / "thesis.txt").exists()
+
+
+def test_shipped_configurations_are_valid() -> None:
+    folder = Path(__file__).parents[1] / "configs"
+    files = sorted(folder.glob("*.yaml"))
+    assert files
+    for file in files:
+        assert load_config(file).name == file.stem
+        assert yaml.safe_load(file.read_text())["name"] == file.stem
