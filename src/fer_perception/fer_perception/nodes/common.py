@@ -8,8 +8,11 @@ from typing import Any
 
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+
+from fer_perception.errors import FerError
 
 NAMESPACE = "fer"
 
@@ -20,15 +23,28 @@ def declare(
     default: Any,
     description: str,
     bounds: tuple[float, float] | None = None,
-    choices: str = "",
+    choices: tuple[str, ...] = (),
 ) -> Any:
-    """Declare a parameter, fixed once the node runs, and return its value."""
-    descriptor = ParameterDescriptor(description=description, read_only=True, additional_constraints=choices)
+    """Declare a parameter, fixed once the node runs, and return its value.
+
+    :raises FerError: the value given is of another type, out of bounds, or none of the choices.
+    """
+    descriptor = ParameterDescriptor(
+        description=description,
+        read_only=True,
+        additional_constraints=f"one of {', '.join(choices)}" if choices else "",
+    )
     if bounds and isinstance(default, float):
         descriptor.floating_point_range = [FloatingPointRange(from_value=bounds[0], to_value=bounds[1])]
     elif bounds:
         descriptor.integer_range = [IntegerRange(from_value=int(bounds[0]), to_value=int(bounds[1]))]
-    return node.declare_parameter(name, default, descriptor).value
+    try:
+        value = node.declare_parameter(name, default, descriptor).value
+    except ParameterException as error:
+        raise FerError(f"parameter {name} ({description}): {error}") from error
+    if choices and value not in choices:
+        raise FerError(f"parameter {name} is '{value}': use one of {', '.join(choices)}")
+    return value
 
 
 def spin_node(create: Callable[[], Node]) -> None:

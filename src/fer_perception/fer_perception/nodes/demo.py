@@ -77,7 +77,9 @@ def start(executable: str, **parameters: Any) -> subprocess.Popen[bytes]:
     """Start a node as a process of its own, deaf to the terminal's interrupt: the demo stops it."""
     command = [sys.executable, "-m", "fer_perception", executable, "--ros-args", "--log-level", "warn"]
     for name, value in parameters.items():
-        command += ["-p", f"{name}:={value}"]
+        if value != "":  # an empty text cannot be given on the command line; it is every such parameter's default
+            # Quoted, so that a camera's index stays a text.
+            command += ["-p", f"{name}:='{value}'" if isinstance(value, str) else f"{name}:={value}"]
     quiet = {**os.environ, "GLOG_minloglevel": "2", "TF_CPP_MIN_LOG_LEVEL": "2"}
     return subprocess.Popen(command, env=quiet, stdin=subprocess.DEVNULL, start_new_session=True)
 
@@ -140,6 +142,6 @@ def watch(
 
 
 def _source_text(source: str) -> str:
-    """The source as a parameter: a path made absolute; quoted, so that a camera's index stays a text."""
+    """The source as a parameter: a path made absolute."""
     path = Path(source).expanduser()
-    return f"'{path.resolve()}'" if path.exists() else f"'{source}'"
+    return str(path.resolve()) if path.exists() else source

@@ -14,7 +14,7 @@ from sensor_msgs.msg import Image
 
 from fer_perception.bundle import Precision
 from fer_perception.emotion import EmotionClassifier
-from fer_perception.errors import FerError, ImageError
+from fer_perception.errors import ImageError
 from fer_perception.faces import FaceMode, load_face_stage
 from fer_perception.latest import LatestSlot
 from fer_perception.nodes import conversions
@@ -44,45 +44,45 @@ class FerNode(Node):
 
     def __init__(self) -> None:
         super().__init__("fer_node", namespace=NAMESPACE)
+        self._slot: LatestSlot[Arrival] = LatestSlot()
+        self._worker = threading.Thread(target=self._work, name="pipeline", daemon=True)
+        self._statistics = FrameStatistics()
+        self._pipeline = self._load_pipeline()
+
+        self._faces = self.create_publisher(FaceArray, "faces", RESULT_QOS)
+        self._emotions = self.create_publisher(EmotionArray, "emotions", RESULT_QOS)
+        self._latency = self.create_publisher(Latency, "latency", RESULT_QOS)
+        self._latency_statistics = self.create_publisher(LatencyStatistics, "latency_statistics", RESULT_QOS)
+        self._worker.start()
+        self.create_timer(1.0, self._publish_statistics)
+        self.create_subscription(Image, "image", self._receive, IMAGE_QOS)
+        model_id, topic = self._pipeline.classifier.model_id, self.resolve_topic_name("image")
+        self.get_logger().info(f"model {model_id}; waiting for images on {topic}")
+
+    def _load_pipeline(self) -> Pipeline:
         model = declare(self, "model", "", "Model bundle: a folder, or the name of a shipped one; empty: the default")
-        precision = declare(self, "precision", "fp32", "Which file of the bundle", choices=f"{get_args(Precision)}")
+        precision = declare(self, "precision", "fp32", "Which file of the bundle", choices=get_args(Precision))
         threads = declare(self, "threads", 1, "Threads of the emotion network; 0: all cores", (0, 64))
         face_model = declare(self, "face_model", "", "Path of face_landmarker.task; empty: the one of make setup")
         face_mode = declare(
             self,
             "face_mode",
             "keypoints",
-            "keypoints: fast, six points a face; mesh: 478 points and head orientation",
-            choices=f"{get_args(FaceMode)}",
+            "keypoints: fast, six points a face; mesh: 478 points and head orientation as well",
+            choices=get_args(FaceMode),
         )
         max_faces = declare(self, "max_faces", 10, "At most so many faces of an image", (1, 100))
         min_confidence = declare(self, "min_confidence", 0.75, "Weaker face detections are ignored", (0.0, 1.0))
-        for name, value, known in (("precision", precision, Precision), ("face_mode", face_mode, FaceMode)):
-            if value not in get_args(known):
-                raise FerError(f"parameter {name} is '{value}': use one of {', '.join(get_args(known))}")
-
         classifier = EmotionClassifier(resolve_model(model), precision, threads)
         face_stage = load_face_stage(resolve_face_model(face_model), face_mode, max_faces, min_confidence)
-        self._pipeline = Pipeline(face_stage, classifier)
-        self._statistics = FrameStatistics()
-        self._slot: LatestSlot[Arrival] = LatestSlot()
-
-        self._faces = self.create_publisher(FaceArray, "faces", RESULT_QOS)
-        self._emotions = self.create_publisher(EmotionArray, "emotions", RESULT_QOS)
-        self._latency = self.create_publisher(Latency, "latency", RESULT_QOS)
-        self._latency_statistics = self.create_publisher(LatencyStatistics, "latency_statistics", RESULT_QOS)
-        self._worker = threading.Thread(target=self._work, name="pipeline", daemon=True)
-        self._worker.start()
-        self.create_timer(1.0, self._publish_statistics)
-        self.create_subscription(Image, "image", self._receive, IMAGE_QOS)
-        topic = self.resolve_topic_name("image")
-        self.get_logger().info(f"model {classifier.model_id}, faces by {face_mode}; waiting for images on {topic}")
+        return Pipeline(face_stage, classifier)
 
     def destroy_node(self) -> None:
         """Stop the worker, free the models, then the node."""
-        self._slot.close()
-        self._worker.join()
-        self._pipeline.close()
+        if self._worker.is_alive():
+            self._slot.close()
+            self._worker.join()
+            self._pipeline.close()
         super().destroy_node()
 
     def _receive(self, message: Image) -> None:

@@ -1,0 +1,157 @@
+"""A live graph: real nodes in processes of their own, real DDS, in a ROS domain of its own on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from fer_perception.nodes.conversions import image_message
+from fer_perception.nodes.isolation import isolate
+from fer_perception.nodes.qos import IMAGE_QOS
+
+for variable in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE"):
+    os.environ.pop(variable, None)
+isolate()
+
+ROOT = Path(__file__).parents[1]
+TIMEOUT_S = 60.0
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    folder = Path(os.environ.get("FER_DATA", ROOT / "../shared/data")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not on this machine (set FER_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def portrait() -> np.ndarray:
+    from skimage.data import astronaut
+
+    return astronaut()
+
+
+class Process:
+    """A started executable; its output is collected in a file."""
+
+    def __init__(self, log: Path, arguments: list[str]) -> None:
+        self._log = log
+        command = [sys.executable, "-m", "fer_perception", *arguments]
+        with open(log, "wb") as stream:
+            self.popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT)
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def running(self) -> bool:
+        return self.popen.poll() is None
+
+    def stop(self, signal_number: int = signal.SIGINT) -> int:
+        """Send a signal and return the exit status; killed where it does not end."""
+        if self.running():
+            self.popen.send_signal(signal_number)
+        try:
+            return self.popen.wait(20)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+            return -9
+
+
+class Received(defaultdict[str, list[Any]]):
+    """Messages by topic; subscriptions append to the lists, so they are emptied in place."""
+
+    def __init__(self) -> None:
+        super().__init__(list)
+
+    def clear_lists(self) -> None:
+        for messages in self.values():
+            messages.clear()
+
+
+class Graph:
+    """The test's own node, what it received, and the processes it started, all in one namespace."""
+
+    def __init__(self, folder: Path, namespace: str) -> None:
+        self._folder, self._namespace = folder, namespace
+        self.node = Node("test", namespace=namespace)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self.received = Received()
+        self.processes: list[Process] = []
+        self._images = self.node.create_publisher(Image, "image", IMAGE_QOS)
+        self._stamps = 0
+
+    def start(self, executable: str, **parameters: Any) -> Process:
+        arguments = [executable, "--ros-args", "-r", f"__ns:=/{self._namespace}"]
+        for name, value in parameters.items():
+            arguments += ["-p", f"{name}:={value}"]
+        process = Process(self._folder / f"{len(self.processes)}-{executable}.log", arguments)
+        self.processes.append(process)
+        return process
+
+    def collect(self, message_type: type, topic: str, qos: QoSProfile | int = 1000) -> None:
+        self.node.create_subscription(message_type, topic, self.received[topic].append, qos)
+
+    def until(self, condition: Callable[[], Any], timeout_s: float = TIMEOUT_S) -> None:
+        """Spin until the condition holds; fails with the processes' output where it does not."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline or not rclpy.ok():
+                outputs = "\n".join(process.output for process in self.processes)
+                pytest.fail(f"waited {timeout_s:g} s in vain; the processes said:\n{outputs}")
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def spin(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def wait_for_image_subscribers(self, count: int = 1) -> None:
+        self.until(lambda: self._images.get_subscription_count() >= count)
+
+    def image(self, pixels: np.ndarray) -> Image:
+        """A message with a stamp of its own."""
+        self._stamps += 1
+        header = Header(stamp=self.node.get_clock().now().to_msg(), frame_id=f"camera_{self._stamps}")
+        return image_message(header, pixels)
+
+    def publish(self, message: Image) -> None:
+        self._images.publish(message)
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.stop()
+        self.node.destroy_node()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ros() -> Iterator[None]:
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def graph(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Graph]:
+    graph = Graph(tmp_path, f"test_{abs(hash(request.node.name)) % 10**9}")
+    yield graph
+    graph.close()

@@ -1,0 +1,80 @@
+"""make demo's program on its default source and on the shared media."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+from rosbags.highlevel import AnyReader
+
+STAGES = {"end_to_end", "receive", "decode", "detect", "align", "infer", "publish"}
+
+
+def run_demo(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fer_perception", "demo", "--out", str(out), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL)
+
+
+def emotions_in(bag: Path) -> list[tuple[float, list[str]]]:
+    """Stamp and strongest labels of every EmotionArray of a bag, in order."""
+    with AnyReader([bag]) as reader:
+        connections = [c for c in reader.connections if c.topic == "/fer/emotions"]
+        messages: list[Any] = [reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages(connections)]
+    stamps = [m.header.stamp.sec + m.header.stamp.nanosec * 1e-9 for m in messages]
+    return sorted(zip(stamps, [[e.label for e in m.emotions] for m in messages], strict=True))
+
+
+def test_the_default_source(tmp_path: Path) -> None:
+    result = run_demo(tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("latency p50") >= 5  # a line a second
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    answered = summary["frames_answered"]
+    assert summary["frames_sent"] == 300
+    # 295 and more on an idle machine; a test must not depend on the machine's load.
+    assert 150 <= answered <= 300
+    assert summary["faces_per_frame"]["1"] >= 0.95 * answered
+    assert summary["top_emotion"] == "happy"
+    assert sum(summary["emotions"].values()) == sum(int(n) * c for n, c in summary["faces_per_frame"].items())
+    assert set(summary["latency_ms"]) == STAGES
+    assert all(v["p50"] <= v["p95"] <= v["p99"] for v in summary["latency_ms"].values())
+    assert summary["model"].startswith("baseline-fp32-")
+    assert summary["duration_s"] == pytest.approx(10, abs=2)
+
+    with AnyReader([tmp_path / "bag"]) as reader:
+        counts = {connection.topic: connection.msgcount for connection in reader.connections}
+    assert counts["/fer/emotions"] == counts["/fer/faces"] == counts["/fer/latency"] == answered
+    assert counts["/fer/image"] >= 0.5 * answered
+    assert counts["/fer/latency_statistics"] >= 5
+    assert cv2.imread(str(tmp_path / "snapshot.png")).shape == (480, 640, 3)
+    video = cv2.VideoCapture(str(tmp_path / "overlay.mp4"))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) >= 0.5 * answered
+    assert video.read()[0]
+
+
+def test_neutral_first_then_happy(tmp_path: Path, data: Path) -> None:
+    result = run_demo(tmp_path, "--source", str(data / "media" / "single_face.mp4"))
+    assert result.returncode == 0, result.stdout + result.stderr
+    labels = [label for _, (label, *_) in emotions_in(tmp_path / "bag")]
+    assert max(set(labels[:24]), key=labels[:24].count) == "neutral"
+    assert max(set(labels[-24:]), key=labels[-24:].count) == "happy"
+
+
+def test_a_bad_source_ends_at_once(tmp_path: Path) -> None:
+    result = run_demo(tmp_path, "--source", str(tmp_path / "missing.mp4"))
+    assert result.returncode == 1
+    assert "missing.mp4: there is no such file or folder" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_bad_model_is_reported_and_nothing_is_left_running(tmp_path: Path) -> None:
+    result = run_demo(tmp_path, "--model", str(tmp_path / "no_model"))
+    assert result.returncode == 1
+    assert "no_model" in result.stderr
+    assert "demo: fer_node ended with status 1" in result.stderr
+    assert "Traceback" not in result.stderr

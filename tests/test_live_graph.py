@@ -1,0 +1,243 @@
+"""fer_node, source_node and overlay_node as processes of their own over real DDS."""
+
+from __future__ import annotations
+
+import math
+import signal
+from array import array
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from fer_msgs.msg import EmotionArray, FaceArray, Latency, LatencyStatistics
+from sensor_msgs.msg import Image
+
+from fer_perception.nodes.qos import IMAGE_QOS
+from fer_perception.taxonomy import EMOTIONS_7
+
+RESULTS = ((FaceArray, "faces"), (EmotionArray, "emotions"), (Latency, "latency"))
+
+
+@pytest.fixture
+def fer(graph: Any) -> Any:
+    """A graph in which fer_node runs and all of it has found each other."""
+    for message_type, topic in RESULTS:
+        graph.collect(message_type, topic)
+    graph.collect(LatencyStatistics, "latency_statistics")
+    start_fer_node(graph)
+    return graph
+
+
+def start_fer_node(graph: Any, **parameters: Any) -> None:
+    """Start it, wait until an image is answered on all topics, and forget about those first answers."""
+    graph.start("fer_node", **parameters)
+    graph.wait_for_image_subscribers()
+    graph.received.clear_lists()
+
+    def answered() -> bool:
+        graph.publish(graph.image(np.zeros((48, 64, 3), np.uint8)))
+        graph.spin(0.2)
+        return all(graph.received[topic] for _, topic in RESULTS)
+
+    graph.until(answered)
+    graph.spin(1.5)  # the next statistics begin a clean window
+    graph.received.clear_lists()
+
+
+def ask(graph: Any, message: Image) -> tuple[FaceArray, EmotionArray, Latency]:
+    """Publish an image and wait for its three answers."""
+    counts = {topic: len(graph.received[topic]) for _, topic in RESULTS}
+    graph.publish(message)
+    graph.until(lambda: all(len(graph.received[topic]) > count for topic, count in counts.items()))
+    return tuple(graph.received[topic][-1] for _, topic in RESULTS)  # type: ignore[return-value]
+
+
+def test_an_image_is_answered_in_full(fer: Any, portrait: np.ndarray) -> None:
+    image = fer.image(portrait)
+    faces, emotions, latency = ask(fer, image)
+    assert faces.header == emotions.header == latency.header == image.header
+
+    assert (faces.image_width, faces.image_height) == (512, 512)
+    (face,) = faces.faces
+    assert face.confidence > 0.75
+    np.testing.assert_allclose(face.keypoints[:4], [201, 104, 245, 108], atol=6)
+    assert len(face.mesh) == len(face.head_orientation) == 0
+
+    (emotion,) = emotions.emotions
+    assert list(emotions.labels) == list(EMOTIONS_7)
+    assert emotion.roi == face.roi
+    assert sum(emotion.probabilities) == pytest.approx(1, abs=1e-5)
+    assert emotion.label == EMOTIONS_7[int(np.argmax(emotion.probabilities))] == "happy"
+    assert emotion.confidence == max(emotion.probabilities)
+    assert emotions.model_id.startswith("baseline-fp32-")
+
+    stages = [latency.receive_ms, latency.decode_ms, latency.detect_ms, latency.align_ms, latency.infer_ms]
+    stages.append(latency.publish_ms)
+    assert all(stage > 0 for stage in stages)
+    assert latency.total_ms == pytest.approx(sum(stages), rel=1e-3)
+    assert 0 < latency.age_at_receipt_ms < latency.age_at_publication_ms
+    assert latency.faces == 1
+    assert latency.rejected_frames == 0
+
+
+def test_mesh_mode_adds_landmarks_and_pose_to_the_same_answer(fer: Any, portrait: np.ndarray) -> None:
+    faces, emotions, _ = ask(fer, fer.image(portrait))
+    fer.processes[0].stop()
+    start_fer_node(fer, face_mode="mesh")
+    mesh_faces, mesh_emotions, _ = ask(fer, fer.image(portrait))
+    (face,) = mesh_faces.faces
+    assert len(face.mesh) == 478 * 3
+    orientation = face.head_orientation[0]
+    assert np.linalg.norm([orientation.x, orientation.y, orientation.z, orientation.w]) == pytest.approx(1, abs=1e-5)
+    assert mesh_faces.faces[0].roi == faces.faces[0].roi
+    np.testing.assert_array_equal(mesh_emotions.emotions[0].probabilities, emotions.emotions[0].probabilities)
+
+
+def test_an_image_without_faces_gets_an_empty_answer(fer: Any, portrait: np.ndarray) -> None:
+    ask(fer, fer.image(portrait))
+    faces, emotions, latency = ask(fer, fer.image(np.zeros((480, 640, 3), np.uint8)))
+    assert len(faces.faces) == len(emotions.emotions) == latency.faces == 0
+
+
+def test_an_image_without_a_stamp_has_no_age(fer: Any, portrait: np.ndarray) -> None:
+    image = fer.image(portrait)
+    image.header.stamp.sec = image.header.stamp.nanosec = 0
+    _, emotions, latency = ask(fer, image)
+    assert len(emotions.emotions) == 1
+    assert math.isnan(latency.age_at_receipt_ms)
+    assert math.isnan(latency.age_at_publication_ms)
+    assert latency.total_ms > 0
+
+
+def test_malformed_images_are_counted_reported_and_skipped(fer: Any, portrait: np.ndarray) -> None:
+    def broken(**changes: Any) -> Image:
+        message = fer.image(portrait)
+        for name, value in changes.items():
+            setattr(message, name, value)
+        return message
+
+    bad = [
+        broken(step=7),
+        broken(encoding="rainbow"),
+        broken(data=array("B")),
+        broken(data=array("B", bytes(1000))),
+        broken(width=0, height=0),
+        broken(width=2**32 - 1),
+        broken(height=100_000),
+        Image(),
+    ]
+    for number, message in enumerate(bad, start=1):
+        fer.publish(message)
+        fer.until(lambda number=number: sum(s.rejected for s in fer.received["latency_statistics"]) == number)
+    _, emotions, latency = ask(fer, fer.image(portrait))
+    assert len(emotions.emotions) == 1
+    assert latency.rejected_frames == len(bad)
+    assert fer.processes[0].running()
+    log = fer.processes[0].output
+    assert "image skipped (1 so far): step 7 is less than" in log
+    assert log.count("image skipped") <= len(bad)  # throttled
+    assert "Traceback" not in log
+
+
+def test_no_frame_is_lost_between_the_counters(fer: Any, portrait: np.ndarray) -> None:
+    large = np.ascontiguousarray(np.tile(portrait, (2, 3, 1)))
+    for _ in range(60):
+        fer.publish(fer.image(large))
+        fer.spin(0.002)
+    fer.spin(2.5)
+    statistics = fer.received["latency_statistics"]
+    received, answered, dropped = (sum(getattr(s, n) for s in statistics) for n in ("received", "answered", "dropped"))
+    assert received > 0
+    assert received == answered + dropped
+    assert answered == len(fer.received["emotions"])
+    assert fer.received["latency"][-1].dropped_frames == dropped
+
+
+def test_statistics_come_once_a_second(fer: Any, portrait: np.ndarray) -> None:
+    for _ in range(20):
+        ask(fer, fer.image(portrait))
+    fer.until(lambda: sum(s.answered for s in fer.received["latency_statistics"]) == 20)
+    last = next(s for s in reversed(fer.received["latency_statistics"]) if s.answered)
+    assert last.window_s == pytest.approx(1, abs=0.5)
+    stages = {entry.stage: entry for entry in last.stages}
+    assert {"receive", "decode", "detect", "align", "infer", "publish", "total", "age_at_publication"} <= set(stages)
+    assert all(entry.p50_ms <= entry.p95_ms <= entry.p99_ms for entry in last.stages)
+    assert last.fps_out == pytest.approx(last.answered / last.window_s, rel=1e-3)
+
+
+def test_overlay_belongs_to_its_image(fer: Any, portrait: np.ndarray) -> None:
+    fer.collect(Image, "overlay", IMAGE_QOS)
+    fer.start("overlay_node")
+    fer.wait_for_image_subscribers(2)
+    fer.until(lambda: fer.node.count_publishers(fer.node.resolve_topic_name("overlay")) == 1)
+    image = fer.image(portrait)
+
+    def answered() -> bool:
+        fer.publish(image)  # best effort: until all four processes have found each other
+        fer.spin(0.3)
+        return bool(fer.received["overlay"])
+
+    fer.until(answered)
+    overlay = fer.received["overlay"][0]
+    assert overlay.header == image.header
+    pixels = np.frombuffer(overlay.data, np.uint8).reshape(512, 512, 3)
+    changed = (pixels != portrait).any(axis=2)
+    assert changed[70:190, 170:290].any()
+    assert not changed[300:].any()
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_nodes_end_cleanly(fer: Any, signal_number: int) -> None:
+    assert fer.processes[0].stop(signal_number) == 0
+    assert "Traceback" not in fer.processes[0].output
+
+
+@pytest.mark.parametrize(
+    ("executable", "parameters", "message"),
+    [
+        ("fer_node", {"model": "/nowhere/model"}, "/nowhere/model/manifest.yaml: cannot be read"),
+        ("fer_node", {"face_model": "/nowhere/face.task"}, "/nowhere/face.task: cannot be read"),
+        ("fer_node", {"face_mode": "guess"}, "parameter face_mode is 'guess': use one of keypoints, mesh"),
+        ("fer_node", {"precision": "int8"}, "has no precision 'int8', only fp32"),
+        ("fer_node", {"threads": "many"}, "parameter threads (Threads of the emotion network; 0: all cores):"),
+        ("fer_node", {"min_confidence": 3.0}, "parameter min_confidence (Weaker face detections are ignored):"),
+        ("source_node", {"source": "/nowhere.mp4"}, "/nowhere.mp4: there is no such file or folder"),
+    ],
+)
+def test_a_node_that_cannot_start_says_why_in_one_line(
+    graph: Any, executable: str, parameters: dict[str, str], message: str
+) -> None:
+    process = graph.start(executable, **parameters)
+    assert process.popen.wait(60) == 1
+    assert message in process.output
+    assert "Traceback" not in process.output
+
+
+def test_source_plays_a_video_at_its_pace(graph: Any, tmp_path: Path) -> None:
+    file = tmp_path / "clip.mp4"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"mp4v"), 20, (64, 48))
+    for index in range(30):
+        writer.write(np.full((48, 64, 3), index * 8, np.uint8))
+    writer.release()
+    graph.collect(Image, "image", IMAGE_QOS)
+    graph.collect(DiagnosticArray, "/diagnostics")
+    source = graph.start("source_node", source=file, wait_for_subscribers=1, frame_id="eye")
+    graph.until(lambda: not source.running())
+    graph.spin(0.5)
+    images = graph.received["image"]
+    assert source.popen.returncode == 0
+    assert len(images) >= 27  # best effort
+    assert {(image.width, image.height, image.encoding, image.header.frame_id) for image in images} == {
+        (64, 48, "rgb8", "eye")
+    }
+    brightness = [np.mean(image.data) for image in images]
+    assert brightness == sorted(brightness)
+    stamps = [image.header.stamp.sec + image.header.stamp.nanosec * 1e-9 for image in images]
+    assert np.median(np.diff(stamps)) == pytest.approx(0.05, rel=0.5)
+    sent = [
+        v.value for m in graph.received["/diagnostics"] for s in m.status for v in s.values if v.key == "frames_sent"
+    ]
+    assert sent[-1] == "30"
