@@ -1,0 +1,105 @@
+"""The shipped baseline: what its manifest claims is what it does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_perception.bundle import Bundle
+from fer_perception.emotion import EmotionClassifier
+from fer_perception.faces import load_face_stage
+from fer_perception.pipeline import Pipeline
+from fer_perception.resources import resolve_face_model, resolve_model
+from fer_training.config import load_config
+from fer_training.datasets import load_dataset
+from fer_training.train import CONFIG, load_run, predict, prepare_images
+
+CHECKPOINT = Path(__file__).parents[1] / "src" / "fer_training" / "checkpoints" / "baseline"
+
+
+@pytest.fixture(scope="module")
+def baseline() -> Bundle:
+    return Bundle(resolve_model("baseline"))
+
+
+@pytest.fixture(scope="module")
+def fer2013(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The official fer2013.csv, as a dataset's name and path."""
+    pytest.importorskip("pyarrow")
+    folder = tmp_path_factory.mktemp("fer2013")
+    subprocess.run([sys.executable, data / "unpack_fer2013.py", folder], check=True)
+    return f"fer2013:{folder}"
+
+
+def labels_of(video: Path, pipeline: Pipeline) -> list[list[str]]:
+    """The strongest emotion of each face of each frame."""
+    capture = cv2.VideoCapture(str(video))
+    labels = []
+    while True:
+        read, image = capture.read()
+        if not read:
+            return labels
+        rows = pipeline.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).probabilities
+        labels.append([pipeline.classifier.labels[int(row.argmax())] for row in rows])
+
+
+@pytest.fixture(scope="module")
+def pipeline(baseline: Bundle) -> Any:
+    stage = load_face_stage(resolve_face_model(""))
+    with closing(Pipeline(stage, EmotionClassifier(baseline))) as pipeline:
+        yield pipeline
+
+
+def test_manifest_tells_data_recipe_and_metrics(baseline: Bundle) -> None:
+    manifest = baseline.manifest
+    assert sum(file.stat().st_size for file in baseline.path.iterdir()) < 10e6
+    assert manifest.parameters == 2_232_263
+    assert manifest.training["recipe"]["data"] == "fer2013"
+    assert manifest.training["data"]["train"]["images"] == 28_213
+    test = manifest.metrics["fer2013/test/fp32"]
+    assert test["n"] == np.sum(test["confusion"]) == 3_555
+    assert test["accuracy"] == np.trace(test["confusion"]) / 3_555 >= 0.62
+
+
+def test_the_claimed_accuracy_is_reproduced_from_the_bundle(baseline: Bundle, fer2013: str, tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    command = [sys.executable, "-m", "fer_training", "evaluate", "--model", str(baseline.path), "--dataset", fer2013]
+    subprocess.run([*command, "--split", "test", "--json", str(file)], check=True)
+    found = json.loads(file.read_text())["datasets"]["fer2013"]
+    claimed = baseline.manifest.metrics["fer2013/test/fp32"]
+    assert found["sha256"] == claimed["sha256"]
+    for metric in ("accuracy", "macro_f1", "auroc"):
+        assert found[metric] == pytest.approx(claimed[metric], abs=0.001)
+
+
+def test_checkpoint_and_bundle_give_the_same_probabilities(baseline: Bundle, fer2013: str) -> None:
+    config = load_config(CHECKPOINT / CONFIG)
+    network, _ = load_run(CHECKPOINT, config)
+    samples = load_dataset(fer2013, "val")
+    spec = config.input.spec()
+    by_torch = predict(network, prepare_images(samples, spec)[:100], spec)
+    by_onnx = EmotionClassifier(baseline).classify(samples.images[:100])
+    assert np.abs(by_torch - by_onnx).max() < 1e-4
+
+
+def test_neutral_then_happy(pipeline: Pipeline, data: Path) -> None:
+    labels = labels_of(data / "media" / "single_face.mp4", pipeline)
+    assert all(len(faces) == 1 for faces in labels)
+    first, last = Counter(face for (face,) in labels[:24]), Counter(face for (face,) in labels[-24:])
+    assert first.most_common(1)[0][0] == "neutral"
+    assert last.most_common(1)[0][0] == "happy"
+
+
+def test_no_emotion_without_a_face(pipeline: Pipeline, data: Path) -> None:
+    labels = labels_of(data / "media" / "face_noface.mov", pipeline)
+    assert all(labels[:72])
+    assert not any(labels[72:])

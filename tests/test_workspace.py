@@ -1,0 +1,81 @@
+"""The workspace builds with plain colcon, and what it installs works without the sources."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fer_perception.resources import FACE_MODEL
+
+ROOT = Path(__file__).parents[1]
+INSTALL = ROOT / "install"
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("COLCON", "PYTEST"))}
+# Without this workspace's own packages, so that only what was installed is found.
+ENVIRONMENT["PYTHONPATH"] = os.pathsep.join(
+    path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and not Path(path).is_relative_to(ROOT)
+)
+# What lies below this workspace: the ROS wheels' environment, or a sourced distribution.
+UNDERLAY = os.pathsep.join(
+    prefix for prefix in os.environ["AMENT_PREFIX_PATH"].split(os.pathsep) if not Path(prefix).is_relative_to(INSTALL)
+)
+ENVIRONMENT.update(AMENT_PREFIX_PATH=UNDERLAY, CMAKE_PREFIX_PATH=UNDERLAY)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An install space made by ``colcon build`` without --symlink-install; setup makes the one with it."""
+    folder = tmp_path_factory.mktemp("workspace")
+    bases = [argument for name in ("build", "install") for argument in (f"--{name}-base", folder / name)]
+    command = ["colcon", "--log-base", folder / "log", "build", *bases, "--cmake-args", "-GNinja"]
+    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, timeout=280)
+    return folder / "install"
+
+
+def run_installed(installed: Path, command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    script = f". {installed}/local_setup.bash && {command}"
+    return subprocess.run(["bash", "-c", script], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+
+
+def test_everything_a_robot_needs_is_installed(installed: Path) -> None:
+    share = installed / "fer_perception" / "share" / "fer_perception"
+    for name in ("config/fastdds.xml", "launch/fer.launch.py", "models/baseline/manifest.yaml", f"models/{FACE_MODEL}"):
+        assert (share / name).is_file(), name
+    executables = {file.name for file in (installed / "fer_perception" / "lib" / "fer_perception").iterdir()}
+    assert {"fer_node", "source_node", "overlay_node", "demo", "fetch_face_model"} <= executables
+    assert {file.name for file in (installed / "fer_training" / "lib" / "fer_training").iterdir()} == {
+        "train",
+        "evaluate",
+        "export",
+    }
+
+
+def test_installed_executables_run_and_find_their_files(installed: Path, tmp_path: Path) -> None:
+    code = "import fer_perception, fer_perception.resources as r; print(fer_perception.__file__, r.resolve_model(''))"
+    result = run_installed(installed, f'python -c "{code}"', tmp_path)
+    assert result.returncode == 0, result.stderr
+    module, model = result.stdout.split()
+    assert module.startswith(str(installed))
+    assert model == str(installed / "fer_perception/share/fer_perception/models/baseline")
+    node = installed / "fer_perception/lib/fer_perception/fer_node"
+    result = run_installed(installed, f"{node} --ros-args -p model:=/nowhere", tmp_path)
+    assert result.returncode == 1
+    assert "fer_node: /nowhere/manifest.yaml: cannot be read" in result.stderr
+
+
+def test_the_robot_side_never_imports_torch(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from fer_perception.nodes import demo_monitor, fer_node, overlay_node, source_node; "
+        "print([name for name in ('torch', 'kornia', 'sklearn') if name in sys.modules])"
+    )
+    result = run_installed(installed, f'python -c "{code}"', tmp_path)
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_help_of_every_command(installed: Path, tmp_path: Path) -> None:
+    for command in ("fer_perception", "fer_perception demo --help", "fer_training --help", "fer_training train --help"):
+        result = run_installed(installed, f"python -m {command}", tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.strip()
