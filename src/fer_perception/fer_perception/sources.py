@@ -33,19 +33,20 @@ class Source:
     frames: Callable[[], Iterator[UInt8Image]]
 
 
-def open_source(source: str, fps: float = 0.0, still_s: float = 2.0) -> Source:
+def open_source(source: str, fps: float = 0.0, still_s: float = 2.0, max_side: int = 0) -> Source:
     """Open a source by what the text names.
 
     :param source: ``astronaut`` (scikit-image's portrait, moved about for 10 s), the index or device file of a
         camera, or the path of a video, a picture or a folder of pictures.
     :param fps: replaces the rate of a video (its own) or of pictures (30 Hz).
     :param still_s: for how long each picture is shown, in seconds.
+    :param max_side: images whose longer side exceeds so many pixels are shrunk; 0: never.
     :raises SourceError: nothing there, or nothing readable.
     """
     if source == PORTRAIT:
         return Source(PORTRAIT, fps or DEFAULT_FPS, False, _portrait_frames)
     if source.isdecimal() or source.startswith("/dev/video"):
-        return _open_camera(source, fps)
+        return _open_camera(source, fps, max_side)
     path = Path(source).expanduser()
     rate = fps or DEFAULT_FPS
     repeats = max(1, round(still_s * rate))
@@ -53,7 +54,7 @@ def open_source(source: str, fps: float = 0.0, still_s: float = 2.0) -> Source:
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
         if not files:
             raise SourceError(f"{path}: the folder holds no picture ({', '.join(PICTURE_SUFFIXES)})")
-        return Source(str(path), rate, False, lambda: _still_frames(files, repeats))
+        return Source(str(path), rate, False, lambda: _still_frames(files, repeats, max_side))
     if not path.is_file():
         raise SourceError(
             f"{path}: there is no such file or folder. Give a video, a picture, a folder of pictures, a camera's "
@@ -61,8 +62,8 @@ def open_source(source: str, fps: float = 0.0, still_s: float = 2.0) -> Source:
         )
     if path.suffix.lower() in PICTURE_SUFFIXES:
         read_picture(path)
-        return Source(str(path), rate, False, lambda: _still_frames([path], repeats))
-    return _open_video(path, fps)
+        return Source(str(path), rate, False, lambda: _still_frames([path], repeats, max_side))
+    return _open_video(path, fps, max_side)
 
 
 def read_picture(file: Path) -> UInt8Image:
@@ -76,7 +77,14 @@ def read_picture(file: Path) -> UInt8Image:
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
-def _open_camera(device: str, fps: float) -> Source:
+def _limited(image: UInt8Image, max_side: int) -> UInt8Image:
+    scale = max_side / max(image.shape[:2])
+    if not max_side or scale >= 1:
+        return image
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def _open_camera(device: str, fps: float, max_side: int) -> Source:
     capture = cv2.VideoCapture(int(device) if device.isdecimal() else device)
     if not capture.isOpened():
         capture.release()
@@ -90,12 +98,12 @@ def _open_camera(device: str, fps: float) -> Source:
             read, image = capture.read()
             if not read:
                 raise SourceError(f"camera {device}: gives no more images. Was it unplugged?")
-            yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+            yield cv2.cvtColor(_limited(image, max_side), cv2.COLOR_BGR2RGB)
 
     return Source(f"camera {device}", rate, True, frames)
 
 
-def _open_video(path: Path, fps: float) -> Source:
+def _open_video(path: Path, fps: float, max_side: int) -> Source:
     capture = cv2.VideoCapture(str(path))
     own_fps = capture.get(cv2.CAP_PROP_FPS)
     readable = capture.isOpened() and capture.read()[0]
@@ -110,7 +118,7 @@ def _open_video(path: Path, fps: float) -> Source:
                 read, image = video.read()
                 if not read:
                     return
-                yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+                yield cv2.cvtColor(_limited(image, max_side), cv2.COLOR_BGR2RGB)
         finally:
             video.release()
 
@@ -118,9 +126,9 @@ def _open_video(path: Path, fps: float) -> Source:
     return Source(str(path), fps or (own_fps if plausible else DEFAULT_FPS), False, frames)
 
 
-def _still_frames(files: list[Path], repeats: int) -> Iterator[UInt8Image]:
+def _still_frames(files: list[Path], repeats: int, max_side: int) -> Iterator[UInt8Image]:
     for file in files:
-        picture = read_picture(file)
+        picture = _limited(read_picture(file), max_side)
         for _ in range(repeats):
             yield picture
 

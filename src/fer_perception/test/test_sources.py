@@ -57,6 +57,16 @@ def test_portrait_moves_for_ten_seconds() -> None:
     assert np.abs(frames[0].astype(int) - frames[75]).mean() > 10
 
 
+@pytest.mark.parametrize(("max_side", "shape"), [(500, (300, 500, 3)), (1000, (600, 1000, 3)), (0, (600, 1000, 3))])
+def test_large_pictures_are_shrunk(tmp_path: Path, max_side: int, shape: tuple[int, ...]) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((600, 1000, 3), np.uint8))
+    assert next(open_source(str(tmp_path / "a.png"), max_side=max_side).frames()).shape == shape
+
+
+def test_large_videos_are_shrunk(video: Path) -> None:
+    assert {frame.shape for frame in open_source(str(video), max_side=32).frames()} == {(24, 32, 3)}
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

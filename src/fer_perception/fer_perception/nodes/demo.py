@@ -80,8 +80,7 @@ def start(executable: str, **parameters: Any) -> subprocess.Popen[bytes]:
         if value != "":  # an empty text cannot be given on the command line; it is every such parameter's default
             # Quoted, so that a camera's index stays a text.
             command += ["-p", f"{name}:='{value}'" if isinstance(value, str) else f"{name}:={value}"]
-    quiet = {**os.environ, "GLOG_minloglevel": "2", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    return subprocess.Popen(command, env=quiet, stdin=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def stop(processes: dict[str, subprocess.Popen[bytes]]) -> None:

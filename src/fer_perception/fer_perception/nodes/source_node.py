@@ -42,7 +42,14 @@ class SourceNode(Node):
         self._wait_for = declare(
             self, "wait_for_subscribers", 0, "Send the first image when so many subscribers are there", (0, 100)
         )
-        self._source = open_source(str(name), fps, still_s)
+        self._max_side = declare(
+            self,
+            "max_side",
+            1280,
+            "Larger images are shrunk to so many pixels on their longer side; 0: never",
+            (0, 8192),
+        )
+        self._source = open_source(str(name), fps, still_s, self._max_side)
         self._sent = 0
         self._images = self.create_publisher(Image, "image", IMAGE_QOS)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RESULT_QOS)
@@ -55,7 +62,8 @@ class SourceNode(Node):
         :raises SourceError: the source cannot be read any more.
         """
         self._await_subscribers()
-        self.get_logger().info(f"{self._source.name} at {self._source.fps:g} Hz on {self._images.topic_name}")
+        limit = f"at most {self._max_side} pixels a side" if self._max_side else "at full size"
+        self.get_logger().info(f"{self._source.name} on {self._images.topic_name} at {self._source.fps:g} Hz, {limit}")
         self.create_timer(1.0, self._publish_diagnostics)
         while True:
             sent_before = self._sent
