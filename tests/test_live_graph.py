@@ -129,6 +129,7 @@ def test_malformed_images_are_counted_reported_and_skipped(fer: Any, portrait: n
         broken(height=100_000),
         Image(),
     ]
+    bad[0].header.stamp.sec = -5
     for number, message in enumerate(bad, start=1):
         fer.publish(message)
         fer.until(lambda number=number: sum(s.rejected for s in fer.received["latency_statistics"]) == number)

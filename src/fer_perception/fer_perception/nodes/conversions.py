@@ -130,6 +130,12 @@ def probabilities_from_message(message: EmotionArray) -> Float32Array:
     return np.asarray(rows, np.float32).reshape(len(rows), len(message.labels))
 
 
+def age_ms(now_ns: int, header: Header) -> float:
+    """Age of a message in milliseconds of ROS time; NaN where it carries no stamp."""
+    stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+    return (now_ns - stamp_ns) * 1e-6 if stamp_ns else float("nan")
+
+
 def latency_message(header: Header, durations_ms: dict[str, float], faces: int, dropped: int, rejected: int) -> Latency:
     """One frame's durations, by the names of Latency's fields without ``_ms``."""
     return Latency(

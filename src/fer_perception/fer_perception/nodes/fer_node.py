@@ -9,7 +9,6 @@ from typing import NamedTuple, get_args
 
 from fer_msgs.msg import EmotionArray, FaceArray, Latency, LatencyStatistics
 from rclpy.node import Node
-from rclpy.time import Time
 from sensor_msgs.msg import Image
 
 from fer_perception.bundle import Precision
@@ -95,9 +94,10 @@ class FerNode(Node):
             try:
                 self._answer(arrival)
             except ImageError as error:
-                self._reject(arrival, str(error))
+                self._reject(str(error))
             except Exception:  # a node never dies from a message
-                self._reject(arrival, traceback.format_exc())
+                if self.context.ok():  # else it is the end that interrupted the work
+                    self._reject(traceback.format_exc())
 
     def _answer(self, arrival: Arrival) -> None:
         header = arrival.message.header
@@ -122,15 +122,14 @@ class FerNode(Node):
         dropped, rejected = self._statistics.total("dropped"), self._statistics.total("rejected")
         self._latency.publish(conversions.latency_message(header, durations_ms, len(result.faces), dropped, rejected))
 
-    def _reject(self, arrival: Arrival, reason: str) -> None:
+    def _reject(self, reason: str) -> None:
         self._statistics.count("rejected")
         self.get_logger().error(
             f"image skipped ({self._statistics.total('rejected')} so far): {reason}", throttle_duration_sec=LOG_PERIOD_S
         )
 
     def _age_ms(self, message: Image) -> float:
-        stamp = Time.from_msg(message.header.stamp, clock_type=self.get_clock().clock_type)
-        return (self.get_clock().now() - stamp).nanoseconds * 1e-6 if stamp.nanoseconds else float("nan")
+        return conversions.age_ms(self.get_clock().now().nanoseconds, message.header)
 
     def _publish_statistics(self) -> None:
         stamp = self.get_clock().now().to_msg()

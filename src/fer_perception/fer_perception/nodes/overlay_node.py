@@ -10,7 +10,6 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from fer_perception.drawing import draw_results
-from fer_perception.errors import ImageError
 from fer_perception.nodes import conversions
 from fer_perception.nodes.common import NAMESPACE, spin_node
 from fer_perception.nodes.qos import IMAGE_QOS, RESULT_QOS
@@ -48,7 +47,7 @@ class OverlayNode(Node):
                 conversions.probabilities_from_message(message),
                 message.labels,
             )
-        except (ImageError, ValueError) as error:  # ValueError: messages that do not fit together
+        except Exception as error:  # a node never dies from a message
             self.get_logger().error(f"image skipped: {error}", throttle_duration_sec=5.0)
             return
         self._overlay.publish(conversions.image_message(message.header, canvas))
