@@ -63,11 +63,13 @@ if [ "$underlay" = wheels ]; then
 fi
 
 step "face model" "copy face_landmarker.task by hand to src/fer_perception/models/, see README.md"
-PYTHONPATH=src/fer_perception .venv/bin/python -m fer_perception fetch_face_model src/fer_perception/models
+PYTHONPATH="src/fer_perception${PYTHONPATH:+:$PYTHONPATH}" .venv/bin/python -m fer_perception fetch_face_model src/fer_perception/models
 
 step "colcon build" "read the error above; delete build, install and log, then run it again"
 # shellcheck source=scripts/env.sh
 set +u; . scripts/env.sh; set -u
-MAKEFLAGS="-j$(nproc)" colcon --log-base log build --symlink-install --event-handlers console_cohesion- console_direct- \
+# Through this interpreter, so that the executables it installs start with it: a distribution's own colcon would
+# make them start with the system's Python, which lacks mediapipe.
+python -c 'import sys; from colcon_core.command import main; sys.exit(main())' --log-base log build --symlink-install --event-handlers console_cohesion- console_direct- \
   --cmake-args -GNinja -DPython3_EXECUTABLE="$PWD/.venv/bin/python"
 echo "==> ready (. scripts/env.sh puts the workspace into a shell)"
