@@ -65,6 +65,13 @@ def test_neutral_first_then_happy(tmp_path: Path, data: Path) -> None:
     assert max(set(labels[-24:]), key=labels[-24:].count) == "happy"
 
 
+def test_a_limited_time(tmp_path: Path) -> None:
+    result = run_demo(tmp_path, "--seconds", "2")
+    assert result.returncode == 0, result.stdout + result.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert 0 < summary["frames_answered"] <= summary["frames_sent"] <= 61
+
+
 def test_a_bad_source_ends_at_once(tmp_path: Path) -> None:
     result = run_demo(tmp_path, "--source", str(tmp_path / "missing.mp4"))
     assert result.returncode == 1

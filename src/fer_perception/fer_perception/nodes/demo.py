@@ -24,6 +24,7 @@ from fer_perception.sources import PORTRAIT, open_source
 
 START_TIMEOUT_S = 90.0
 DRAIN_S = 1.0
+CAMERA_SECONDS = 10.0
 STOP_TIMEOUT_S = 10.0
 
 
@@ -39,7 +40,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default="", help="bundle: a folder or the name of a shipped one")
     parser.add_argument("--face-mode", default="keypoints", choices=("keypoints", "mesh"))
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="output folder (default out/demo)")
-    parser.add_argument("--seconds", type=float, help="stop after so many seconds; a camera never ends by itself")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="stop after so many; default: at the source's end, a camera after 10"
+    )
     return parser.parse_args(arguments)
 
 
@@ -47,8 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the demo; the exit status is 1 when no frame was answered."""
     options = parse_arguments(arguments)
     source = open_source(options.source)  # a bad source is found out before anything is started
-    if source.live and options.seconds is None:
-        options.seconds = 10.0
+    if source.live and not options.seconds:
+        options.seconds = CAMERA_SECONDS
     if (options.out / "bag").exists():
         shutil.rmtree(options.out / "bag")
     options.out.mkdir(parents=True, exist_ok=True)
@@ -59,8 +62,13 @@ def main(arguments: list[str] | None = None) -> int:
     }
     try:
         # Three subscribers wait for the first image: pipeline, overlay and the recorder in this process.
-        processes["source_node"] = start("source_node", source=_source_text(options.source), wait_for_subscribers=3)
-        summary = watch(processes, options.out, source.fps, options.seconds)
+        processes["source_node"] = start(
+            "source_node",
+            source=_source_text(options.source),
+            duration_s=float(options.seconds),
+            wait_for_subscribers=3,
+        )
+        summary = watch(processes, options.out, source.fps)
     finally:
         stop(processes)
     result = summary.result()
@@ -96,15 +104,13 @@ def stop(processes: dict[str, subprocess.Popen[bytes]]) -> None:
             process.wait()
 
 
-def watch(
-    processes: dict[str, subprocess.Popen[bytes]], out: Path, fps: float, seconds: float | None
-) -> SessionSummary:
-    """Record until the source has ended, or for so many seconds.
+def watch(processes: dict[str, subprocess.Popen[bytes]], out: Path, fps: float) -> SessionSummary:
+    """Record until the source has ended or the user interrupts.
 
     :raises FerError: a node died, or nothing was sent for too long.
     """
     import rclpy
-    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     from fer_perception.nodes.demo_monitor import DemoMonitor
 
@@ -115,25 +121,21 @@ def watch(
     print(f"starting {', '.join(processes)} in ROS domain {os.environ['ROS_DOMAIN_ID']} ...", flush=True)
     try:
         begun_s = time.monotonic()
-        first_image_s: float | None = None
         while processes["source_node"].poll() is None:
             executor.spin_once(timeout_sec=0.1)
-            now_s = time.monotonic()
-            if first_image_s is None and monitor.summary.frames_sent + monitor.summary.frames_answered:
-                first_image_s = now_s
             for name, process in processes.items():
                 if process.poll() not in (None, 0):
                     raise FerError(f"{name} ended with status {process.returncode}: read its message above")
-            if first_image_s is None and now_s - begun_s > START_TIMEOUT_S:
+            begun = monitor.summary.frames_sent or monitor.summary.frames_answered
+            if not begun and time.monotonic() - begun_s > START_TIMEOUT_S:
                 raise FerError(f"no image was sent within {START_TIMEOUT_S:g} s. Is the machine very busy?")
-            if first_image_s and seconds is not None and now_s - first_image_s > seconds:
-                processes["source_node"].send_signal(signal.SIGINT)
-                processes["source_node"].wait(STOP_TIMEOUT_S)
         if processes["source_node"].returncode:
             raise FerError(f"source_node ended with status {processes['source_node'].returncode}: see above")
         drained_s = time.monotonic() + DRAIN_S
         while time.monotonic() < drained_s:
             executor.spin_once(timeout_sec=0.1)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        print("interrupted: the summary is of what was seen until now", flush=True)
     finally:
         monitor.finish()
         rclpy.try_shutdown()

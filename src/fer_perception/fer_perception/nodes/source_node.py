@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 
@@ -37,6 +38,7 @@ class SourceNode(Node):
         )
         fps = declare(self, "fps", 0.0, "Images per second; 0: the source's own rate, 30 for pictures", (0.0, 1000.0))
         still_s = declare(self, "still_s", 2.0, "For how long each picture is shown, in seconds", (0.0, 3600.0))
+        self._duration_s = declare(self, "duration_s", 0.0, "End after so many seconds; 0: never", (0.0, 1e6))
         self._loop = declare(self, "loop", False, "Begin again at the end")
         self._frame_id = declare(self, "frame_id", "camera_optical_frame", "frame_id of the images (REP 105)")
         self._wait_for = declare(
@@ -65,13 +67,14 @@ class SourceNode(Node):
         limit = f"at most {self._max_side} pixels a side" if self._max_side else "at full size"
         self.get_logger().info(f"{self._source.name} on {self._images.topic_name} at {self._source.fps:g} Hz, {limit}")
         self.create_timer(1.0, self._publish_diagnostics)
+        end_s = time.monotonic() + self._duration_s if self._duration_s else math.inf
         while True:
             sent_before = self._sent
-            self._play()
+            self._play(end_s)
+            if not self._loop or time.monotonic() >= end_s:
+                break
             if self._sent == sent_before:
                 raise SourceError(f"{self._source.name}: gives no image")
-            if not self._loop:
-                break
         self._publish_diagnostics()
         self._diagnostics.wait_for_all_acked(Duration(seconds=2))
         self.get_logger().info(f"{self._source.name}: end, {self._sent} images sent")
@@ -85,12 +88,14 @@ class SourceNode(Node):
                 skip_first=True,
             )
 
-    def _play(self) -> None:
+    def _play(self, end_s: float) -> None:
         period_s = 1 / self._source.fps
         due_s = time.monotonic()
         for image in self._source.frames():
             while not self._source.live and (wait_s := due_s - time.monotonic()) > 0:
                 self._spin(wait_s)
+            if time.monotonic() >= end_s:
+                return
             self._publish(image)
             # A pause of the machine is not caught up by a burst.
             due_s = max(due_s + period_s, time.monotonic() - period_s)
