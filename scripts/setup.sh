@@ -65,7 +65,8 @@ fi
 step "face model" "copy face_landmarker.task by hand to src/fer_perception/models/, see README.md"
 PYTHONPATH="src/fer_perception${PYTHONPATH:+:$PYTHONPATH}" .venv/bin/python -m fer_perception fetch_face_model src/fer_perception/models
 
-step "colcon build" "read the error above; delete build, install and log, then run it again"
+step "colcon build" \
+  "read the error above. Is a C++ compiler there, and Python's headers (Debian, Ubuntu: apt install build-essential python3-dev)? Else delete build, install and log, and run it again"
 # shellcheck source=scripts/env.sh
 set +u; . scripts/env.sh; set -u
 # Through this interpreter, so that the executables it installs start with it: a distribution's own colcon would
