@@ -5,18 +5,14 @@ ros2 launch fer_perception fer.launch.py source:=none image:=/camera/image_raw  
 ros2 launch fer_perception fer.launch.py source:=astronaut loop:=true      a test image, no camera needed
 """
 
-import os
-
-from ament_index_python.packages import get_package_share_path
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from fer_perception.nodes.isolation import use_dds_profile
 from launch import LaunchDescription
-
-PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 
 ARGUMENTS = (
     (
@@ -56,7 +52,6 @@ def fer_node(executable: str, condition: IfCondition | None = None, **parameters
 
 def generate_launch_description() -> LaunchDescription:
     """Source (unless 'none'), pipeline and overlay, with the DDS profile for images unless the user set one."""
-    profile = str(get_package_share_path("fer_perception") / "config" / "fastdds.xml")
     with_source = IfCondition(PythonExpression(["'", LaunchConfiguration("source"), "' != 'none'"]))
     return LaunchDescription(
         [
@@ -64,7 +59,7 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=default, description=about)
                 for name, default, about in ARGUMENTS
             ),
-            SetEnvironmentVariable(PROFILE_VARIABLE, os.environ.get(PROFILE_VARIABLE, profile)),
+            OpaqueFunction(function=lambda context: use_dds_profile(context.environment)),
             fer_node(
                 "fer_node",
                 model=text("model"),

@@ -27,22 +27,43 @@ step() {  # step NAME REMEDY: announces a step; if it fails, the remedy is print
 trap 'echo "setup failed in the step: $step_name" >&2; echo "  what to do: $step_remedy" >&2' ERR
 
 # A sourced ROS distribution is the underlay where there is one; its Python packages are seen through
-# --system-site-packages and PYTHONPATH.
-if [ -n "${ROS_DISTRO:-}" ] && [ -n "${AMENT_PREFIX_PATH:-}" ] && ! [[ $AMENT_PREFIX_PATH == "$PWD/.venv"* ]]; then
-  underlay=$ROS_DISTRO
+# --system-site-packages and PYTHONPATH. A virtual environment belongs to the underlay it was made for.
+stamps=.venv/.fer-setup
+if [ -n "${AMENT_PREFIX_PATH:-}" ] && ! [[ $AMENT_PREFIX_PATH == *"$PWD/.venv"* ]]; then
+  underlay=${ROS_DISTRO:-unknown}
 else
   underlay=wheels
   requirements=(ros "${requirements[@]}")
 fi
 
-if [ ! -x .venv/bin/python ]; then
-  step "virtual environment .venv for $($python --version), ROS underlay: $underlay" \
-    "install Python 3.10 to 3.13 with its venv module (Debian, Ubuntu: apt install python3-venv), or name one: PYTHON=python3.12 make setup"
-  $python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))'
-  if [ "$underlay" = wheels ]; then $python -m venv .venv; else $python -m venv --system-site-packages .venv; fi
+step "needed from the system: Python 3.10 to 3.13 with its headers, a C++ compiler" \
+  "Debian, Ubuntu: apt install build-essential python3-dev python3-venv; or name another interpreter: PYTHON=python3.12 make setup"
+$python -c '
+import pathlib, sys, sysconfig, venv
+assert (3, 10) <= sys.version_info < (3, 14), f"this is Python {sys.version.split()[0]}"
+header = pathlib.Path(sysconfig.get_path("include"), "Python.h")
+assert header.is_file(), f"{header} is missing"
+'
+command -v "${CXX:-c++}" >/dev/null || { echo "no C++ compiler (c++) is found"; false; }
+if [ "$underlay" = wheels ] && [ "$(uname -m)" != x86_64 ]; then
+  step_remedy="install ROS 2 from packages.ros.org and source it: wheels of ROS exist for x86-64 only, this is $(uname -m)"
+  false
 fi
-stamps=.venv/.fer-setup
-mkdir -p "$stamps"
+
+if [ ! -e $stamps/underlay ]; then # also after a virtual environment that was not completed
+  step "virtual environment .venv for $($python --version), ROS underlay: $underlay" \
+    "install Python's venv module (Debian, Ubuntu: apt install python3-venv)"
+  options=(--clear)
+  if [ "$underlay" != wheels ]; then options+=(--system-site-packages); fi
+  $python -m venv "${options[@]}" .venv
+  mkdir -p $stamps
+  echo "$underlay" >$stamps/underlay
+fi
+if [ "$(cat $stamps/underlay)" != "$underlay" ]; then
+  step "underlay of .venv" "delete .venv, build and install, and run it again; or use the shell in which it was made"
+  echo ".venv was made for the ROS underlay '$(cat $stamps/underlay)', this shell has '$underlay'"
+  false
+fi
 
 arguments=() inputs=()
 for name in "${requirements[@]}"; do
@@ -62,11 +83,11 @@ if [ "$underlay" = wheels ]; then
   .venv/bin/python scripts/repair_ros_wheels.py
 fi
 
-step "face model" "copy face_landmarker.task by hand to src/fer_perception/models/, see README.md"
+step "face model" "copy face_landmarker.task by hand to src/fer_perception/models/"
 PYTHONPATH="src/fer_perception${PYTHONPATH:+:$PYTHONPATH}" .venv/bin/python -m fer_perception fetch_face_model src/fer_perception/models
 
 step "colcon build" \
-  "read the error above. Is a C++ compiler there, and Python's headers (Debian, Ubuntu: apt install build-essential python3-dev)? Else delete build, install and log, and run it again"
+  "read the error above; else delete build, install and log, and run it again"
 # shellcheck source=scripts/env.sh
 set +u; . scripts/env.sh; set -u
 # Through this interpreter, so that the executables it installs start with it: a distribution's own colcon would

@@ -25,8 +25,6 @@ from fer_perception.nodes.conversions import image_message
 from fer_perception.nodes.isolation import isolate
 from fer_perception.nodes.qos import IMAGE_QOS
 
-for variable in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE"):
-    os.environ.pop(variable, None)
 isolate()
 
 ROOT = Path(__file__).parents[1]
@@ -121,8 +119,11 @@ class Graph:
             self._executor.spin_once(timeout_sec=0.05)
 
     def spin(self, seconds: float) -> None:
+        self.spin_while(lambda: True, seconds)
+
+    def spin_while(self, condition: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while condition() and time.monotonic() < deadline:
             self._executor.spin_once(timeout_sec=0.05)
 
     def wait_for_image_subscribers(self, count: int = 1) -> None:

@@ -36,8 +36,7 @@ def test_the_default_source(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "summary.json").read_text())
     answered = summary["frames_answered"]
     assert summary["frames_sent"] == 300
-    # 295 and more on an idle machine; a test must not depend on the machine's load.
-    assert 150 <= answered <= 300
+    assert 0.9 * 300 <= answered <= 300
     assert summary["faces_per_frame"]["1"] >= 0.95 * answered
     assert summary["top_emotion"] == "happy"
     assert sum(summary["emotions"].values()) == sum(int(n) * c for n, c in summary["faces_per_frame"].items())
@@ -48,8 +47,11 @@ def test_the_default_source(tmp_path: Path) -> None:
 
     with AnyReader([tmp_path / "bag"]) as reader:
         counts = {connection.topic: connection.msgcount for connection in reader.connections}
-    assert counts["/fer/emotions"] == counts["/fer/faces"] == counts["/fer/latency"] == answered
-    assert counts["/fer/image"] >= 0.5 * answered
+    assert counts["/fer/emotions"] == answered
+    # Volatile topics can miss the first messages while the graph is being discovered.
+    assert counts["/fer/faces"] == pytest.approx(answered, abs=3)
+    assert counts["/fer/latency"] == pytest.approx(answered, abs=3)
+    assert counts["/fer/image"] >= 0.9 * answered
     assert counts["/fer/latency_statistics"] >= 5
     assert cv2.imread(str(tmp_path / "snapshot.png")).shape == (480, 640, 3)
     video = cv2.VideoCapture(str(tmp_path / "overlay.mp4"))
@@ -63,6 +65,33 @@ def test_neutral_first_then_happy(tmp_path: Path, data: Path) -> None:
     labels = [label for _, (label, *_) in emotions_in(tmp_path / "bag")]
     assert max(set(labels[:24]), key=labels[:24].count) == "neutral"
     assert max(set(labels[-24:]), key=labels[-24:].count) == "happy"
+
+
+def test_no_stale_emotions_when_the_face_has_gone(tmp_path: Path, data: Path) -> None:
+    result = run_demo(tmp_path, "--source", str(data / "media" / "face_noface.mov"))
+    assert result.returncode == 0, result.stdout + result.stderr
+    answers = [len(labels) for _, labels in emotions_in(tmp_path / "bag")]
+    vanished = len(answers) - answers[::-1].index(1)  # the first answer after the last face
+    assert 65 <= sum(answers[:vanished]) <= 72  # of 169 frames the first 72 show him
+    assert len(answers) - vanished >= 85
+    assert not any(answers[vanished:])
+
+
+def test_several_people_and_a_path_that_needs_quoting(tmp_path: Path, data: Path) -> None:
+    picture = tmp_path / "it's a picture.jpg"
+    picture.write_bytes((data / "media" / "multi_face.jpg").read_bytes())
+    result = run_demo(tmp_path / "out", "--source", str(picture))
+    assert result.returncode == 0, result.stdout + result.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert all(int(faces) >= 4 for faces in summary["faces_per_frame"])
+
+
+def test_old_results_do_not_survive_a_failed_run(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text("{}")
+    (tmp_path / "bag").mkdir()
+    assert run_demo(tmp_path, "--model", "/nowhere").returncode == 1
+    assert not (tmp_path / "summary.json").exists()
+    assert not any((tmp_path / "bag").glob("*.json"))
 
 
 def test_a_limited_time(tmp_path: Path) -> None:

@@ -50,8 +50,15 @@ def start_fer_node(graph: Any, **parameters: Any) -> None:
 def ask(graph: Any, message: Image) -> tuple[FaceArray, EmotionArray, Latency]:
     """Publish an image and wait for its three answers."""
     counts = {topic: len(graph.received[topic]) for _, topic in RESULTS}
+
+    def answered() -> bool:
+        return all(len(graph.received[topic]) > count for topic, count in counts.items())
+
     graph.publish(message)
-    graph.until(lambda: all(len(graph.received[topic]) > count for topic, count in counts.items()))
+    graph.spin_while(lambda: not answered(), 5.0)
+    if not answered():  # images are sent with best effort
+        graph.publish(message)
+        graph.until(answered)
     return tuple(graph.received[topic][-1] for _, topic in RESULTS)  # type: ignore[return-value]
 
 
@@ -139,7 +146,7 @@ def test_malformed_images_are_counted_reported_and_skipped(fer: Any, portrait: n
     assert fer.processes[0].running()
     log = fer.processes[0].output
     assert "image skipped (1 so far): step 7 is less than" in log
-    assert log.count("image skipped") <= len(bad)  # throttled
+    assert log.count("image skipped") <= len(bad) // 2  # one a second was sent, one in five seconds is logged
     assert "Traceback" not in log
 
 
@@ -191,9 +198,24 @@ def test_overlay_belongs_to_its_image(fer: Any, portrait: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_nodes_end_cleanly(fer: Any, signal_number: int) -> None:
-    assert fer.processes[0].stop(signal_number) == 0
-    assert "Traceback" not in fer.processes[0].output
+@pytest.mark.parametrize("executable", ["fer_node", "overlay_node", "source_node"])
+def test_idle_nodes_end_cleanly(graph: Any, executable: str, signal_number: int) -> None:
+    process = graph.start(executable, **({"wait_for_subscribers": 100} if executable == "source_node" else {}))
+    graph.until(lambda: executable in graph.node.get_node_names())
+    graph.spin(1.0)
+    assert process.stop(signal_number) == 0
+    assert "Traceback" not in process.output
+
+
+def test_source_loops_on_request(graph: Any, tmp_path: Path) -> None:
+    for value in (50, 200):
+        cv2.imwrite(str(tmp_path / f"{value}.png"), np.full((48, 64, 3), value, np.uint8))
+    graph.collect(Image, "image", IMAGE_QOS)
+    source = graph.start("source_node", source=tmp_path, still_s=0.1, fps=20.0, loop=True, wait_for_subscribers=1)
+    graph.until(lambda: len(graph.received["image"]) >= 12)
+    brightness = [image.data[0] for image in graph.received["image"]]
+    assert sum(abs(np.diff(np.asarray(brightness, int))) > 100) >= 3  # dark, bright, dark, bright
+    assert source.running()
 
 
 @pytest.mark.parametrize(
@@ -203,6 +225,7 @@ def test_nodes_end_cleanly(fer: Any, signal_number: int) -> None:
         ("fer_node", {"face_model": "/nowhere/face.task"}, "/nowhere/face.task: cannot be read"),
         ("fer_node", {"face_mode": "guess"}, "parameter face_mode is 'guess': use one of keypoints, mesh"),
         ("fer_node", {"precision": "int8"}, "has no precision 'int8', only fp32"),
+        ("source_node", {"fps": 20}, "of type 'INTEGER', expecting type 'DOUBLE': fps. Give a value like 0.0"),
         ("fer_node", {"threads": "many"}, "parameter threads (Threads of the emotion network; 0: all cores):"),
         ("fer_node", {"min_confidence": 3.0}, "parameter min_confidence (Weaker face detections are ignored):"),
         ("source_node", {"source": "/nowhere.mp4"}, "/nowhere.mp4: there is no such file or folder"),

@@ -20,7 +20,7 @@ def run(name: str) -> None:
 
     try:
         sys.exit(import_module(EXECUTABLES[name][0]).main())
-    except FerError as error:
+    except (FerError, OSError) as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

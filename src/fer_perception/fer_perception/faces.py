@@ -36,6 +36,7 @@ EYES_AND_MOUTH = (0, 1, 3)
 # The detector sees the whole image at 128 x 128, where a small face gets a weak score, and so does much that is none.
 # A second look at each weak candidate, enlarged, tells them apart: see docs/perception.md.
 CANDIDATE_CONFIDENCE = 0.3
+MAX_CANDIDATES = 30
 CUT_OUT_SIDE = 256
 SECOND_LOOK_MARGIN = 1.5
 MESH_MARGIN = 2.0
@@ -47,8 +48,9 @@ class Face:
     """One face, in pixels of its image (centre of the upper left pixel at 0, 0; x to the right, y down).
 
     ``box``: x, y, width, height, clipped to the image, whole numbers. ``confidence``: 0 to 1. ``keypoints``: float32,
-    (6, 2). ``mesh``: float32, (478, 3), or None. ``orientation``: unit quaternion x, y, z, w of the head in the
-    camera's optical frame, identity for a face that looks straight into the camera; or None.
+    (6, 2). ``mesh``: float32, (478, 3), or None. ``orientation``: unit quaternion x, y, z, w of the head relative to
+    the line of sight to it (axes as REP 103's optical frame: x right, y down, z away from the camera), identity for
+    a face that looks straight into the camera; or None.
     """
 
     box: tuple[int, int, int, int]
@@ -110,7 +112,7 @@ class KeypointStage:
         """See :meth:`FaceStage.find`."""
         height, width = _checked(image).shape[:2]
         faces: list[Face] = []
-        for candidate in self._detect(image)[: self._max_faces]:
+        for candidate in self._detect(image)[:MAX_CANDIDATES]:
             sure = candidate.confidence >= self._min_confidence
             for face in [candidate] if sure else self._look_again(image, candidate):
                 if all(_overlap(face.box, other.box) < SAME_FACE_OVERLAP for other in faces):
@@ -250,7 +252,7 @@ def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> floa
 
 
 def _orientation(matrix: npt.ArrayLike) -> tuple[float, float, float, float]:
-    """Quaternion x, y, z, w in the optical frame (y down, z forward) of a MediaPipe pose matrix (y up, z backward)."""
+    """Quaternion x, y, z, w in optical axes (y down, z forward) of a MediaPipe pose matrix (y up, z backward)."""
     flip = np.diag([1.0, -1.0, -1.0])
     rotation_vector = cv2.Rodrigues(flip @ np.asarray(matrix, np.float64)[:3, :3] @ flip)[0].ravel()
     angle = float(np.linalg.norm(rotation_vector))

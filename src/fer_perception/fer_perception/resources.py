@@ -27,10 +27,10 @@ def share_folder() -> Path:
 
 
 def resolve_model(name_or_path: str) -> Path:
-    """A bundle's folder: a path, or the name of one of the shipped bundles. Empty stands for the default one."""
+    """A bundle's folder: the name of one of the shipped bundles, or a path. Empty stands for the default one."""
     name = name_or_path or DEFAULT_MODEL
     shipped = share_folder() / "models" / name
-    return shipped if name == Path(name).name and shipped.is_dir() and not Path(name).is_dir() else Path(name)
+    return shipped if name == Path(name).name and shipped.is_dir() else Path(name)
 
 
 def resolve_face_model(path: str) -> Path:

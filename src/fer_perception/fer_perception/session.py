@@ -52,7 +52,8 @@ class SessionSummary:
                     name: round(value, 3) for name, value in percentiles(self._durations[stage])._asdict().items()
                 }
         return {
-            "frames_sent": self.frames_sent,
+            # The source reports once a second, so an interrupted session can have seen more than was reported.
+            "frames_sent": max(self.frames_sent, self.frames_answered),
             "frames_answered": self.frames_answered,
             "frames_with_faces": sum(count for faces, count in self._faces.items() if faces),
             "faces_per_frame": {str(faces): count for faces, count in sorted(self._faces.items())},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,22 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 DEFAULT_FPS = 30.0
 PORTRAIT_FRAMES = 300
 PORTRAIT_SIZE = (640, 480)
+
+
+class Pacer:
+    """Tells when the next image is due, at a rate in Hz, from the first call on."""
+
+    def __init__(self, fps: float) -> None:
+        self._period_s = 1 / fps
+        self._due_s = time.monotonic()
+
+    def wait_s(self) -> float:
+        """Seconds until the next image is due; zero or negative when it is."""
+        return self._due_s - time.monotonic()
+
+    def advance(self) -> None:
+        """The due image was sent. A pause of the machine is not caught up by a burst."""
+        self._due_s = max(self._due_s + self._period_s, time.monotonic() - self._period_s)
 
 
 @dataclass(frozen=True)
@@ -85,20 +102,30 @@ def _limited(image: UInt8Image, max_side: int) -> UInt8Image:
 
 
 def _open_camera(device: str, fps: float, max_side: int) -> Source:
-    capture = cv2.VideoCapture(int(device) if device.isdecimal() else device)
-    if not capture.isOpened():
-        capture.release()
-        raise SourceError(f"camera {device}: cannot be opened. Is it connected, free, and may this user read it?")
-    if fps:
-        capture.set(cv2.CAP_PROP_FPS, fps)
-    rate = fps or capture.get(cv2.CAP_PROP_FPS) or DEFAULT_FPS
+    def capture() -> cv2.VideoCapture:
+        camera = cv2.VideoCapture(int(device) if device.isdecimal() else device)
+        if not camera.isOpened():
+            camera.release()
+            raise SourceError(f"camera {device}: cannot be opened. Is it connected, free, and may this user read it?")
+        if fps:
+            camera.set(cv2.CAP_PROP_FPS, fps)
+        return camera
+
+    # Only one process can hold a camera: it is let go until the first image is asked for.
+    probe = capture()
+    rate = fps or probe.get(cv2.CAP_PROP_FPS) or DEFAULT_FPS
+    probe.release()
 
     def frames() -> Iterator[UInt8Image]:
-        while True:
-            read, image = capture.read()
-            if not read:
-                raise SourceError(f"camera {device}: gives no more images. Was it unplugged?")
-            yield cv2.cvtColor(_limited(image, max_side), cv2.COLOR_BGR2RGB)
+        camera = capture()
+        try:
+            while True:
+                read, image = camera.read()
+                if not read:
+                    raise SourceError(f"camera {device}: gives no more images. Was it unplugged?")
+                yield cv2.cvtColor(_limited(image, max_side), cv2.COLOR_BGR2RGB)
+        finally:
+            camera.release()
 
     return Source(f"camera {device}", rate, True, frames)
 

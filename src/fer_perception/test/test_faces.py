@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_perception.errors import FaceModelError, ImageError
-from fer_perception.faces import FaceStage, _orientation, load_face_stage
+from fer_perception.faces import FaceStage, KeypointStage, _orientation, load_face_stage
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +68,14 @@ def test_no_face_in_noise_or_black(keypoints: FaceStage) -> None:
 
 
 def test_a_small_face_gets_a_second_look(keypoints: FaceStage, portrait: np.ndarray) -> None:
-    image = np.full((720, 1280, 3), 128, np.uint8)
-    image[200:456, 500:756] = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
+    image = np.full((480, 640, 3), 128, np.uint8)
+    image[40:440, 72:472] = cv2.resize(portrait, (400, 400), interpolation=cv2.INTER_AREA)
+    assert isinstance(keypoints, KeypointStage)
+    (first_look,) = keypoints._detect(image)
     (face,) = keypoints.find(image)
-    np.testing.assert_allclose(face.keypoints[0], [500 + 201 / 2, 200 + 104 / 2], atol=4)
+    assert first_look.confidence < 0.75 <= face.confidence
+    scale = 400 / 512
+    np.testing.assert_allclose(face.keypoints[0], [72 + 201 * scale, 40 + 104 * scale], atol=4)
 
 
 def test_max_faces_keeps_the_surest(face_model: Path, portrait: np.ndarray) -> None:
@@ -84,7 +88,9 @@ def test_max_faces_keeps_the_surest(face_model: Path, portrait: np.ndarray) -> N
 
 def test_boxes_are_inside_the_image(keypoints: FaceStage, portrait: np.ndarray) -> None:
     cut = np.ascontiguousarray(portrait[60:, 190:])
-    for face in keypoints.find(cut):
+    faces = keypoints.find(cut)
+    assert faces
+    for face in faces:
         x, y, width, height = face.box
         assert min(x, y) >= 0
         assert x + width <= cut.shape[1]

@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
     parsed = parser.parse_args(arguments)
     try:
         parsed.execute(parsed)
-    except FerError as error:
+    except (FerError, OSError) as error:
         sys.exit(f"{parsed.verb}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -82,6 +85,28 @@ class TrainConfig:
         return Path(self.out).expanduser() / self.name
 
 
+def _positive(value: float) -> bool:
+    return 0 < value < math.inf
+
+
+def _share(value: float) -> bool:
+    return 0 <= value < 1
+
+
+POSSIBLE: dict[str, Callable[[Any], bool]] = {
+    "name": lambda name: re.fullmatch(r"[\w.-]+", name) is not None,
+    "epochs": _positive,
+    "batch_size": lambda size: size > 1,  # batch normalisation needs two
+    "learning_rate": _positive,
+    "momentum": lambda momentum: 0 < momentum < 1,  # Nesterov's needs some
+    "weight_decay": lambda decay: 0 <= decay < math.inf,
+    "warmup_epochs": lambda epochs: epochs >= 0,
+    "label_smoothing": _share,
+    "ema_decay": _share,
+    "threads": lambda threads: threads >= 0,
+}
+
+
 def load_config(file: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """Read a YAML file and apply overrides such as ``epochs=3`` or ``network.options.width=0.5``.
 
@@ -91,14 +116,18 @@ def load_config(file: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
         merged = OmegaConf.merge(
             OmegaConf.structured(TrainConfig), OmegaConf.load(file), OmegaConf.from_dotlist(list(overrides))
         )
-        return cast(TrainConfig, OmegaConf.to_object(merged))
+        config = cast(TrainConfig, OmegaConf.to_object(merged))
     except OSError as error:
         raise FerError(f"{file}: cannot be read ({error}). Give the path of a training configuration") from error
-    except (OmegaConfBaseException, ValueError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as error:
         raise FerError(
             f"{file}, overrides {list(overrides)}: {str(error).splitlines()[0]}. The keys are those of TrainConfig in "
             "fer_training/config.py"
         ) from error
+    for key, possible in POSSIBLE.items():
+        if not possible(getattr(config, key)):
+            raise FerError(f"{file}, overrides {list(overrides)}: {key} cannot be {getattr(config, key)!r}")
+    return config
 
 
 def save_config(config: TrainConfig, file: Path) -> None:

@@ -56,6 +56,8 @@ def evaluate(
     results: dict[str, Any] = {}
     for dataset in datasets:
         samples = load_dataset(dataset, split)
+        if samples.dataset in results:
+            raise FerError(f"{dataset}: a dataset of this name was already given; evaluate them one after another")
         if samples.labels != labels:
             raise FerError(f"{dataset}: its labels are {samples.labels}, those of {model} are {labels}")
         metrics = classification_metrics(samples.targets, predict(samples), labels)

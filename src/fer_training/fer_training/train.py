@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -245,10 +246,12 @@ def _read_history(file: Path) -> list[dict[str, str]]:
 
 
 def _write_history(file: Path, history: list[dict[str, str]]) -> None:
-    with open(file, "w", newline="", encoding="utf-8") as stream:
+    temporary = file.with_suffix(".partial")
+    with open(temporary, "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, HISTORY_COLUMNS)
         writer.writeheader()
         writer.writerows(history)
+    os.replace(temporary, file)
 
 
 def plot_history(history: list[dict[str, str]], file: Path) -> None:

@@ -127,6 +127,11 @@ def test_damaged_checkpoint_is_named(config_file: Path) -> None:
         ("network.options.depth=3", "depth"),
         ("input.color=blue", "input"),
         ("batch_size=1000", "batch_size 1000 exceeds"),
+        ("batch_size=0", "batch_size cannot be 0"),
+        ("epochs=0", "epochs cannot be 0"),
+        ("momentum=0", "momentum cannot be 0"),
+        ("learning_rate=.nan", "learning_rate cannot be nan"),
+        ("name=../up", "name cannot be '../up'"),
         ("data=fer2013:/nowhere", "/nowhere"),
     ],
 )
@@ -134,6 +139,13 @@ def test_bad_configurations_end_in_one_line(config_file: Path, override: str, me
     with pytest.raises(SystemExit) as caught:
         main(["train", str(config_file), override])
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["epochs: [", "- a\n- list", "just text"])
+def test_files_that_are_no_configuration(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(FerError, match=r"bad\.yaml"):
+        load_config(tmp_path / "bad.yaml")
 
 
 def test_missing_files_end_in_one_line(tmp_path: Path, fer2013: Path) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -15,6 +14,8 @@ from rclpy.node import Node
 from fer_perception.errors import FerError
 
 NAMESPACE = "fer"
+
+NodeType = TypeVar("NodeType", bound=Node)
 
 
 def declare(
@@ -41,22 +42,26 @@ def declare(
     try:
         value = node.declare_parameter(name, default, descriptor).value
     except ParameterException as error:
-        raise FerError(f"parameter {name} ({description}): {error}") from error
+        raise FerError(f"parameter {name} ({description}): {error}. Give a value like {default!r}") from error
     if choices and value not in choices:
         raise FerError(f"parameter {name} is '{value}': use one of {', '.join(choices)}")
     return value
 
 
-def spin_node(create: Callable[[], Node]) -> None:
-    """Create a node and spin it until it is interrupted or ROS is shut down."""
+def spin(node: Node) -> None:
+    """Serve the node's callbacks until ROS is shut down."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    executor.spin()
+
+
+def run_node(create: Callable[[], NodeType], run: Callable[[NodeType], None] = spin) -> None:
+    """Create a node and run it until it is done, is interrupted, or ROS is shut down (SIGINT, SIGTERM)."""
     rclpy.init()
-    signal.signal(signal.SIGTERM, lambda *_: rclpy.try_shutdown())
-    node: Node | None = None
+    node: NodeType | None = None
     try:
         node = create()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin()
+        run(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:

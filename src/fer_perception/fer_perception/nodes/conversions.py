@@ -12,8 +12,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from fer_msgs.msg import Emotion, EmotionArray, Face, FaceArray, Latency, LatencyStatistics, StageStatistics
 from geometry_msgs.msg import Quaternion
-from rosbags.image.image import ImageError as ConversionError
-from rosbags.image.image import convert_color, to_cvtype
+from rosbags.image.image import ENCODINGMAP, convert_color
 from sensor_msgs.msg import Image, RegionOfInterest
 from std_msgs.msg import Header
 
@@ -34,10 +33,10 @@ def image_from_message(message: Image) -> UInt8Image:
     width, height, step = message.width, message.height, message.step
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
         raise ImageError(f"image of {width} x {height} pixels: both sides must lie between 1 and {MAX_SIDE}")
-    try:
-        _, _, dtype, channels = to_cvtype(message.encoding)
-    except ConversionError as error:
-        raise ImageError(f"encoding '{message.encoding}' is not known: publish rgb8, bgr8 or mono8") from error
+    # Only encodings that name their colours: of 8UC3 nobody knows whether it is RGB or BGR.
+    if message.encoding not in ENCODINGMAP:
+        raise ImageError(f"encoding '{message.encoding[:40]}' is not known: publish rgb8, bgr8 or mono8")
+    _, _, dtype, channels = ENCODINGMAP[message.encoding]
     row = width * channels * np.dtype(dtype).itemsize
     if step < row:
         raise ImageError(f"step {step} is less than the {row} bytes of {width} pixels in {message.encoding}")
@@ -51,8 +50,8 @@ def image_from_message(message: Image) -> UInt8Image:
         rgb = np.asarray(convert_color(pixels, message.encoding, "rgb8"))
     except Exception as error:  # OpenCV's and numpy's errors for a layout that cannot be converted
         raise ImageError(f"encoding '{message.encoding}' cannot be converted to RGB ({error})") from error
-    if rgb.shape != (height, width, 3) or rgb.dtype != np.uint8:
-        raise ImageError(f"encoding '{message.encoding}' is no colour or grey image: publish rgb8, bgr8 or mono8")
+    if rgb.shape != (height, width, 3):  # planar encodings, whose height is not the picture's
+        raise ImageError(f"encoding '{message.encoding}' cannot be converted to RGB: publish rgb8, bgr8 or mono8")
     return rgb
 
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fer_perception.errors import FerError
 from fer_perception.nodes.isolation import isolate
@@ -25,6 +25,7 @@ from fer_perception.sources import PORTRAIT, open_source
 START_TIMEOUT_S = 90.0
 DRAIN_S = 1.0
 CAMERA_SECONDS = 10.0
+BAG, SUMMARY, VIDEO, SNAPSHOT = "bag", "summary.json", "overlay.mp4", "snapshot.png"
 STOP_TIMEOUT_S = 10.0
 
 
@@ -52,10 +53,11 @@ def main(arguments: list[str] | None = None) -> int:
     source = open_source(options.source)  # a bad source is found out before anything is started
     if source.live and not options.seconds:
         options.seconds = CAMERA_SECONDS
-    if (options.out / "bag").exists():
-        shutil.rmtree(options.out / "bag")
     options.out.mkdir(parents=True, exist_ok=True)
+    remove_results(options.out)
     isolate()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
     processes = {
         "fer_node": start("fer_node", model=options.model, face_mode=options.face_mode),
         "overlay_node": start("overlay_node"),
@@ -72,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         stop(processes)
     result = summary.result()
-    (options.out / "summary.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    (options.out / SUMMARY).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
     print(f"written: {', '.join(str(path) for path in sorted(options.out.iterdir()))}")
     if not summary.frames_answered:
@@ -81,13 +83,26 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def remove_results(folder: Path) -> None:
+    """Delete what an earlier run wrote, so that it is never taken for this one's."""
+    shutil.rmtree(folder / BAG, ignore_errors=True)
+    for name in (SUMMARY, VIDEO, SNAPSHOT):
+        (folder / name).unlink(missing_ok=True)
+
+
+def interrupt(*_: object) -> NoReturn:
+    """Signal handler: end as by Ctrl-C, so that the nodes are stopped, too."""
+    raise KeyboardInterrupt
+
+
 def start(executable: str, **parameters: Any) -> subprocess.Popen[bytes]:
     """Start a node as a process of its own, deaf to the terminal's interrupt: the demo stops it."""
     command = [sys.executable, "-m", "fer_perception", executable, "--ros-args", "--log-level", "warn"]
     for name, value in parameters.items():
         if value != "":  # an empty text cannot be given on the command line; it is every such parameter's default
             # Quoted, so that a camera's index stays a text.
-            command += ["-p", f"{name}:='{value}'" if isinstance(value, str) else f"{name}:={value}"]
+            text = "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
+            command += ["-p", f"{name}:={text}"]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
@@ -115,7 +130,7 @@ def watch(processes: dict[str, subprocess.Popen[bytes]], out: Path, fps: float) 
     from fer_perception.nodes.demo_monitor import DemoMonitor
 
     rclpy.init()
-    monitor = DemoMonitor(out, fps)
+    monitor = DemoMonitor(out / BAG, out / VIDEO, out / SNAPSHOT, fps)
     executor = SingleThreadedExecutor()
     executor.add_node(monitor)
     print(f"starting {', '.join(processes)} in ROS domain {os.environ['ROS_DOMAIN_ID']} ...", flush=True)

@@ -29,13 +29,12 @@ RECORD_RESULTS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 class DemoMonitor(Node):
     """Collects the session's summary and writes bag, video and picture."""
 
-    def __init__(self, out: Path, fps: float) -> None:
+    def __init__(self, bag: Path, video: Path, snapshot: Path, fps: float) -> None:
         super().__init__("demo_monitor", namespace=NAMESPACE)
         self.summary = SessionSummary()
         self._last_emotions: EmotionArray | None = None
-        self._out = out
-        self._bag = BagRecorder(out / "bag")
-        self._video = VideoRecorder(out / "overlay.mp4", fps)
+        self._bag = BagRecorder(bag)
+        self._video = VideoRecorder(video, snapshot, fps)
         self._record(FaceArray, "faces", RECORD_RESULTS, None)
         self._record(EmotionArray, "emotions", RECORD_RESULTS, self._on_emotions)
         self._record(Latency, "latency", RECORD_RESULTS, self._on_latency)
@@ -48,7 +47,7 @@ class DemoMonitor(Node):
     def finish(self) -> None:
         """Complete the files and leave the graph."""
         self._bag.close()
-        self._video.close(self._out / "snapshot.png")
+        self._video.close()
         self.destroy_node()
 
     def _record(

@@ -17,7 +17,7 @@ from fer_perception.errors import ImageError
 from fer_perception.faces import FaceMode, load_face_stage
 from fer_perception.latest import LatestSlot
 from fer_perception.nodes import conversions
-from fer_perception.nodes.common import NAMESPACE, declare, spin_node
+from fer_perception.nodes.common import NAMESPACE, declare, run_node
 from fer_perception.nodes.qos import IMAGE_QOS, RESULT_QOS
 from fer_perception.pipeline import Pipeline
 from fer_perception.resources import resolve_face_model, resolve_model
@@ -138,4 +138,4 @@ class FerNode(Node):
 
 def main() -> None:
     """Run the node."""
-    spin_node(FerNode)
+    run_node(FerNode)

@@ -1,4 +1,4 @@
-"""Keeps a graph to this machine and apart from others: for the demo, tests and benchmarks, never for a robot."""
+"""Environment of a graph: the DDS profile, and for demo, tests and benchmarks a graph of its own on this machine."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ from fer_perception.resources import share_folder
 
 # Every DDS domain has UDP ports of its own; participant 0's unicast port is 7410 + 250 x domain (RTPS, 9.6.1.1).
 FIRST_PORT, PORTS_PER_DOMAIN, DOMAINS = 7410, 250, 100
+
+# Fast DDS was renamed with its version 3, which came with Kilted.
+DISTRIBUTIONS_WITH_FAST_DDS_2 = ("humble", "iron", "jazzy")
+
+
+def use_dds_profile(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Name the suite's DDS profile in an environment; a profile that the user named stands."""
+    old_name = environment.get("ROS_DISTRO") in DISTRIBUTIONS_WITH_FAST_DDS_2
+    variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if old_name else "FASTDDS_DEFAULT_PROFILES_FILE"
+    environment.setdefault(variable, str(share_folder() / "config" / "fastdds.xml"))
 
 
 def free_domain_id() -> int:
@@ -26,8 +36,10 @@ def free_domain_id() -> int:
 
 
 def isolate(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Set the environment of a graph of its own, with the DDS profile for images; what the user set stands."""
-    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    if "ROS_DOMAIN_ID" not in environment:
-        environment["ROS_DOMAIN_ID"] = str(free_domain_id())
-    environment.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(share_folder() / "config" / "fastdds.xml"))
+    """Set a domain of its own, on this machine alone, whatever was set before: a demo must not meet a robot."""
+    environment["ROS_DOMAIN_ID"] = str(free_domain_id())
+    if environment.get("ROS_DISTRO") == "humble":
+        environment["ROS_LOCALHOST_ONLY"] = "1"
+    else:
+        environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    use_dds_profile(environment)

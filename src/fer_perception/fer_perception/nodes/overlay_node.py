@@ -11,11 +11,12 @@ from sensor_msgs.msg import Image
 
 from fer_perception.drawing import draw_results
 from fer_perception.nodes import conversions
-from fer_perception.nodes.common import NAMESPACE, spin_node
+from fer_perception.nodes.common import NAMESPACE, run_node
 from fer_perception.nodes.qos import IMAGE_QOS, RESULT_QOS
 
-# Images wait here for their answer. At 30 Hz this bridges more than a quarter of a second.
-WAITING = 10
+# So many images wait for their answer: one second of a usual camera.
+WAITING = 30
+NO_STAMP = (0, 0)
 
 
 class OverlayNode(Node):
@@ -31,14 +32,24 @@ class OverlayNode(Node):
         self.create_subscription(EmotionArray, "emotions", self._draw, RESULT_QOS)
 
     def _remember(self, waiting: OrderedDict, message: Image | FaceArray) -> None:
-        waiting[_key(message.header.stamp)] = message
+        key = _key(message.header.stamp)
+        if key == NO_STAMP:
+            self.get_logger().warning("images without a stamp cannot be matched", throttle_duration_sec=5.0)
+            return
+        waiting[key] = message
         while len(waiting) > WAITING:
             waiting.popitem(last=False)
 
     def _draw(self, message: EmotionArray) -> None:
         key = _key(message.header.stamp)
         image, faces = self._images.pop(key, None), self._faces.pop(key, None)
-        if image is None or faces is None or not self._overlay.get_subscription_count():
+        if not self._overlay.get_subscription_count():
+            return
+        if image is None or faces is None:
+            missing = "image" if image is None else "faces"
+            self.get_logger().warning(
+                f"an answer's {missing} is not here: lost, or more than {WAITING} images ago", throttle_duration_sec=5.0
+            )
             return
         try:
             canvas = draw_results(
@@ -59,4 +70,4 @@ def _key(stamp: Time) -> tuple[int, int]:
 
 def main() -> None:
     """Run the node."""
-    spin_node(OverlayNode)
+    run_node(OverlayNode)

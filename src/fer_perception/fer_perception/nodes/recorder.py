@@ -52,11 +52,12 @@ class VideoRecorder:
     """Writes RGB images as a video from a thread of its own, and keeps the best one as a picture.
 
     :param file: an ``.mp4`` file.
+    :param picture: a ``.png`` file for the best image.
     :param fps: rate at which the video is played.
     """
 
-    def __init__(self, file: Path, fps: float) -> None:
-        self._file, self._fps = file, fps
+    def __init__(self, file: Path, picture: Path, fps: float) -> None:
+        self._file, self._picture, self._fps = file, picture, fps
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._best: tuple[float, UInt8Image] | None = None
@@ -66,13 +67,13 @@ class VideoRecorder:
         """Append an image: uint8, (H, W, 3), RGB; the one with the highest score becomes the picture."""
         self._jobs.put(lambda: self._append(image, score))
 
-    def close(self, picture: Path) -> None:
+    def close(self) -> None:
         """Finish the video and save the best image as a PNG, if there was any."""
         self._jobs.close()
         if self._writer is not None:
             self._writer.release()
         if self._best is not None:
-            cv2.imwrite(str(picture), cv2.cvtColor(self._best[1], cv2.COLOR_RGB2BGR))
+            cv2.imwrite(str(self._picture), cv2.cvtColor(self._best[1], cv2.COLOR_RGB2BGR))
 
     def _append(self, image: UInt8Image, score: float) -> None:
         if self._writer is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
 
 import rclpy
@@ -14,12 +13,12 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from fer_perception.errors import FerError, SourceError
-from fer_perception.nodes.common import NAMESPACE, declare
+from fer_perception.errors import SourceError
+from fer_perception.nodes.common import NAMESPACE, declare, run_node
 from fer_perception.nodes.conversions import image_message
 from fer_perception.nodes.qos import IMAGE_QOS, RESULT_QOS
 from fer_perception.preprocessing import UInt8Image
-from fer_perception.sources import PORTRAIT, open_source
+from fer_perception.sources import PORTRAIT, Pacer, open_source
 
 POLL_S = 0.05
 FRAMES_SENT = "frames_sent"
@@ -89,16 +88,14 @@ class SourceNode(Node):
             )
 
     def _play(self, end_s: float) -> None:
-        period_s = 1 / self._source.fps
-        due_s = time.monotonic()
+        pacer = Pacer(self._source.fps)
         for image in self._source.frames():
-            while not self._source.live and (wait_s := due_s - time.monotonic()) > 0:
+            while not self._source.live and (wait_s := pacer.wait_s()) > 0:
                 self._spin(wait_s)
             if time.monotonic() >= end_s:
                 return
             self._publish(image)
-            # A pause of the machine is not caught up by a burst.
-            due_s = max(due_s + period_s, time.monotonic() - period_s)
+            pacer.advance()
             self._spin(0)
 
     def _publish(self, image: UInt8Image) -> None:
@@ -123,23 +120,9 @@ class SourceNode(Node):
         self._diagnostics.publish(DiagnosticArray(header=Header(stamp=stamp), status=[status]))
 
 
-def main() -> int:
-    """Run the node; the exit status is 1 when the source cannot be read."""
-    rclpy.init()
-    signal.signal(signal.SIGTERM, lambda *_: rclpy.try_shutdown())
-    node: SourceNode | None = None
-    try:
-        node = SourceNode()
-        node.run()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except FerError as error:
-        if node is None:
-            raise
-        node.get_logger().error(str(error))
-        return 1
-    finally:
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+def main() -> None:
+    """Run the node.
+
+    :raises FerError: the source cannot be read.
+    """
+    run_node(SourceNode, SourceNode.run)

@@ -38,7 +38,7 @@ class Samples:
         return len(self.images)
 
     def fingerprint(self) -> str:
-        """SHA-256 over pixels and labels in order: the same data give the same value whatever the file layout."""
+        """SHA-256 over labels and pixels, in the order of the samples, whatever the encoding of the files."""
         digest = hashlib.sha256(",".join(self.labels).encode())
         for image, target in zip(self.images, self.targets, strict=True):
             digest.update(f"{target}:{image.shape}".encode())
