@@ -28,7 +28,7 @@ WHITE = (255, 255, 255)
 def draw_results(
     image: UInt8Image, faces: Sequence[Face], probabilities: Float32Array, labels: Sequence[str]
 ) -> UInt8Image:
-    """A copy of an image with a box, landmarks, label and bars of all probabilities for each face.
+    """A copy of an image with a box, landmarks, label and bars of all probabilities for each face, and a legend.
 
     :param image: uint8, (H, W, 3), RGB.
     :param probabilities: (faces, labels).
@@ -45,7 +45,9 @@ def draw_results(
         for point in points:
             cv2.circle(canvas, (round(float(point[0])), round(float(point[1]))), radius, color, -1, cv2.LINE_AA)
         _tag(canvas, f"{labels[winner]} {row[winner] * 100:.0f}%", (x, y), color, unit)
-        _bars(canvas, face, row, labels, unit)
+        _bars(canvas, face, row)
+    if len(faces):
+        _legend(canvas, labels, unit)
     return canvas
 
 
@@ -58,19 +60,26 @@ def _tag(canvas: UInt8Image, text: str, corner: tuple[int, int], color: tuple[in
     cv2.putText(canvas, text, (x + padding, bottom - padding), FONT, scale, WHITE, round(unit), cv2.LINE_AA)
 
 
-def _bars(canvas: UInt8Image, face: Face, row: Float32Array, labels: Sequence[str], unit: float) -> None:
-    """One bar per label beside the face, on the side where there is room, on a darkened ground."""
-    line, length, text_width, gap = round(15 * unit), round(60 * unit), round(66 * unit), round(6 * unit)
-    x, y, width, _ = face.box
-    panel_width, panel_height = text_width + length + 2 * gap, line * len(labels) + gap
-    right = x + width + gap
-    left = right if right + panel_width <= canvas.shape[1] else max(0, x - gap - panel_width)
-    top = int(np.clip(y, 0, max(0, canvas.shape[0] - panel_height)))
-    ground = canvas[top : top + panel_height, left : left + panel_width]
+def _bars(canvas: UInt8Image, face: Face, row: Float32Array) -> None:
+    """One upright bar per label below the face's box, or at its bottom where the image ends, on a darkened ground."""
+    x, y, width, height = face.box
+    full = max(4, height // 4)
+    bottom = min(y + height + full, canvas.shape[0])
+    ground = canvas[max(0, bottom - full) : bottom, x : x + width]
     ground[:] = ground // 3
-    for index, (label, probability) in enumerate(zip(labels, row, strict=True)):
-        base = top + gap // 2 + line * (index + 1) - round(4 * unit)
-        cv2.putText(canvas, label, (left + gap, base), FONT, 0.4 * unit, WHITE, round(unit), cv2.LINE_AA)
-        start = left + gap + text_width
-        end = start + max(1, round(length * float(probability)))
-        cv2.rectangle(canvas, (start, base - round(8 * unit)), (end, base), COLORS[index], -1)
+    edges = np.linspace(x, x + width, len(row) + 1).round().astype(int)
+    for index, probability in enumerate(row):
+        top = bottom - max(1, round(full * float(probability)))
+        cv2.rectangle(canvas, (int(edges[index]) + 1, top), (int(edges[index + 1]) - 2, bottom - 1), COLORS[index], -1)
+
+
+def _legend(canvas: UInt8Image, labels: Sequence[str], unit: float) -> None:
+    """The labels in their colours, in the order of the bars, in the lower left corner."""
+    line, gap = round(18 * unit), round(6 * unit)
+    top = max(0, canvas.shape[0] - line * len(labels) - gap)
+    ground = canvas[top:, : round(90 * unit)]
+    ground[:] = ground // 3
+    for index, label in enumerate(labels):
+        base = top + line * (index + 1) - gap // 2
+        cv2.rectangle(canvas, (gap, base - round(10 * unit)), (gap + round(10 * unit), base), COLORS[index], -1)
+        cv2.putText(canvas, label, (gap + round(16 * unit), base), FONT, 0.45 * unit, WHITE, round(unit), cv2.LINE_AA)

@@ -257,6 +257,7 @@ def _write_history(file: Path, history: list[dict[str, str]]) -> None:
 def plot_history(history: list[dict[str, str]], file: Path) -> None:
     """Draw loss and validation metrics over the epochs into a PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     epochs = [int(row["epoch"]) for row in history]
     figure = Figure(figsize=(9, 3.5), layout="constrained")
@@ -269,4 +270,5 @@ def plot_history(history: list[dict[str, str]], file: Path) -> None:
     right.legend()
     for axes in (left, right):
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.savefig(file, dpi=120)

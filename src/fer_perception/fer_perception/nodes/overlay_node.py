@@ -48,7 +48,9 @@ class OverlayNode(Node):
         if image is None or faces is None:
             missing = "image" if image is None else "faces"
             self.get_logger().warning(
-                f"an answer's {missing} is not here: lost, or more than {WAITING} images ago", throttle_duration_sec=5.0
+                f"an answer's {missing} is not here: lost, or more than {WAITING} images ago",
+                throttle_duration_sec=5.0,
+                skip_first=True,  # one lost image is nothing to report
             )
             return
         try:
