@@ -173,6 +173,7 @@ def test_statistics_come_once_a_second(fer: Any, portrait: np.ndarray) -> None:
     stages = {entry.stage: entry for entry in last.stages}
     assert {"receive", "decode", "detect", "align", "infer", "publish", "total", "age_at_publication"} <= set(stages)
     assert all(entry.p50_ms <= entry.p95_ms <= entry.p99_ms for entry in last.stages)
+    assert last.publishers == 1
     assert last.fps_out == pytest.approx(last.answered / last.window_s, rel=1e-3)
 
 

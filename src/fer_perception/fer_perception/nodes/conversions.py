@@ -146,10 +146,11 @@ def latency_message(header: Header, durations_ms: dict[str, float], faces: int, 
     )
 
 
-def statistics_message(stamp: Time, summary: WindowSummary) -> LatencyStatistics:
-    """Summary of a window."""
+def statistics_message(stamp: Time, publishers: int, summary: WindowSummary) -> LatencyStatistics:
+    """Summary of a window, and the number of publishers of images."""
     return LatencyStatistics(
         header=Header(stamp=stamp),
+        publishers=publishers,
         window_s=summary.window_s,
         received=summary.received,
         answered=summary.answered,

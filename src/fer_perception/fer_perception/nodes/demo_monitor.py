@@ -41,8 +41,7 @@ class DemoMonitor(Node):
         self._record(LatencyStatistics, "latency_statistics", RECORD_RESULTS, self._on_statistics)
         self._record(DiagnosticArray, "/diagnostics", RECORD_RESULTS, self._on_diagnostics)
         self.create_subscription(Image, "overlay", self._on_overlay, RECORD_IMAGES)
-        # Last, since the source begins when its images have all their subscribers.
-        self._record(Image, "image", RECORD_IMAGES, None)
+        self._images_recorded = False
 
     def finish(self) -> None:
         """Complete the files and leave the graph."""
@@ -75,6 +74,11 @@ class DemoMonitor(Node):
         self.summary.add_stages({stage: getattr(message, f"{stage}_ms") for stage in STAGES})
 
     def _on_statistics(self, message: LatencyStatistics, received_s: float) -> None:
+        if message.publishers and not self._images_recorded:
+            # The source begins when this last subscriber is there: not before the pipeline has found the source, since
+            # a publisher knows its subscribers, but not whether they know it.
+            self._record(Image, "image", RECORD_IMAGES, None)
+            self._images_recorded = True
         if not message.answered or self._last_emotions is None:
             return
         ages = next(stage for stage in message.stages if stage.stage == "age_at_publication")

@@ -54,9 +54,9 @@ class FerNode(Node):
         self._latency_statistics = self.create_publisher(LatencyStatistics, "latency_statistics", RESULT_QOS)
         self._worker.start()
         self.create_timer(1.0, self._publish_statistics)
-        self.create_subscription(Image, "image", self._receive, IMAGE_QOS)
-        model_id, topic = self._pipeline.classifier.model_id, self.resolve_topic_name("image")
-        self.get_logger().info(f"model {model_id}; waiting for images on {topic}")
+        self._images = self.create_subscription(Image, "image", self._receive, IMAGE_QOS)
+        model_id = self._pipeline.classifier.model_id
+        self.get_logger().info(f"model {model_id}; waiting for images on {self._images.topic_name}")
 
     def _load_pipeline(self) -> Pipeline:
         model = declare(self, "model", "", "Model bundle: a folder, or the name of a shipped one; empty: the default")
@@ -132,8 +132,9 @@ class FerNode(Node):
         return conversions.age_ms(self.get_clock().now().nanoseconds, message.header)
 
     def _publish_statistics(self) -> None:
-        stamp = self.get_clock().now().to_msg()
-        self._latency_statistics.publish(conversions.statistics_message(stamp, self._statistics.take_window()))
+        stamp, publishers = self.get_clock().now().to_msg(), self.count_publishers(self._images.topic_name)
+        summary = self._statistics.take_window()
+        self._latency_statistics.publish(conversions.statistics_message(stamp, publishers, summary))
 
 
 def main() -> None:
