@@ -89,9 +89,19 @@ def test_several_people_and_a_path_that_needs_quoting(tmp_path: Path, data: Path
 def test_old_results_do_not_survive_a_failed_run(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text("{}")
     (tmp_path / "bag").mkdir()
+    (tmp_path / "bag" / "metadata.yaml").write_text("of an earlier run")
     assert run_demo(tmp_path, "--model", "/nowhere").returncode == 1
     assert not (tmp_path / "summary.json").exists()
-    assert not any((tmp_path / "bag").glob("*.json"))
+    assert "of an earlier run" not in (tmp_path / "bag" / "metadata.yaml").read_text()
+
+
+def test_a_folder_of_the_user_is_not_deleted(tmp_path: Path) -> None:
+    (tmp_path / "bag").mkdir()
+    (tmp_path / "bag" / "groceries.txt").write_text("milk")
+    result = run_demo(tmp_path)
+    assert result.returncode == 1
+    assert "exists and is no bag of an earlier demo" in result.stderr
+    assert (tmp_path / "bag" / "groceries.txt").exists()
 
 
 def test_a_limited_time(tmp_path: Path) -> None:

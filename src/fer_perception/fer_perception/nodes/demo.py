@@ -26,6 +26,7 @@ START_TIMEOUT_S = 90.0
 DRAIN_S = 1.0
 CAMERA_SECONDS = 10.0
 BAG, SUMMARY, VIDEO, SNAPSHOT = "bag", "summary.json", "overlay.mp4", "snapshot.png"
+BAG_FILES = {f"{BAG}.mcap", "metadata.yaml"}
 STOP_TIMEOUT_S = 10.0
 
 
@@ -84,8 +85,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def remove_results(folder: Path) -> None:
-    """Delete what an earlier run wrote, so that it is never taken for this one's."""
-    shutil.rmtree(folder / BAG, ignore_errors=True)
+    """Delete what an earlier run wrote, so that it is never taken for this one's.
+
+    :raises FerError: what is called like the demo's bag is something else.
+    """
+    bag = folder / BAG
+    if bag.exists():
+        if not bag.is_dir() or {file.name for file in bag.iterdir()} - BAG_FILES:
+            raise FerError(f"{bag}: exists and is no bag of an earlier demo. Move it away, or choose another --out")
+        shutil.rmtree(bag)
     for name in (SUMMARY, VIDEO, SNAPSHOT):
         (folder / name).unlink(missing_ok=True)
 
