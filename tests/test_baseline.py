@@ -48,7 +48,7 @@ def labels_of(video: Path, pipeline: Pipeline) -> list[list[str]]:
         read, image = capture.read()
         if not read:
             return labels
-        rows = pipeline.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).probabilities
+        rows = pipeline.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), len(labels) / 30).probabilities
         labels.append([pipeline.classifier.labels[int(row.argmax())] for row in rows])
 
 

@@ -103,6 +103,19 @@ def test_mesh_mode_adds_landmarks_and_pose_to_the_same_answer(fer: Any, portrait
     np.testing.assert_array_equal(mesh_emotions.emotions[0].probabilities, emotions.emotions[0].probabilities)
 
 
+def test_a_face_keeps_its_id_until_it_has_long_been_gone(fer: Any, portrait: np.ndarray) -> None:
+    ids = []
+    for shift in range(0, 40, 5):
+        faces, emotions, _ = ask(fer, fer.image(np.roll(portrait, shift, axis=1)))
+        assert faces.faces[0].track_id == emotions.emotions[0].track_id
+        ids.append(faces.faces[0].track_id)
+    assert len(set(ids)) == 1
+    assert len(ids[0]) == 5
+    fer.spin(1.2)
+    faces, _, _ = ask(fer, fer.image(portrait))
+    assert faces.faces[0].track_id != ids[0]
+
+
 def test_an_image_without_faces_gets_an_empty_answer(fer: Any, portrait: np.ndarray) -> None:
     ask(fer, fer.image(portrait))
     faces, emotions, latency = ask(fer, fer.image(np.zeros((480, 640, 3), np.uint8)))

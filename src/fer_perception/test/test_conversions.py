@@ -109,7 +109,9 @@ def test_faces_and_emotions_come_back() -> None:
     faces = [core.Face((1, 2, 3, 4), 0.5, points, mesh, (0.0, 0.6, 0.0, 0.8)), core.Face((5, 6, 7, 8), 0.25, points)]
     probabilities = np.full((2, 7), 0.1, np.float32)
     probabilities[0, 3] = probabilities[1, 6] = 0.4
-    sent = face_array_message(Header(), PICTURE, faces)
+    result = FrameResult(faces, ["abcde", "fghij"], probabilities)
+    sent = face_array_message(Header(), PICTURE, result)
+    assert [face.track_id for face in sent.faces] == ["abcde", "fghij"]
     assert (sent.image_width, sent.image_height) == (8, 6)
     for face, back in zip(faces, map(face_from_message, sent.faces), strict=True):
         assert back.box == face.box
@@ -118,15 +120,16 @@ def test_faces_and_emotions_come_back() -> None:
         assert (back.mesh is None) == (face.mesh is None)
     np.testing.assert_array_equal(face_from_message(sent.faces[0]).mesh, mesh)
 
-    emotions = emotion_array_message(Header(), EMOTIONS_7, "model-id", FrameResult(faces, probabilities))
+    emotions = emotion_array_message(Header(), EMOTIONS_7, "model-id", result)
     assert [emotion.label for emotion in emotions.emotions] == ["happy", "neutral"]
+    assert [emotion.track_id for emotion in emotions.emotions] == ["abcde", "fghij"]
     assert list(emotions.labels) == list(EMOTIONS_7)
     assert emotions.model_id == "model-id"
     np.testing.assert_array_equal(probabilities_from_message(emotions), probabilities)
 
 
 def test_an_image_without_faces_gives_empty_arrays() -> None:
-    emotions = emotion_array_message(Header(), EMOTIONS_7, "m", FrameResult([], np.empty((0, 7), np.float32)))
+    emotions = emotion_array_message(Header(), EMOTIONS_7, "m", FrameResult([], [], np.empty((0, 7), np.float32)))
     assert emotions.emotions == []
     assert probabilities_from_message(emotions).shape == (0, 7)
 

@@ -22,16 +22,19 @@ def pipeline(face_model: Path, tiny_bundle: Path) -> Iterator[Pipeline]:
 def test_one_row_of_probabilities_per_face(pipeline: Pipeline, portrait: np.ndarray) -> None:
     watch = Stopwatch()
     head = portrait[:256, 100:356]
-    result = pipeline.process(np.hstack([head, head]), watch)
+    result = pipeline.process(np.hstack([head, head]), 0.0, watch)
     assert len(result.faces) == 2
     assert result.probabilities.shape == (2, 7)
+    assert len(set(result.track_ids)) == 2
+    again = pipeline.process(np.hstack([head, head]), 0.03)
+    assert again.track_ids == result.track_ids
     np.testing.assert_allclose(result.probabilities.sum(axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(result.probabilities[0], result.probabilities[1], atol=0.02)  # the same face twice
     assert list(watch.stages_ms) == ["detect", "align", "infer"]
 
 
 def test_an_image_without_faces(pipeline: Pipeline) -> None:
-    result = pipeline.process(np.zeros((480, 640, 3), np.uint8))
+    result = pipeline.process(np.zeros((480, 640, 3), np.uint8), 0.0)
     assert result.faces == []
     assert result.probabilities.shape == (0, 7)
 

@@ -64,18 +64,19 @@ def image_message(header: Header, image: UInt8Image) -> Image:
     return Image(header=header, height=height, width=width, encoding="rgb8", step=width * 3, data=data)
 
 
-def face_array_message(header: Header, image: UInt8Image, faces: list[core.Face]) -> FaceArray:
+def face_array_message(header: Header, image: UInt8Image, result: FrameResult) -> FaceArray:
     """The faces of an image."""
     return FaceArray(
         header=header,
         image_width=image.shape[1],
         image_height=image.shape[0],
-        faces=[_face_message(face) for face in faces],
+        faces=[_face_message(*face) for face in zip(result.faces, result.track_ids, strict=True)],
     )
 
 
-def _face_message(face: core.Face) -> Face:
+def _face_message(face: core.Face, track_id: str) -> Face:
     return Face(
+        track_id=track_id,
         confidence=face.confidence,
         roi=_roi(face.box),
         keypoints=face.keypoints.ravel(),
@@ -113,12 +114,13 @@ def emotion_array_message(header: Header, labels: tuple[str, ...], model_id: str
         model_id=model_id,
         emotions=[
             Emotion(
+                track_id=track_id,
                 roi=_roi(face.box),
                 label=labels[int(row.argmax())],
                 confidence=float(row.max()),
                 probabilities=array("f", row),
             )
-            for face, row in zip(result.faces, result.probabilities, strict=True)
+            for face, track_id, row in zip(result.faces, result.track_ids, result.probabilities, strict=True)
         ],
     )
 
@@ -127,6 +129,11 @@ def probabilities_from_message(message: EmotionArray) -> Float32Array:
     """The distributions of all faces: float32, (faces, labels)."""
     rows = [emotion.probabilities for emotion in message.emotions]
     return np.asarray(rows, np.float32).reshape(len(rows), len(message.labels))
+
+
+def stamp_s(header: Header) -> float:
+    """Stamp of a message in seconds; zero where it carries none."""
+    return header.stamp.sec + header.stamp.nanosec * 1e-9
 
 
 def age_ms(now_ns: int, header: Header) -> float:

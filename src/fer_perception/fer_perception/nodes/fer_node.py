@@ -22,6 +22,7 @@ from fer_perception.nodes.qos import IMAGE_QOS, RESULT_QOS
 from fer_perception.pipeline import Pipeline
 from fer_perception.resources import resolve_face_model, resolve_model
 from fer_perception.timing import FrameStatistics, Stopwatch
+from fer_perception.tracking import Tracker
 
 LOG_PERIOD_S = 5.0
 
@@ -72,9 +73,15 @@ class FerNode(Node):
         )
         max_faces = declare(self, "max_faces", 10, "At most so many faces of an image", (1, 100))
         min_confidence = declare(self, "min_confidence", 0.75, "Weaker face detections are ignored", (0.0, 1.0))
+        max_lost_s = declare(
+            self, "max_lost_s", 1.0, "For how long an unseen face keeps its id, in seconds", (0.0, 60.0)
+        )
+        id_seed = declare(
+            self, "id_seed", -1, "Makes the ids the same in every run; -1: drawn at random", (-1, 2**31 - 1)
+        )
         classifier = EmotionClassifier(resolve_model(model), precision, threads)
         face_stage = load_face_stage(resolve_face_model(face_model), face_mode, max_faces, min_confidence)
-        return Pipeline(face_stage, classifier)
+        return Pipeline(face_stage, classifier, Tracker(max_lost_s, None if id_seed < 0 else id_seed))
 
     def destroy_node(self) -> None:
         """Stop the worker, free the models, then the node."""
@@ -105,9 +112,9 @@ class FerNode(Node):
         stopwatch.lap("receive")
         image = conversions.image_from_message(arrival.message)
         stopwatch.lap("decode")
-        result = self._pipeline.process(image, stopwatch)
+        result = self._pipeline.process(image, conversions.stamp_s(header) or arrival.arrived_s, stopwatch)
         classifier = self._pipeline.classifier
-        self._faces.publish(conversions.face_array_message(header, image, result.faces))
+        self._faces.publish(conversions.face_array_message(header, image, result))
         self._emotions.publish(
             conversions.emotion_array_message(header, classifier.labels, classifier.model_id, result)
         )

@@ -1,0 +1,124 @@
+"""Gives faces an identity through consecutive images."""
+
+from __future__ import annotations
+
+import random
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+Box = tuple[int, int, int, int]
+State = npt.NDArray[np.float64]
+
+# A face moves by less than its own size between two images, and grows or shrinks by less than the half.
+MAX_DISTANCE = 1.0
+MAX_SIZE_RATIO = 1.5
+# Weight of the newest measurement in a track's position and velocity (an alpha-beta filter).
+POSITION_GAIN, VELOCITY_GAIN = 0.8, 0.3
+# An unseen face is expected to keep moving, but ever less so.
+VELOCITY_DECAY_S = 0.3
+
+ID_LENGTH = 5
+IDS = len(string.ascii_lowercase) ** ID_LENGTH
+# Prime to the number of ids: adding it again and again comes to every id once before one returns.
+ID_STEP = 7_368_787
+
+
+@dataclass
+class _Track:
+    """``center`` in pixels, ``velocity`` in pixels per second, ``size`` in pixels, times in seconds."""
+
+    track_id: str
+    center: State
+    velocity: State
+    size: float
+    updated_s: float
+    seen_s: float
+
+    def predict(self, now_s: float) -> State:
+        """Where the face is expected; its velocity decays exponentially while it is not seen."""
+        elapsed = now_s - self.updated_s
+        return self.center + self.velocity * VELOCITY_DECAY_S * (1 - np.exp(-elapsed / VELOCITY_DECAY_S))
+
+    def update(self, center: State, size: float, now_s: float) -> None:
+        elapsed = now_s - self.updated_s
+        predicted = self.predict(now_s)
+        residual = center - predicted
+        decay = np.exp(-elapsed / VELOCITY_DECAY_S)
+        self.velocity = self.velocity * decay + VELOCITY_GAIN * residual / max(elapsed, 1e-3)
+        self.center = predicted + POSITION_GAIN * residual
+        self.size = size
+        self.updated_s = self.seen_s = now_s
+
+
+class Tracker:
+    """Assigns ids to boxes, image by image.
+
+    Boxes are matched to the tracks' expected positions by the assignment with the smallest sum of distances
+    (Hungarian method), distances in units of the face's size. A track that was not seen for ``max_lost_s`` ends; its
+    id returns only after 26^5 others.
+
+    :param max_lost_s: for how long an unseen face is remembered, in seconds.
+    :param seed: makes the ids the same in every run; None draws them at random.
+    """
+
+    def __init__(self, max_lost_s: float = 1.0, seed: int | None = None) -> None:
+        self._max_lost_s = max_lost_s
+        self._next_id = (random.SystemRandom() if seed is None else random.Random(seed)).randrange(IDS)
+        self._tracks: list[_Track] = []
+        self._last_s: float | None = None
+
+    def update(self, boxes: Sequence[Box], now_s: float) -> list[str]:
+        """Ids of the boxes of the next image, in their order.
+
+        :param boxes: x, y, width, height in pixels.
+        :param now_s: when the image was taken, in seconds. A time before the last image's (a looped bag) ends all
+            tracks.
+        """
+        if self._last_s is not None and now_s < self._last_s:
+            self._tracks.clear()
+        self._last_s = now_s
+        self._tracks = [track for track in self._tracks if now_s - track.seen_s <= self._max_lost_s]
+        centers = np.asarray([(x + width / 2, y + height / 2) for x, y, width, height in boxes], float).reshape(-1, 2)
+        sizes = np.asarray([np.sqrt(width * height) for _, _, width, height in boxes], float)
+        matches = self._match(centers, sizes, now_s)
+        ids = []
+        for index in range(len(boxes)):
+            track = matches.get(index)
+            if track is None:
+                track = _Track(self._new_id(), centers[index], np.zeros(2), sizes[index], now_s, now_s)
+                self._tracks.append(track)
+            else:
+                track.update(centers[index], sizes[index], now_s)
+            ids.append(track.track_id)
+        return ids
+
+    def _match(self, centers: State, sizes: State, now_s: float) -> dict[int, _Track]:
+        """Track by index of box."""
+        if not len(centers) or not self._tracks:
+            return {}
+        expected = np.asarray([track.predict(now_s) for track in self._tracks])
+        track_sizes = np.asarray([track.size for track in self._tracks])
+        distance = np.linalg.norm(centers[:, None] - expected[None], axis=2) / np.sqrt(
+            sizes[:, None] * track_sizes[None]
+        )
+        ratio = np.maximum(sizes[:, None] / track_sizes[None], track_sizes[None] / sizes[:, None])
+        possible = (distance <= MAX_DISTANCE) & (ratio <= MAX_SIZE_RATIO)
+        # An impossible pair costs more than any set of possible ones.
+        cost = np.where(possible, distance + np.log(ratio), 1e6)
+        rows, columns = linear_sum_assignment(cost)
+        return {
+            int(row): self._tracks[column] for row, column in zip(rows, columns, strict=True) if possible[row, column]
+        }
+
+    def _new_id(self) -> str:
+        number, letters = self._next_id, ""
+        self._next_id = (self._next_id + ID_STEP) % IDS
+        for _ in range(ID_LENGTH):
+            number, digit = divmod(number, len(string.ascii_lowercase))
+            letters += string.ascii_lowercase[digit]
+        return letters
