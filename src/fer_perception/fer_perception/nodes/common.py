@@ -52,7 +52,10 @@ def spin(node: Node) -> None:
     """Serve the node's callbacks until ROS is shut down."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    executor.spin()
+    try:
+        executor.spin()
+    finally:
+        executor.shutdown()
 
 
 def run_node(create: Callable[[], NodeType], run: Callable[[NodeType], None] = spin) -> None:

@@ -160,6 +160,7 @@ def watch(processes: dict[str, subprocess.Popen[bytes]], out: Path, fps: float) 
     except (KeyboardInterrupt, ExternalShutdownException):
         print("interrupted: the summary is of what was seen until now", flush=True)
     finally:
+        executor.shutdown()
         monitor.finish()
         rclpy.try_shutdown()
     return monitor.summary

@@ -29,6 +29,7 @@ class SourceNode(Node):
 
     def __init__(self) -> None:
         super().__init__("source_node", namespace=NAMESPACE)
+        self._executor = SingleThreadedExecutor()
         name = declare(
             self,
             "source",
@@ -54,7 +55,6 @@ class SourceNode(Node):
         self._sent = 0
         self._images = self.create_publisher(Image, "image", IMAGE_QOS)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RESULT_QOS)
-        self._executor = SingleThreadedExecutor()
         self._executor.add_node(self)
 
     def run(self) -> None:
@@ -77,6 +77,11 @@ class SourceNode(Node):
         self._publish_diagnostics()
         self._diagnostics.wait_for_all_acked(Duration(seconds=2))
         self.get_logger().info(f"{self._source.name}: end, {self._sent} images sent")
+
+    def destroy_node(self) -> None:
+        """End the executor before the node."""
+        self._executor.shutdown()
+        super().destroy_node()
 
     def _await_subscribers(self) -> None:
         while self._images.get_subscription_count() < self._wait_for:
