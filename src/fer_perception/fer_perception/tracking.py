@@ -36,23 +36,22 @@ class _Track:
     center: State
     velocity: State
     size: float
-    updated_s: float
     seen_s: float
 
     def predict(self, now_s: float) -> State:
         """Where the face is expected; its velocity decays exponentially while it is not seen."""
-        elapsed = now_s - self.updated_s
+        elapsed = now_s - self.seen_s
         return self.center + self.velocity * VELOCITY_DECAY_S * (1 - np.exp(-elapsed / VELOCITY_DECAY_S))
 
     def update(self, center: State, size: float, now_s: float) -> None:
-        elapsed = now_s - self.updated_s
+        elapsed = now_s - self.seen_s
         predicted = self.predict(now_s)
         residual = center - predicted
         decay = np.exp(-elapsed / VELOCITY_DECAY_S)
         self.velocity = self.velocity * decay + VELOCITY_GAIN * residual / max(elapsed, 1e-3)
         self.center = predicted + POSITION_GAIN * residual
         self.size = size
-        self.updated_s = self.seen_s = now_s
+        self.seen_s = now_s
 
 
 class Tracker:
@@ -90,7 +89,7 @@ class Tracker:
         for index in range(len(boxes)):
             track = matches.get(index)
             if track is None:
-                track = _Track(self._new_id(), centers[index], np.zeros(2), sizes[index], now_s, now_s)
+                track = _Track(self._new_id(), centers[index], np.zeros(2), sizes[index], now_s)
                 self._tracks.append(track)
             else:
                 track.update(centers[index], sizes[index], now_s)
