@@ -1,58 +1,90 @@
-"""Facial emotion recognition on a camera.
+"""Facial emotion recognition on a camera, or on several.
 
-ros2 launch fer_perception fer.launch.py                                   the first camera of this computer
+ros2 launch fer_perception fer.launch.py                                         the first camera of this computer
 ros2 launch fer_perception fer.launch.py source:=none image:=/camera/image_raw   a camera with its own driver
-ros2 launch fer_perception fer.launch.py source:=astronaut loop:=true      a test image, no camera needed
+ros2 launch fer_perception fer.launch.py cameras:=front,rear                     /front/image_raw and /rear/image_raw
+ros2 launch fer_perception fer.launch.py source:=astronaut loop:=true            a test image, no camera needed
 """
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from fer_perception.nodes.isolation import use_dds_profile
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
 
 ARGUMENTS = (
-    (
-        "source",
-        "0",
-        "Camera index, video, picture, folder, 'astronaut' (a test image), or 'none': images come from image",
-    ),
-    ("image", "image", "Image topic to subscribe to; relative names lie in the namespace"),
+    ("source", "0", "Camera index, video, picture, folder, 'astronaut' (a test image), or 'none'; unused with cameras"),
+    ("image", "", "Image topic, with {camera} for a camera's name; empty: image, or /{camera}/image_raw with cameras"),
+    ("cameras", "", "Names of several cameras, by commas: each gets nodes in a namespace of its own"),
+    ("shared_process", "false", "With cameras: all fer_nodes in one process, with one network"),
+    ("split", "false", "face_node and emotion_node instead of fer_node"),
+    ("hri", "false", "Also publish by REP 155 (/humans/faces/...); needs hri_msgs"),
+    ("overlay", "true", "Also draw the results into the images, on the topic overlay, while somebody looks"),
     ("loop", "false", "Begin again at the end of a video or folder"),
+    ("image_transport", "raw", "raw or compressed"),
     ("model", "", "Model bundle: a folder, or the name of a shipped one; empty: the default"),
     ("face_mode", "keypoints", "keypoints (fast) or mesh (478 points and head orientation)"),
-    ("threads", "1", "Threads of the emotion network; 0: all cores"),
-    ("overlay", "true", "Also draw the results into the images, on the topic overlay"),
+    ("params_file", "", "YAML file with parameters of the nodes; it wins over the arguments above"),
+    ("autostart", "true", "Configure and activate the nodes; false: leave that to ros2 lifecycle or a manager"),
     ("namespace", "fer", "Namespace of all nodes and topics"),
     ("log_level", "info", "debug, info, warn or error"),
 )
 
 
-def text(name: str) -> ParameterValue:
-    """A launch argument as a string parameter, also when it looks like a number."""
-    return ParameterValue(LaunchConfiguration(name), value_type=str)
+def start_nodes(context: LaunchContext) -> list[Node]:
+    """The nodes that the arguments ask for."""
+    given = {name: context.launch_configurations[name] for name, *_ in ARGUMENTS}
+    switches = [name for name, default, _ in ARGUMENTS if default in ("true", "false")]
+    wanted = {name: given[name].lower() in ("true", "1") for name in switches}
+    cameras = [camera.strip() for camera in given["cameras"].split(",") if camera.strip()]
+    image = given["image"] or ("/{camera}/image_raw" if cameras else "image")
+    files = [given["params_file"]] if given["params_file"] else []
+    parameters = {
+        "autostart": wanted["autostart"],
+        "image_transport": given["image_transport"],
+        "face_mode": given["face_mode"],
+        **({"model": given["model"]} if given["model"] else {}),
+    }
+    common = {
+        "package": "fer_perception",
+        "output": "screen",
+        "ros_arguments": ["--log-level", given["log_level"]],
+    }
 
+    def typed(values: dict[str, str | bool]) -> dict[str, ParameterValue]:
+        """A text stays a text, also when it looks like a number."""
+        return {name: ParameterValue(value, value_type=type(value)) for name, value in values.items()}
 
-def fer_node(executable: str, condition: IfCondition | None = None, **parameters: ParameterValue) -> Node:
-    """One of the suite's nodes."""
-    return Node(
-        package="fer_perception",
-        executable=executable,
-        namespace=LaunchConfiguration("namespace"),
-        parameters=[parameters],
-        remappings=[("image", LaunchConfiguration("image"))],
-        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
-        condition=condition,
-        output="screen",
-    )
+    def node(executable: str, namespace: str, topic: str, **extra: str | bool) -> Node:
+        return Node(
+            **common,
+            executable=executable,
+            name=executable,
+            namespace=namespace,
+            remappings=[("image", topic)],
+            parameters=[typed({**parameters, **extra}), *files],
+        )
+
+    nodes: list[Node] = []
+    pipeline = ["face_node", "emotion_node"] if wanted["split"] else ["fer_node"]
+    if cameras and wanted["shared_process"]:
+        pipeline = []
+        arguments = ["--namespace", given["namespace"], "--image", image, "--cameras", *cameras]
+        nodes.append(
+            Node(**common, executable="fer_nodes", arguments=arguments, parameters=[typed(parameters), *files])
+        )
+    pipeline += ["overlay_node"] * wanted["overlay"] + ["hri_node"] * wanted["hri"]
+    for camera in cameras or [""]:
+        namespace = f"{given['namespace']}/{camera}".rstrip("/")
+        nodes += [node(executable, namespace, image.format(camera=camera)) for executable in pipeline]
+    if not cameras and given["source"] != "none":
+        nodes.append(node("source_node", given["namespace"], image, source=given["source"], loop=wanted["loop"]))
+    return nodes
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Source (unless 'none'), pipeline and overlay, with the DDS profile for images unless the user set one."""
-    with_source = IfCondition(PythonExpression(["'", LaunchConfiguration("source"), "' != 'none'"]))
+    """The arguments, the DDS profile for images unless the user set one, and the nodes."""
     return LaunchDescription(
         [
             *(
@@ -60,18 +92,6 @@ def generate_launch_description() -> LaunchDescription:
                 for name, default, about in ARGUMENTS
             ),
             OpaqueFunction(function=lambda context: use_dds_profile(context.environment)),
-            fer_node(
-                "fer_node",
-                model=text("model"),
-                face_mode=text("face_mode"),
-                threads=ParameterValue(LaunchConfiguration("threads"), value_type=int),
-            ),
-            fer_node("overlay_node", IfCondition(LaunchConfiguration("overlay"))),
-            fer_node(
-                "source_node",
-                with_source,
-                source=text("source"),
-                loop=ParameterValue(LaunchConfiguration("loop"), value_type=bool),
-            ),
+            OpaqueFunction(function=start_nodes),
         ]
     )

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from fer_perception.faces import EYES_AND_MOUTH, load_face_stage
+from fer_perception.faces import EYES_AND_MOUTH, FaceFinder
 from fer_perception.resources import resolve_face_model
 from fer_training.datasets import load_dataset
 
@@ -31,12 +31,12 @@ def main() -> None:
     options = parser.parse_args()
     pictures = load_dataset(options.dataset, "train").images[:: options.every]
     found = []
-    with closing(load_face_stage(resolve_face_model(""), min_confidence=0.5)) as stage:
+    with closing(FaceFinder(resolve_face_model(""), min_confidence=0.5)) as finder:
         for picture in tqdm(pictures, unit="picture"):
             # The detector expects room around a face.
             large = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
             framed = cv2.copyMakeBorder(large, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REPLICATE)
-            faces = stage.find(cv2.cvtColor(framed, cv2.COLOR_GRAY2RGB) if framed.ndim == 2 else framed)
+            faces = finder.find(cv2.cvtColor(framed, cv2.COLOR_GRAY2RGB) if framed.ndim == 2 else framed)
             if len(faces) == 1:
                 found.append((faces[0].keypoints[list(EYES_AND_MOUTH)] + 0.5 - MARGIN) / SIDE)
     print(f"one face in {len(found)} of {len(pictures)} pictures")

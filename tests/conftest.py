@@ -9,6 +9,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -95,8 +97,11 @@ class Graph:
         self._executor.add_node(self.node)
         self.received = Received()
         self.processes: list[Process] = []
-        self._images = self.node.create_publisher(Image, "image", IMAGE_QOS)
         self._stamps = 0
+
+    @cached_property
+    def _images(self) -> Publisher:
+        return self.node.create_publisher(Image, "image", IMAGE_QOS)
 
     def start(self, executable: str, **parameters: Any) -> Process:
         arguments = [executable, "--ros-args", "-r", f"__ns:=/{self._namespace}"]

@@ -16,9 +16,10 @@ import pytest
 
 from fer_perception.bundle import Bundle
 from fer_perception.emotion import EmotionClassifier
-from fer_perception.faces import load_face_stage
+from fer_perception.faces import FaceFinder
 from fer_perception.pipeline import Pipeline
 from fer_perception.resources import resolve_face_model, resolve_model
+from fer_perception.taxonomy import EMOTIONS_7
 from fer_training.config import load_config
 from fer_training.datasets import load_dataset
 from fer_training.train import CONFIG, load_run, predict, prepare_images
@@ -48,14 +49,14 @@ def labels_of(video: Path, pipeline: Pipeline) -> list[list[str]]:
         read, image = capture.read()
         if not read:
             return labels
-        rows = pipeline.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), len(labels) / 30).probabilities
-        labels.append([pipeline.classifier.labels[int(row.argmax())] for row in rows])
+        _, emotions = pipeline.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), len(labels) / 30)
+        labels.append([EMOTIONS_7[int(row.argmax())] for row in emotions.probabilities])
 
 
 @pytest.fixture(scope="module")
 def pipeline(baseline: Bundle) -> Any:
-    stage = load_face_stage(resolve_face_model(""))
-    with closing(Pipeline(stage, EmotionClassifier(baseline))) as pipeline:
+    finder = FaceFinder(resolve_face_model(""))
+    with closing(Pipeline(finder, EmotionClassifier(baseline))) as pipeline:
         yield pipeline
 
 

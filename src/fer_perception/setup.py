@@ -5,7 +5,18 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = "fer_perception"
-EXECUTABLES = ("fer_node", "source_node", "overlay_node", "demo", "fetch_face_model")
+EXECUTABLES = (
+    "fer_node",
+    "fer_nodes",
+    "face_node",
+    "emotion_node",
+    "source_node",
+    "overlay_node",
+    "hri_node",
+    "demo",
+    "benchmark",
+    "fetch_face_model",
+)
 
 
 def tree(folder: str) -> list[tuple[str, list[str]]]:

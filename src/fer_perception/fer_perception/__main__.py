@@ -7,9 +7,14 @@ from importlib import import_module
 
 EXECUTABLES = {
     "fer_node": ("fer_perception.nodes.fer_node", "camera images to faces, emotions and latencies"),
+    "fer_nodes": ("fer_perception.nodes.fer_nodes", "one fer_node for each of several cameras, in one process"),
+    "face_node": ("fer_perception.nodes.face_node", "the first half of fer_node: camera images to faces with crops"),
+    "emotion_node": ("fer_perception.nodes.emotion_node", "the second half: faces with crops to emotions"),
     "source_node": ("fer_perception.nodes.source_node", "camera, video, image or folder to images"),
     "overlay_node": ("fer_perception.nodes.overlay_node", "draws the results into the images"),
+    "hri_node": ("fer_perception.nodes.hri_node", "the results as REP 155 names them, in hri_msgs"),
     "demo": ("fer_perception.nodes.demo", "runs the three nodes on a source, records and summarises"),
+    "benchmark": ("fer_perception.nodes.benchmark", "latency, peak rate and memory of fer_node on a live graph"),
     "fetch_face_model": ("fer_perception.fetch_face_model", "downloads MediaPipe's face model, checked by its hash"),
 }
 
@@ -41,6 +46,21 @@ def fer_node() -> None:
     run("fer_node")
 
 
+def fer_nodes() -> None:
+    """Entry point of ``ros2 run fer_perception fer_nodes``."""
+    run("fer_nodes")
+
+
+def face_node() -> None:
+    """Entry point of ``ros2 run fer_perception face_node``."""
+    run("face_node")
+
+
+def emotion_node() -> None:
+    """Entry point of ``ros2 run fer_perception emotion_node``."""
+    run("emotion_node")
+
+
 def source_node() -> None:
     """Entry point of ``ros2 run fer_perception source_node``."""
     run("source_node")
@@ -51,9 +71,19 @@ def overlay_node() -> None:
     run("overlay_node")
 
 
+def hri_node() -> None:
+    """Entry point of ``ros2 run fer_perception hri_node``."""
+    run("hri_node")
+
+
 def demo() -> None:
     """Entry point of ``ros2 run fer_perception demo``."""
     run("demo")
+
+
+def benchmark() -> None:
+    """Entry point of ``ros2 run fer_perception benchmark``."""
+    run("benchmark")
 
 
 def fetch_face_model() -> None:

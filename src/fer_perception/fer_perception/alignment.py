@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,11 @@ class AlignmentTemplate(BaseModel):
     right_eye: tuple[float, float]
     left_eye: tuple[float, float]
     mouth: tuple[float, float]
+
+    @property
+    def id(self) -> str:
+        """Says whether two templates are the same: 8 hexadecimal digits."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
 
     def points(self, width: int, height: int) -> Float32Array:
         """The three points in pixels of a crop of this size: float32, (3, 2), pixel centres at whole numbers."""
@@ -63,8 +70,9 @@ def align(
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     # A large face shrunk by bilinear sampling alone would alias: warp to a multiple of the size and average.
     factor = int(np.clip(round(1 / max(scale, 1e-6)), 1, MAX_OVERSAMPLING))
-    if factor > 1:
-        matrix = similarity_transform(eyes_and_mouth, template.points(width * factor, height * factor))
+    # The same transform to the larger crop, pixel centres at whole numbers in both.
+    matrix = matrix * factor
+    matrix[:, 2] += (factor - 1) / 2
     crop = cv2.warpAffine(
         image, matrix, (width * factor, height * factor), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )

@@ -1,21 +1,19 @@
-"""The face stage: where faces are, with MediaPipe's Tasks API.
+"""The face stage: where faces are, with MediaPipe's Tasks API, all from the one file ``face_landmarker.task``.
 
-Two modes, both from the one file ``face_landmarker.task``:
+The face detector inside that file gives box, confidence and six key points, at one cost for any number of faces as
+long as it is sure of them. On request the landmarker gives each face 478 points and the head's orientation as well.
 
-- ``keypoints``: the face detector inside that file: box, confidence and six key points, at one cost for any number of
-  faces as long as it is sure of them;
-- ``mesh``: the same, and for each face the landmarker's 478 points and the head's orientation.
-
-The detector is MediaPipe's short-range model, for faces within some two metres of a camera. Neither mode has a memory:
-an image gives the same faces whatever came before.
+The detector is MediaPipe's short-range model, for faces within some two metres of a camera. Nothing has a memory: an
+image gives the same faces whatever came before.
 """
 
 from __future__ import annotations
 
+import math
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -34,9 +32,10 @@ FaceMode = Literal["keypoints", "mesh"]
 EYES_AND_MOUTH = (0, 1, 3)
 
 # The detector sees the whole image at 128 x 128, where a small face gets a weak score, and so does much that is none.
-# A second look at each weak candidate, enlarged, tells them apart: see docs/perception.md.
+# A second look at the weak candidates, enlarged and up to four at once, tells them apart: see docs/perception.md.
 CANDIDATE_CONFIDENCE = 0.3
-MAX_CANDIDATES = 30
+MAX_CANDIDATES = 28
+MOSAIC_ROWS = 2
 CUT_OUT_SIDE = 256
 SECOND_LOOK_MARGIN = 1.5
 MESH_MARGIN = 2.0
@@ -60,68 +59,55 @@ class Face:
     orientation: tuple[float, float, float, float] | None = None
 
 
-class FaceStage(Protocol):
-    """Finds the faces of an image."""
-
-    def find(self, image: UInt8Image) -> list[Face]:
-        """The faces of an image, most confident first.
-
-        :param image: uint8, (H, W, 3), RGB.
-        :raises ImageError: the array is no RGB image.
-        """
-        ...
-
-    def close(self) -> None:
-        """Free MediaPipe's graph. The stage cannot be used afterwards."""
-        ...
-
-
-def load_face_stage(
-    model: str | Path, mode: FaceMode = "keypoints", max_faces: int = 10, min_confidence: float = 0.75
-) -> FaceStage:
-    """The face stage of a mode.
+class FaceFinder:
+    """Finds the faces of images; ``min_confidence`` and ``max_faces`` may be changed between two images.
 
     :param model: path of ``face_landmarker.task``.
+    :param min_confidence: 0.3 to 1; weaker detections are dropped.
     :param max_faces: at most so many faces of an image, the most confident ones.
-    :param min_confidence: 0 to 1; weaker detections are dropped.
     :raises FaceModelError: the file is missing or is not the known one.
     """
-    verify_face_model(Path(model))
-    stage = KeypointStage if mode == "keypoints" else MeshStage
-    return stage(Path(model), max_faces, min_confidence)
 
-
-class KeypointStage:
-    """Mode ``keypoints``: see :func:`load_face_stage`."""
-
-    def __init__(self, model: Path, max_faces: int, min_confidence: float) -> None:
+    def __init__(self, model: str | Path, min_confidence: float = 0.75, max_faces: int = 10) -> None:
         from mediapipe.tasks.python import BaseOptions, vision  # slow to import
 
-        with zipfile.ZipFile(model) as archive:
+        self._model = Path(model)
+        verify_face_model(self._model)
+        self.min_confidence, self.max_faces = min_confidence, max_faces
+        with zipfile.ZipFile(self._model) as archive:
             content = archive.read(DETECTOR_MEMBER)
-        self._max_faces, self._min_confidence = max_faces, min_confidence
         self._detector = vision.FaceDetector.create_from_options(
             vision.FaceDetectorOptions(
                 base_options=BaseOptions(model_asset_buffer=content),
                 running_mode=vision.RunningMode.IMAGE,
-                min_detection_confidence=min(CANDIDATE_CONFIDENCE, min_confidence),
+                min_detection_confidence=CANDIDATE_CONFIDENCE,
             )
         )
+        self._landmarker: Any = None
 
-    def find(self, image: UInt8Image) -> list[Face]:
-        """See :meth:`FaceStage.find`."""
+    def find(self, image: UInt8Image, mesh: bool = False) -> list[Face]:
+        """The faces of an image, most confident first.
+
+        :param image: uint8, (H, W, 3), RGB.
+        :param mesh: fit a mesh to each face as well. A face whose mesh the landmarker does not find comes without.
+        :raises ImageError: the array is no RGB image.
+        """
         height, width = _checked(image).shape[:2]
+        candidates = self._detect(image)[:MAX_CANDIDATES]
+        sure = [face for face in candidates if face.confidence >= self.min_confidence]
+        unsure = [face for face in candidates if face.confidence < self.min_confidence]
         faces: list[Face] = []
-        for candidate in self._detect(image)[:MAX_CANDIDATES]:
-            sure = candidate.confidence >= self._min_confidence
-            for face in [candidate] if sure else self._look_again(image, candidate):
-                if all(_overlap(face.box, other.box) < SAME_FACE_OVERLAP for other in faces):
-                    faces.append(replace(face, box=_clipped(face.box, width, height)))
-        return sorted(faces, key=lambda face: -face.confidence)[: self._max_faces]
+        for face in sure + self._look_again(image, unsure):
+            if all(_overlap(face.box, other.box) < SAME_FACE_OVERLAP for other in faces):
+                faces.append(replace(face, box=_clipped(face.box, width, height)))
+        faces = sorted(faces, key=lambda face: -face.confidence)[: self.max_faces]
+        return [self._with_mesh(image, face) for face in faces] if mesh else faces
 
     def close(self) -> None:
-        """See :meth:`FaceStage.close`."""
+        """Free MediaPipe's graphs. The finder cannot be used afterwards."""
         self._detector.close()
+        if self._landmarker is not None:
+            self._landmarker.close()
 
     def _detect(self, image: UInt8Image) -> list[Face]:
         height, width = image.shape[:2]
@@ -138,47 +124,32 @@ class KeypointStage:
             )
         return sorted(faces, key=lambda face: -face.confidence)
 
-    def _look_again(self, image: UInt8Image, candidate: Face) -> list[Face]:
-        """The faces of which the detector is sure in an enlarged cut-out around a candidate, wholly inside it."""
-        cut_out, scale, origin = _cut_out(image, candidate.box, SECOND_LOOK_MARGIN)
+    def _look_again(self, image: UInt8Image, candidates: list[Face]) -> list[Face]:
+        """The faces of which the detector is sure in enlarged cut-outs around candidates, side by side in mosaics."""
         faces = []
-        for face in self._detect(cut_out):
-            left, top, width, height = face.box
-            inside = min(left, top) >= 0 and max(left + width, top + height) <= CUT_OUT_SIDE
-            if inside and face.confidence >= self._min_confidence:
-                corner = np.asarray([left, top]) / scale + origin
-                box = (round(corner[0]), round(corner[1]), round(width / scale), round(height / scale))
-                faces.append(replace(face, box=box, keypoints=face.keypoints / np.float32(scale) + origin))
+        for start in range(0, len(candidates), MOSAIC_ROWS**2):
+            some = candidates[start : start + MOSAIC_ROWS**2]
+            rows = math.ceil(math.sqrt(len(some)))
+            side = CUT_OUT_SIDE // rows
+            mosaic = np.zeros((CUT_OUT_SIDE, CUT_OUT_SIDE, 3), np.uint8)
+            tiles = []
+            for index, candidate in enumerate(some):
+                corner = (index % rows * side, index // rows * side)
+                tile, scale, origin = _cut_out(image, candidate.box, SECOND_LOOK_MARGIN, side)
+                mosaic[corner[1] : corner[1] + side, corner[0] : corner[0] + side] = tile
+                tiles.append((corner, scale, origin))
+            for face in self._detect(mosaic):
+                if face.confidence < self.min_confidence:
+                    break
+                for corner, scale, origin in tiles:
+                    if _inside(face.box, (*corner, side, side)):
+                        faces.append(_moved(face, corner, scale, origin))
         return faces
 
-
-class MeshStage:
-    """Mode ``mesh``: see :func:`load_face_stage`. A face whose mesh the landmarker does not find comes without one."""
-
-    def __init__(self, model: Path, max_faces: int, min_confidence: float) -> None:
-        from mediapipe.tasks.python import BaseOptions, vision  # slow to import
-
-        self._finder = KeypointStage(model, max_faces, min_confidence)
-        self._landmarker = vision.FaceLandmarker.create_from_options(
-            vision.FaceLandmarkerOptions(
-                base_options=BaseOptions(model_asset_path=str(model)),
-                running_mode=vision.RunningMode.IMAGE,
-                num_faces=1,
-                output_facial_transformation_matrixes=True,
-            )
-        )
-
-    def find(self, image: UInt8Image) -> list[Face]:
-        """See :meth:`FaceStage.find`."""
-        return [self._with_mesh(image, face) for face in self._finder.find(image)]
-
-    def close(self) -> None:
-        """See :meth:`FaceStage.close`."""
-        self._finder.close()
-        self._landmarker.close()
-
     def _with_mesh(self, image: UInt8Image, face: Face) -> Face:
-        cut_out, scale, origin = _cut_out(image, face.box, MESH_MARGIN)
+        if self._landmarker is None:
+            self._landmarker = self._load_landmarker()
+        cut_out, scale, origin = _cut_out(image, face.box, MESH_MARGIN, CUT_OUT_SIDE)
         result = self._landmarker.detect(_media_pipe_image(cut_out))
         if not result.face_landmarks:
             return face
@@ -187,6 +158,18 @@ class MeshStage:
         mesh = np.asarray(points, np.float32) * np.float32(CUT_OUT_SIDE / scale)
         mesh[:, :2] += origin - np.float32(0.5 / scale)
         return replace(face, mesh=mesh, orientation=_orientation(result.facial_transformation_matrixes[0]))
+
+    def _load_landmarker(self) -> Any:
+        from mediapipe.tasks.python import BaseOptions, vision
+
+        return vision.FaceLandmarker.create_from_options(
+            vision.FaceLandmarkerOptions(
+                base_options=BaseOptions(model_asset_path=str(self._model)),
+                running_mode=vision.RunningMode.IMAGE,
+                num_faces=1,
+                output_facial_transformation_matrixes=True,
+            )
+        )
 
 
 def verify_face_model(model: Path) -> None:
@@ -221,18 +204,37 @@ def _media_pipe_image(image: Any) -> Any:
 
 
 def _cut_out(
-    image: UInt8Image, box: tuple[int, int, int, int], margin: float
+    image: UInt8Image, box: tuple[int, int, int, int], margin: float, resolution: int
 ) -> tuple[UInt8Image, float, Float32Array]:
-    """A square around a box, ``margin`` times its size, at a fixed resolution.
+    """A square around a box, ``margin`` times its size, of ``resolution`` pixels a side.
 
     :return: the cut-out, its scale (cut-out pixels per image pixel) and its origin in the image.
     """
     x, y, width, height = box
     side = margin * max(width, height)
-    scale = CUT_OUT_SIDE / side
+    scale = resolution / side
     origin = np.asarray([x + width / 2 - side / 2, y + height / 2 - side / 2], np.float32)
     matrix = np.asarray([[scale, 0, -origin[0] * scale], [0, scale, -origin[1] * scale]])
-    return cv2.warpAffine(image, matrix, (CUT_OUT_SIDE, CUT_OUT_SIDE), flags=cv2.INTER_LINEAR), scale, origin
+    return cv2.warpAffine(image, matrix, (resolution, resolution), flags=cv2.INTER_LINEAR), scale, origin
+
+
+def _moved(face: Face, corner: tuple[int, int], scale: float, origin: Float32Array) -> Face:
+    """A face found in a cut-out that lies at ``corner`` of a mosaic, in coordinates of the whole image."""
+    x, y, width, height = face.box
+    left, top = (np.asarray([x, y]) - corner) / scale + origin
+    box = (round(left), round(top), round(width / scale), round(height / scale))
+    keypoints = (face.keypoints - np.asarray(corner, np.float32)) / np.float32(scale) + origin
+    return replace(face, box=box, keypoints=keypoints)
+
+
+def _inside(box: tuple[int, int, int, int], frame: tuple[int, int, int, int]) -> bool:
+    """Whether a box lies wholly in a frame."""
+    return (
+        box[0] >= frame[0]
+        and box[1] >= frame[1]
+        and box[0] + box[2] <= frame[0] + frame[2]
+        and box[1] + box[3] <= frame[1] + frame[3]
+    )
 
 
 def _clipped(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:

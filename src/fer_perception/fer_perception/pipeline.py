@@ -1,62 +1,127 @@
-"""One image in, all faces and their emotions out."""
+"""One image in, all faces and their emotions out: the face stage and the emotion stage, together or apart."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
+
 from fer_perception.alignment import align
+from fer_perception.bundle import Manifest
 from fer_perception.emotion import EmotionClassifier
-from fer_perception.faces import EYES_AND_MOUTH, Face, FaceStage
+from fer_perception.faces import EYES_AND_MOUTH, Face, FaceFinder
 from fer_perception.preprocessing import Float32Array, UInt8Image
+from fer_perception.smoothing import Smoother
 from fer_perception.timing import Stopwatch
 from fer_perception.tracking import Tracker
 
 
 @dataclass(frozen=True)
-class FrameResult:
-    """The faces of one image and, row for row, their identities and emotion probabilities: float32, (faces, labels)."""
+class Faces:
+    """The faces of one image and, in the same order, their identities and aligned crops.
+
+    ``crops``: uint8, of the network's size, (H, W) for a grey network and (H, W, 3), RGB, for others.
+    """
 
     faces: list[Face]
     track_ids: list[str]
+    crops: list[UInt8Image]
+
+
+@dataclass(frozen=True)
+class Emotions:
+    """Emotion probabilities of one image's faces, of this image alone and averaged over the track.
+
+    Both float32, (faces, labels).
+    """
+
     probabilities: Float32Array
+    smoothed: Float32Array
 
 
-class Pipeline:
-    """Face stage, tracker, alignment and emotion network for the images of one camera."""
+class FacePipeline:
+    """Finds, follows and aligns the faces of one camera's images, for the network of a bundle.
 
-    def __init__(self, face_stage: FaceStage, classifier: EmotionClassifier, tracker: Tracker | None = None) -> None:
-        self._face_stage = face_stage
-        self._tracker = tracker or Tracker()
-        self.classifier = classifier
+    :param manifest: of the bundle whose network will take the crops.
+    """
 
-    def process(self, image: UInt8Image, stamp_s: float, stopwatch: Stopwatch | None = None) -> FrameResult:
-        """Find, follow, align and classify all faces of the next image.
+    def __init__(self, finder: FaceFinder, manifest: Manifest, tracker: Tracker | None = None) -> None:
+        self.finder = finder
+        self.tracker = tracker or Tracker()
+        self.manifest = manifest
+
+    def process(
+        self, image: UInt8Image, stamp_s: float, stopwatch: Stopwatch | None = None, mesh: bool = False
+    ) -> Faces:
+        """The faces of the next image.
 
         :param image: uint8, (H, W, 3), RGB.
         :param stamp_s: when the image was taken, in seconds of any clock.
-        :param stopwatch: gets the laps detect, align and infer.
+        :param stopwatch: gets the laps detect and align.
+        :param mesh: fit meshes and head orientations as well.
         :raises ImageError: the array is no RGB image.
         """
         stopwatch = stopwatch or Stopwatch()
-        faces = self._face_stage.find(image)
-        track_ids = self._tracker.update([face.box for face in faces], stamp_s)
+        faces = self.finder.find(image, mesh)
+        track_ids = self.tracker.update([face.box for face in faces], stamp_s)
         stopwatch.lap("detect")
-        manifest = self.classifier.bundle.manifest
+        spec, template = self.manifest.input, self.manifest.alignment
+        source = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if faces and spec.color == "grey" else image
         crops = [
-            align(
-                image,
-                face.keypoints[list(EYES_AND_MOUTH)],
-                manifest.alignment,
-                manifest.input.width,
-                manifest.input.height,
-            )
-            for face in faces
+            align(source, face.keypoints[list(EYES_AND_MOUTH)], template, spec.width, spec.height) for face in faces
         ]
         stopwatch.lap("align")
-        probabilities = self.classifier.classify(crops)
-        stopwatch.lap("infer")
-        return FrameResult(faces, track_ids, probabilities)
+        return Faces(faces, track_ids, crops)
 
     def close(self) -> None:
-        """Free the face stage."""
-        self._face_stage.close()
+        """Free the face finder."""
+        self.finder.close()
+
+
+class EmotionPipeline:
+    """Classifies the faces of one camera's images and smooths the answers per track."""
+
+    def __init__(self, classifier: EmotionClassifier, smoother: Smoother | None = None) -> None:
+        self.classifier = classifier
+        self.smoother = smoother or Smoother()
+
+    def process(
+        self, crops: Sequence[UInt8Image], track_ids: Sequence[str], stamp_s: float, stopwatch: Stopwatch | None = None
+    ) -> Emotions:
+        """The emotions of the next image's faces, all in one engine call.
+
+        :param crops: aligned crops, see :class:`Faces`.
+        :param stamp_s: when the image was taken, in seconds of any clock.
+        :param stopwatch: gets the lap infer.
+        """
+        probabilities = self.classifier.classify(crops)
+        emotions = Emotions(probabilities, self.smoother.update(track_ids, probabilities, stamp_s))
+        if stopwatch is not None:
+            stopwatch.lap("infer")
+        return emotions
+
+
+class Pipeline:
+    """Both stages in one: what ``fer_node`` runs, and whoever works without ROS."""
+
+    def __init__(
+        self,
+        finder: FaceFinder,
+        classifier: EmotionClassifier,
+        tracker: Tracker | None = None,
+        smoother: Smoother | None = None,
+    ) -> None:
+        self.faces = FacePipeline(finder, classifier.bundle.manifest, tracker)
+        self.emotions = EmotionPipeline(classifier, smoother)
+
+    def process(
+        self, image: UInt8Image, stamp_s: float, stopwatch: Stopwatch | None = None, mesh: bool = False
+    ) -> tuple[Faces, Emotions]:
+        """Faces and emotions of the next image: see :meth:`FacePipeline.process`, :meth:`EmotionPipeline.process`."""
+        found = self.faces.process(image, stamp_s, stopwatch, mesh)
+        return found, self.emotions.process(found.crops, found.track_ids, stamp_s, stopwatch)
+
+    def close(self) -> None:
+        """Free the face finder."""
+        self.faces.close()

@@ -59,14 +59,14 @@ class Tracker:
 
     Boxes are matched to the tracks' expected positions by the assignment with the smallest sum of distances
     (Hungarian method), distances in units of the face's size. A track that was not seen for ``max_lost_s`` ends; its
-    id returns only after 26^5 others.
+    id returns only after 26^5 others. ``max_lost_s`` may be changed between two images.
 
     :param max_lost_s: for how long an unseen face is remembered, in seconds.
     :param seed: makes the ids the same in every run; None draws them at random.
     """
 
     def __init__(self, max_lost_s: float = 1.0, seed: int | None = None) -> None:
-        self._max_lost_s = max_lost_s
+        self.max_lost_s = max_lost_s
         self._next_id = (random.SystemRandom() if seed is None else random.Random(seed)).randrange(IDS)
         self._tracks: list[_Track] = []
         self._last_s: float | None = None
@@ -81,7 +81,7 @@ class Tracker:
         if self._last_s is not None and now_s < self._last_s:
             self._tracks.clear()
         self._last_s = now_s
-        self._tracks = [track for track in self._tracks if now_s - track.seen_s <= self._max_lost_s]
+        self._tracks = [track for track in self._tracks if now_s - track.seen_s <= self.max_lost_s]
         centers = np.asarray([(x + width / 2, y + height / 2) for x, y, width, height in boxes], float).reshape(-1, 2)
         sizes = np.asarray([np.sqrt(width * height) for _, _, width, height in boxes], float)
         matches = self._match(centers, sizes, now_s)

@@ -20,7 +20,7 @@ from fer_perception.nodes.conversions import (
     latency_message,
     probabilities_from_message,
 )
-from fer_perception.pipeline import FrameResult
+from fer_perception.pipeline import Emotions, Faces
 from fer_perception.taxonomy import EMOTIONS_7
 
 RNG = np.random.default_rng(0)
@@ -109,8 +109,10 @@ def test_faces_and_emotions_come_back() -> None:
     faces = [core.Face((1, 2, 3, 4), 0.5, points, mesh, (0.0, 0.6, 0.0, 0.8)), core.Face((5, 6, 7, 8), 0.25, points)]
     probabilities = np.full((2, 7), 0.1, np.float32)
     probabilities[0, 3] = probabilities[1, 6] = 0.4
-    result = FrameResult(faces, ["abcde", "fghij"], probabilities)
-    sent = face_array_message(Header(), PICTURE, result)
+    smoothed = np.full((2, 7), 0.05, np.float32)
+    smoothed[:, 5] = 0.7
+    track_ids = ["abcde", "fghij"]
+    sent = face_array_message(Header(), PICTURE, Faces(faces, track_ids, []))
     assert [face.track_id for face in sent.faces] == ["abcde", "fghij"]
     assert (sent.image_width, sent.image_height) == (8, 6)
     for face, back in zip(faces, map(face_from_message, sent.faces), strict=True):
@@ -120,16 +122,26 @@ def test_faces_and_emotions_come_back() -> None:
         assert (back.mesh is None) == (face.mesh is None)
     np.testing.assert_array_equal(face_from_message(sent.faces[0]).mesh, mesh)
 
-    emotions = emotion_array_message(Header(), EMOTIONS_7, "model-id", result)
+    lean = face_array_message(Header(), PICTURE, Faces(faces, track_ids, []), mesh=False)
+    assert len(lean.faces[0].mesh) == len(lean.faces[0].head_orientation) == 0
+
+    regions = [face.roi for face in sent.faces]
+    emotions = emotion_array_message(
+        Header(), EMOTIONS_7, "model-id", track_ids, regions, Emotions(probabilities, smoothed)
+    )
+    assert [emotion.roi for emotion in emotions.emotions] == regions
+    assert [emotion.smoothed_label for emotion in emotions.emotions] == ["surprise", "surprise"]
+    assert emotions.emotions[1].smoothed_confidence == pytest.approx(0.7)
     assert [emotion.label for emotion in emotions.emotions] == ["happy", "neutral"]
     assert [emotion.track_id for emotion in emotions.emotions] == ["abcde", "fghij"]
     assert list(emotions.labels) == list(EMOTIONS_7)
     assert emotions.model_id == "model-id"
-    np.testing.assert_array_equal(probabilities_from_message(emotions), probabilities)
+    np.testing.assert_array_equal([emotion.probabilities for emotion in emotions.emotions], probabilities)
+    np.testing.assert_array_equal(probabilities_from_message(emotions), smoothed)
 
 
 def test_an_image_without_faces_gives_empty_arrays() -> None:
-    emotions = emotion_array_message(Header(), EMOTIONS_7, "m", FrameResult([], [], np.empty((0, 7), np.float32)))
+    emotions = emotion_array_message(Header(), EMOTIONS_7, "m", [], [], Emotions(*[np.empty((0, 7), np.float32)] * 2))
     assert emotions.emotions == []
     assert probabilities_from_message(emotions).shape == (0, 7)
 

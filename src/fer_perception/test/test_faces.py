@@ -7,27 +7,21 @@ import numpy as np
 import pytest
 
 from fer_perception.errors import FaceModelError, ImageError
-from fer_perception.faces import FaceStage, KeypointStage, _orientation, load_face_stage
+from fer_perception.faces import FaceFinder, _orientation
 
 
 @pytest.fixture(scope="module")
-def keypoints(face_model: Path) -> Iterator[FaceStage]:
-    with closing(load_face_stage(face_model)) as stage:
-        yield stage
-
-
-@pytest.fixture(scope="module")
-def mesh(face_model: Path) -> Iterator[FaceStage]:
-    with closing(load_face_stage(face_model, "mesh")) as stage:
-        yield stage
+def finder(face_model: Path) -> Iterator[FaceFinder]:
+    with closing(FaceFinder(face_model)) as finder:
+        yield finder
 
 
 def read_rgb(file: Path) -> np.ndarray:
     return cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)
 
 
-def test_keypoints_of_the_portrait(keypoints: FaceStage, portrait: np.ndarray) -> None:
-    (face,) = keypoints.find(portrait)
+def test_keypoints_of_the_portrait(finder: FaceFinder, portrait: np.ndarray) -> None:
+    (face,) = finder.find(portrait)
     right_eye, left_eye, nose, mouth, *_ = face.keypoints
     assert face.confidence > 0.75
     # Read off the picture by eye, to some 4 pixels.
@@ -40,8 +34,8 @@ def test_keypoints_of_the_portrait(keypoints: FaceStage, portrait: np.ndarray) -
     assert face.orientation is None
 
 
-def test_mesh_lies_on_the_same_face(keypoints: FaceStage, mesh: FaceStage, portrait: np.ndarray) -> None:
-    (fast,), (fine,) = keypoints.find(portrait), mesh.find(portrait)
+def test_mesh_lies_on_the_same_face(finder: FaceFinder, portrait: np.ndarray) -> None:
+    (fast,), (fine,) = finder.find(portrait), finder.find(portrait, mesh=True)
     np.testing.assert_array_equal(fast.keypoints, fine.keypoints)
     assert fine.mesh is not None
     assert fine.mesh.shape == (478, 3)
@@ -55,24 +49,26 @@ def test_mesh_lies_on_the_same_face(keypoints: FaceStage, mesh: FaceStage, portr
     assert fine.orientation[3] > np.cos(np.radians(25) / 2)  # she looks nearly into the camera
 
 
-def test_mirrored_face_turns_the_other_way(mesh: FaceStage, portrait: np.ndarray) -> None:
-    (face,), (mirrored,) = mesh.find(portrait), mesh.find(np.ascontiguousarray(portrait[:, ::-1]))
+def test_mirrored_face_turns_the_other_way(finder: FaceFinder, portrait: np.ndarray) -> None:
+    (face,), (mirrored,) = (
+        finder.find(portrait, mesh=True),
+        finder.find(np.ascontiguousarray(portrait[:, ::-1]), mesh=True),
+    )
     assert face.orientation is not None
     assert mirrored.orientation is not None
     assert face.orientation[1] * mirrored.orientation[1] < 0  # yaw, about the axis that points down
 
 
-def test_no_face_in_noise_or_black(keypoints: FaceStage) -> None:
-    assert keypoints.find(np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)) == []
-    assert keypoints.find(np.zeros((480, 640, 3), np.uint8)) == []
+def test_no_face_in_noise_or_black(finder: FaceFinder) -> None:
+    assert finder.find(np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)) == []
+    assert finder.find(np.zeros((480, 640, 3), np.uint8)) == []
 
 
-def test_a_small_face_gets_a_second_look(keypoints: FaceStage, portrait: np.ndarray) -> None:
+def test_a_small_face_gets_a_second_look(finder: FaceFinder, portrait: np.ndarray) -> None:
     image = np.full((480, 640, 3), 128, np.uint8)
     image[40:440, 72:472] = cv2.resize(portrait, (400, 400), interpolation=cv2.INTER_AREA)
-    assert isinstance(keypoints, KeypointStage)
-    (first_look,) = keypoints._detect(image)
-    (face,) = keypoints.find(image)
+    (first_look,) = finder._detect(image)
+    (face,) = finder.find(image)
     assert first_look.confidence < 0.75 <= face.confidence
     scale = 400 / 512
     np.testing.assert_allclose(face.keypoints[0], [72 + 201 * scale, 40 + 104 * scale], atol=4)
@@ -82,13 +78,13 @@ def test_max_faces_keeps_the_surest(face_model: Path, portrait: np.ndarray) -> N
     head = portrait[:256, 100:356]
     two = np.hstack([head, head])
     for max_faces, found in ((5, 2), (1, 1)):
-        with closing(load_face_stage(face_model, max_faces=max_faces)) as stage:
-            assert len(stage.find(two)) == found
+        with closing(FaceFinder(face_model, max_faces=max_faces)) as finder:
+            assert len(finder.find(two)) == found
 
 
-def test_boxes_are_inside_the_image(keypoints: FaceStage, portrait: np.ndarray) -> None:
+def test_boxes_are_inside_the_image(finder: FaceFinder, portrait: np.ndarray) -> None:
     cut = np.ascontiguousarray(portrait[60:, 190:])
-    faces = keypoints.find(cut)
+    faces = finder.find(cut)
     assert faces
     for face in faces:
         x, y, width, height = face.box
@@ -97,36 +93,36 @@ def test_boxes_are_inside_the_image(keypoints: FaceStage, portrait: np.ndarray) 
         assert y + height <= cut.shape[0]
 
 
-def test_five_people_are_found(keypoints: FaceStage, media: Path) -> None:
-    assert len(keypoints.find(read_rgb(media / "multi_face.jpg"))) >= 4
+def test_five_people_are_found(finder: FaceFinder, media: Path) -> None:
+    faces = finder.find(read_rgb(media / "multi_face.jpg"), mesh=True)
+    assert len(faces) == 5
+    assert all(face.mesh is not None for face in faces)
 
 
-@pytest.mark.parametrize("mode", ["keypoints", "mesh"])
-def test_face_vanishes_with_the_person(request: pytest.FixtureRequest, media: Path, mode: str) -> None:
-    stage: FaceStage = request.getfixturevalue(mode)
+def test_face_vanishes_with_the_person(finder: FaceFinder, media: Path) -> None:
     video = cv2.VideoCapture(str(media / "face_noface.mov"))
     counts = []
     while True:
         read, image = video.read()
         if not read:
             break
-        counts.append(len(stage.find(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))))
+        counts.append(len(finder.find(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))))
     assert counts[:72] == [1] * 72
     assert sum(counts[72:]) == 0
 
 
 @pytest.mark.parametrize("image", [np.zeros((10, 10), np.uint8), np.zeros((10, 10, 3), np.float32)])
-def test_other_arrays_are_refused(keypoints: FaceStage, image: np.ndarray) -> None:
+def test_other_arrays_are_refused(finder: FaceFinder, image: np.ndarray) -> None:
     with pytest.raises(ImageError, match="RGB image is uint8"):
-        keypoints.find(image)
+        finder.find(image)
 
 
 def test_missing_or_wrong_model_file(tmp_path: Path) -> None:
     with pytest.raises(FaceModelError, match=r"face\.task: cannot be read.*fetch_face_model"):
-        load_face_stage(tmp_path / "face.task")
+        FaceFinder(tmp_path / "face.task")
     (tmp_path / "face.task").write_bytes(b"not a model")
     with pytest.raises(FaceModelError, match=r"face\.task: SHA-256 is .*delete it"):
-        load_face_stage(tmp_path / "face.task")
+        FaceFinder(tmp_path / "face.task")
 
 
 def test_orientation_of_known_matrices() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from fer_perception.drawing import COLORS, draw_results
 from fer_perception.emotion import EmotionClassifier
-from fer_perception.faces import Face, load_face_stage
+from fer_perception.faces import Face, FaceFinder
 from fer_perception.pipeline import Pipeline
 from fer_perception.taxonomy import EMOTIONS_7
 from fer_perception.timing import Stopwatch
@@ -15,28 +15,37 @@ from fer_perception.timing import Stopwatch
 
 @pytest.fixture
 def pipeline(face_model: Path, tiny_bundle: Path) -> Iterator[Pipeline]:
-    with closing(Pipeline(load_face_stage(face_model), EmotionClassifier(tiny_bundle))) as pipeline:
+    with closing(Pipeline(FaceFinder(face_model), EmotionClassifier(tiny_bundle))) as pipeline:
         yield pipeline
 
 
 def test_one_row_of_probabilities_per_face(pipeline: Pipeline, portrait: np.ndarray) -> None:
     watch = Stopwatch()
     head = portrait[:256, 100:356]
-    result = pipeline.process(np.hstack([head, head]), 0.0, watch)
-    assert len(result.faces) == 2
-    assert result.probabilities.shape == (2, 7)
-    assert len(set(result.track_ids)) == 2
-    again = pipeline.process(np.hstack([head, head]), 0.03)
-    assert again.track_ids == result.track_ids
-    np.testing.assert_allclose(result.probabilities.sum(axis=1), 1, atol=1e-6)
-    np.testing.assert_allclose(result.probabilities[0], result.probabilities[1], atol=0.02)  # the same face twice
+    found, emotions = pipeline.process(np.hstack([head, head]), 0.0, watch)
+    assert len(found.faces) == len(found.crops) == 2
+    assert emotions.probabilities.shape == (2, 7)
+    assert len(set(found.track_ids)) == 2
+    again, _ = pipeline.process(np.hstack([head, head]), 0.03)
+    assert again.track_ids == found.track_ids
+    np.testing.assert_allclose(emotions.probabilities.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(emotions.probabilities[0], emotions.probabilities[1], atol=0.02)  # the same face twice
     assert list(watch.stages_ms) == ["detect", "align", "infer"]
 
 
 def test_an_image_without_faces(pipeline: Pipeline) -> None:
-    result = pipeline.process(np.zeros((480, 640, 3), np.uint8), 0.0)
-    assert result.faces == []
-    assert result.probabilities.shape == (0, 7)
+    found, emotions = pipeline.process(np.zeros((480, 640, 3), np.uint8), 0.0)
+    assert found.faces == []
+    assert emotions.probabilities.shape == emotions.smoothed.shape == (0, 7)
+
+
+def test_a_mesh_changes_nothing_else(pipeline: Pipeline, portrait: np.ndarray) -> None:
+    found, emotions = pipeline.process(portrait, 0.0)
+    with_mesh, same = pipeline.process(portrait, 0.03, mesh=True)
+    assert found.faces[0].mesh is None
+    assert with_mesh.faces[0].mesh is not None
+    np.testing.assert_array_equal(with_mesh.crops[0], found.crops[0])
+    np.testing.assert_array_equal(same.probabilities, emotions.probabilities)
 
 
 def test_drawing_marks_the_face_and_leaves_the_original(portrait: np.ndarray) -> None:

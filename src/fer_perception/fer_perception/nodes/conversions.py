@@ -7,6 +7,8 @@ distribution's numpy and OpenCV and does not load beside the newer ones that med
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -17,19 +19,33 @@ from sensor_msgs.msg import Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from fer_perception import faces as core
+from fer_perception.bundle import Manifest
+from fer_perception.decoding import MAX_SIDE, decode
 from fer_perception.errors import ImageError
-from fer_perception.pipeline import FrameResult
+from fer_perception.pipeline import Emotions, Faces
 from fer_perception.preprocessing import Float32Array, UInt8Image
-from fer_perception.timing import WindowSummary
+from fer_perception.timing import STAGES, WindowSummary
 
-MAX_SIDE = 8192
+CROP_ENCODINGS = {"grey": "mono8", "rgb": "rgb8"}
 
 
-def image_from_message(message: Image) -> UInt8Image:
-    """An image message as an RGB array: uint8, (H, W, 3). It may share the message's memory.
+def header_of(message: Any) -> Header:
+    """A message's header, also of one that rosbags has read."""
+    header = message.header
+    if isinstance(header, Header):
+        return header
+    return Header(stamp=Time(sec=header.stamp.sec, nanosec=header.stamp.nanosec), frame_id=header.frame_id)
+
+
+def image_from_message(message: Any) -> UInt8Image:
+    """An Image or CompressedImage message, also one that rosbags has read, as an RGB array: uint8, (H, W, 3).
+
+    It may share the message's memory.
 
     :raises ImageError: encoding, size, step and data do not fit together, or the encoding is not known.
     """
+    if hasattr(message, "format"):
+        return decode(message.data)
     width, height, step = message.width, message.height, message.step
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
         raise ImageError(f"image of {width} x {height} pixels: both sides must lie between 1 and {MAX_SIDE}")
@@ -58,31 +74,70 @@ def image_from_message(message: Image) -> UInt8Image:
 def image_message(header: Header, image: UInt8Image) -> Image:
     """An RGB array, uint8 (H, W, 3), as an ``rgb8`` message."""
     height, width = image.shape[:2]
-    # rclpy takes an array.array as it is; any other type is checked and copied byte by byte.
+    return Image(header=header, height=height, width=width, encoding="rgb8", step=width * 3, data=_bytes(image))
+
+
+def _bytes(image: UInt8Image) -> array[int]:
+    """Rclpy takes an array.array as it is; any other type is checked and copied byte by byte."""
     data = array("B")
     data.frombytes(np.ascontiguousarray(image).data)
-    return Image(header=header, height=height, width=width, encoding="rgb8", step=width * 3, data=data)
+    return data
 
 
-def face_array_message(header: Header, image: UInt8Image, result: FrameResult) -> FaceArray:
-    """The faces of an image."""
-    return FaceArray(
-        header=header,
-        image_width=image.shape[1],
-        image_height=image.shape[0],
-        faces=[_face_message(*face) for face in zip(result.faces, result.track_ids, strict=True)],
-    )
+def face_array_message(
+    header: Header, image: UInt8Image, found: Faces, mesh: bool = True, crops_for: Manifest | None = None
+) -> FaceArray:
+    """The faces of an image.
+
+    :param mesh: with meshes and orientations, where they were made.
+    :param crops_for: with crops, which were made for this network.
+    """
+    message = FaceArray(header=header, image_width=image.shape[1], image_height=image.shape[0])
+    crops = found.crops if crops_for else [None] * len(found.faces)
+    if crops_for:
+        message.crop_width, message.crop_height = crops_for.input.width, crops_for.input.height
+        message.crop_encoding = CROP_ENCODINGS[crops_for.input.color]
+        message.crop_template = crops_for.alignment.id
+    message.faces = [_face_message(*face, mesh) for face in zip(found.faces, found.track_ids, crops, strict=True)]
+    return message
 
 
-def _face_message(face: core.Face, track_id: str) -> Face:
+def _face_message(face: core.Face, track_id: str, crop: UInt8Image | None, mesh: bool) -> Face:
     return Face(
         track_id=track_id,
         confidence=face.confidence,
-        roi=_roi(face.box),
+        roi=region(face.box),
         keypoints=face.keypoints.ravel(),
-        mesh=[] if face.mesh is None else array("f", face.mesh.ravel()),
-        head_orientation=[] if face.orientation is None else [_quaternion(face.orientation)],
+        mesh=array("f", face.mesh.ravel()) if mesh and face.mesh is not None else [],
+        head_orientation=[_quaternion(face.orientation)] if mesh and face.orientation is not None else [],
+        crop=_bytes(crop) if crop is not None else [],
     )
+
+
+def crops_from_message(message: FaceArray, manifest: Manifest) -> list[UInt8Image]:
+    """The crops of a FaceArray for a network: uint8, (H, W) for a grey network, else (H, W, 3), RGB.
+
+    :raises ImageError: it has none, or crops for another network.
+    """
+    spec = manifest.input
+    wanted = (spec.width, spec.height, CROP_ENCODINGS[spec.color], manifest.alignment.id)
+    got = (message.crop_width, message.crop_height, message.crop_encoding, message.crop_template)
+    if got != wanted:
+        raise ImageError(
+            f"the faces' crops are {_crop_text(*got)}, this network takes {_crop_text(*wanted)}: "
+            "start face_node with the same model"
+        )
+    shape = (spec.height, spec.width) if spec.color == "grey" else (spec.height, spec.width, 3)
+    crops = []
+    for face in message.faces:
+        if len(face.crop) != spec.height * spec.width * spec.channels:
+            raise ImageError(f"the crop of face {face.track_id[:20]} has {len(face.crop)} bytes: not a whole crop")
+        crops.append(np.frombuffer(face.crop, np.uint8).reshape(shape))
+    return crops
+
+
+def _crop_text(width: int, height: int, encoding: str, template: str) -> str:
+    return f"{width} x {height} {encoding[:20]}, template {template[:20]}" if encoding else "missing"
 
 
 def _quaternion(orientation: tuple[float, float, float, float]) -> Quaternion:
@@ -90,7 +145,8 @@ def _quaternion(orientation: tuple[float, float, float, float]) -> Quaternion:
     return Quaternion(x=x, y=y, z=z, w=w)
 
 
-def _roi(box: tuple[int, int, int, int]) -> RegionOfInterest:
+def region(box: tuple[int, int, int, int]) -> RegionOfInterest:
+    """A box: x, y, width, height in pixels."""
     return RegionOfInterest(x_offset=box[0], y_offset=box[1], width=box[2], height=box[3])
 
 
@@ -106,8 +162,16 @@ def face_from_message(message: Face) -> core.Face:
     )
 
 
-def emotion_array_message(header: Header, labels: tuple[str, ...], model_id: str, result: FrameResult) -> EmotionArray:
+def emotion_array_message(
+    header: Header,
+    labels: tuple[str, ...],
+    model_id: str,
+    track_ids: Sequence[str],
+    regions: Sequence[RegionOfInterest],
+    emotions: Emotions,
+) -> EmotionArray:
     """The emotions of an image's faces."""
+    rows = zip(track_ids, regions, emotions.probabilities, emotions.smoothed, strict=True)
     return EmotionArray(
         header=header,
         labels=list(labels),
@@ -115,19 +179,22 @@ def emotion_array_message(header: Header, labels: tuple[str, ...], model_id: str
         emotions=[
             Emotion(
                 track_id=track_id,
-                roi=_roi(face.box),
+                roi=roi,
                 label=labels[int(row.argmax())],
                 confidence=float(row.max()),
                 probabilities=array("f", row),
+                smoothed_label=labels[int(smoothed.argmax())],
+                smoothed_confidence=float(smoothed.max()),
+                smoothed_probabilities=array("f", smoothed),
             )
-            for face, track_id, row in zip(result.faces, result.track_ids, result.probabilities, strict=True)
+            for track_id, roi, row, smoothed in rows
         ],
     )
 
 
 def probabilities_from_message(message: EmotionArray) -> Float32Array:
-    """The distributions of all faces: float32, (faces, labels)."""
-    rows = [emotion.probabilities for emotion in message.emotions]
+    """The smoothed distributions of all faces: float32, (faces, labels)."""
+    rows = [emotion.smoothed_probabilities for emotion in message.emotions]
     return np.asarray(rows, np.float32).reshape(len(rows), len(message.labels))
 
 
@@ -136,26 +203,32 @@ def stamp_s(header: Header) -> float:
     return header.stamp.sec + header.stamp.nanosec * 1e-9
 
 
-def age_ms(now_ns: int, header: Header) -> float:
-    """Age of a message in milliseconds of ROS time; NaN where it carries no stamp."""
-    stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+def age_ms(now_ns: int, stamp: Any) -> float:
+    """Age of a stamp (``sec``, ``nanosec``) in milliseconds of ROS time; NaN where it is zero: not set."""
+    stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
     return (now_ns - stamp_ns) * 1e-6 if stamp_ns else float("nan")
 
 
 def latency_message(header: Header, durations_ms: dict[str, float], faces: int, dropped: int, rejected: int) -> Latency:
-    """One frame's durations, by the names of Latency's fields without ``_ms``."""
+    """One frame's durations, by the names of Latency's fields without ``_ms``; NaN for stages that are not given."""
     return Latency(
         header=header,
         faces=faces,
         dropped_frames=dropped,
         rejected_frames=rejected,
+        **{f"{stage}_ms": float("nan") for stage in STAGES if stage not in durations_ms},
         **{f"{name}_ms": value for name, value in durations_ms.items()},
     )
 
 
-def statistics_message(stamp: Time, publishers: int, summary: WindowSummary) -> LatencyStatistics:
-    """Summary of a window, and the number of publishers of images."""
+def statistics_message(
+    stamp: Time, publishers: int, summary: WindowSummary, power_sensor: str, energy_j: float
+) -> LatencyStatistics:
+    """Summary of a window, the number of publishers of images, and the energy used in the window."""
     return LatencyStatistics(
+        power_sensor=power_sensor,
+        power_w=energy_j / summary.window_s,
+        energy_per_image_j=energy_j / summary.answered if summary.answered else float("nan"),
         header=Header(stamp=stamp),
         publishers=publishers,
         window_s=summary.window_s,

@@ -10,15 +10,14 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
 
 from fer_perception.errors import FerError
 from fer_perception.nodes.isolation import isolate
+from fer_perception.nodes.processes import end_on_signals, start, stop
 from fer_perception.session import SessionSummary
 from fer_perception.sources import PORTRAIT, open_source
 
@@ -27,7 +26,6 @@ DRAIN_S = 1.0
 CAMERA_SECONDS = 10.0
 BAG, SUMMARY, VIDEO, SNAPSHOT = "bag", "summary.json", "overlay.mp4", "snapshot.png"
 BAG_FILES = {f"{BAG}.mcap", "metadata.yaml"}
-STOP_TIMEOUT_S = 10.0
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -57,8 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     remove_results(options.out)
     isolate()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+    end_on_signals()
     processes = {
         "fer_node": start("fer_node", model=options.model, face_mode=options.face_mode),
         "overlay_node": start("overlay_node"),
@@ -98,35 +95,6 @@ def remove_results(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def interrupt(*_: object) -> NoReturn:
-    """Signal handler: end as by Ctrl-C, so that the nodes are stopped, too."""
-    raise KeyboardInterrupt
-
-
-def start(executable: str, **parameters: Any) -> subprocess.Popen[bytes]:
-    """Start a node as a process of its own, deaf to the terminal's interrupt: the demo stops it."""
-    command = [sys.executable, "-m", "fer_perception", executable, "--ros-args", "--log-level", "warn"]
-    for name, value in parameters.items():
-        if value != "":  # an empty text cannot be given on the command line; it is every such parameter's default
-            # Quoted, so that a camera's index stays a text.
-            text = "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
-            command += ["-p", f"{name}:={text}"]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-
-
-def stop(processes: dict[str, subprocess.Popen[bytes]]) -> None:
-    """Ask all processes to end; kill what does not."""
-    for process in processes.values():
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-    for process in processes.values():
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 def watch(processes: dict[str, subprocess.Popen[bytes]], out: Path, fps: float) -> SessionSummary:
     """Record until the source has ended or the user interrupts.
 
@@ -149,6 +117,8 @@ def watch(processes: dict[str, subprocess.Popen[bytes]], out: Path, fps: float) 
             for name, process in processes.items():
                 if process.poll() not in (None, 0):
                     raise FerError(f"{name} ended with status {process.returncode}: read its message above")
+            if monitor.failure:
+                raise FerError(monitor.failure)
             begun = monitor.summary.frames_sent or monitor.summary.frames_answered
             if not begun and time.monotonic() - begun_s > START_TIMEOUT_S:
                 raise FerError(f"no image was sent within {START_TIMEOUT_S:g} s. Is the machine very busy?")

@@ -14,8 +14,8 @@ from rclpy.serialization import deserialize_message
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
-from fer_perception.nodes.common import NAMESPACE
 from fer_perception.nodes.conversions import image_from_message
+from fer_perception.nodes.managed_node import FAILED, NAMESPACE
 from fer_perception.nodes.recorder import BagRecorder, VideoRecorder
 from fer_perception.nodes.source_node import FRAMES_SENT
 from fer_perception.session import SessionSummary
@@ -32,6 +32,7 @@ class DemoMonitor(Node):
     def __init__(self, bag: Path, video: Path, snapshot: Path, fps: float) -> None:
         super().__init__("demo_monitor", namespace=NAMESPACE)
         self.summary = SessionSummary()
+        self.failure = ""
         self._last_emotions: EmotionArray | None = None
         self._bag = BagRecorder(bag)
         self._video = VideoRecorder(video, snapshot, fps)
@@ -92,9 +93,12 @@ class DemoMonitor(Node):
         )
 
     def _on_diagnostics(self, message: DiagnosticArray, received_s: float) -> None:
-        for value in (value for status in message.status for value in status.values):
-            if value.key == FRAMES_SENT:
-                self.summary.frames_sent = int(value.value)
+        for status in message.status:
+            for value in status.values:
+                if value.key == FRAMES_SENT:
+                    self.summary.frames_sent = int(value.value)
+                elif value.key == FAILED:
+                    self.failure = f"{status.name}: {status.message}"
 
     def _on_overlay(self, message: Image) -> None:
         last = self._last_emotions

@@ -3,53 +3,91 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
-from builtin_interfaces.msg import Time
 from fer_msgs.msg import EmotionArray, FaceArray
-from rclpy.node import Node
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 
 from fer_perception.drawing import draw_results
-from fer_perception.nodes import conversions
-from fer_perception.nodes.common import NAMESPACE, run_node
+from fer_perception.nodes import conversions, parameters
+from fer_perception.nodes.input import Input, image_input
+from fer_perception.nodes.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
 from fer_perception.nodes.qos import IMAGE_QOS, RESULT_QOS
 
 # So many images wait for their answer: one second of a usual camera.
 WAITING = 30
 NO_STAMP = (0, 0)
+POLL_S = 0.2
 
 
-class OverlayNode(Node):
-    """Subscribes to ``image``, ``faces`` and ``emotions``; publishes ``overlay`` while somebody subscribes to it."""
+class OverlayNode(ManagedNode):
+    """Publishes ``overlay``; subscribes to ``image``, ``faces`` and ``emotions`` only while somebody looks."""
 
-    def __init__(self) -> None:
-        super().__init__("overlay_node", namespace=NAMESPACE)
-        self._images: OrderedDict[tuple[int, int], Image] = OrderedDict()
+    parameters = parameters.IMAGE_PARAMETERS
+
+    def __init__(self, namespace: str = NAMESPACE) -> None:
+        super().__init__("overlay_node", namespace)
+        self._images: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self._faces: OrderedDict[tuple[int, int], FaceArray] = OrderedDict()
-        self._overlay = self.create_publisher(Image, "overlay", IMAGE_QOS)
-        self.create_subscription(Image, "image", lambda message: self._remember(self._images, message), IMAGE_QOS)
-        self.create_subscription(FaceArray, "faces", lambda message: self._remember(self._faces, message), RESULT_QOS)
-        self.create_subscription(EmotionArray, "emotions", self._draw, RESULT_QOS)
+        self._input: Input | None = None
+        self._answers: list[Subscription] = []
 
-    def _remember(self, waiting: OrderedDict, message: Image | FaceArray) -> None:
-        key = _key(message.header.stamp)
+    def configure(self) -> None:
+        """See :meth:`ManagedNode.configure`."""
+        self._overlay = self.publisher(Image, "overlay", IMAGE_QOS)
+
+    def activate(self) -> None:
+        """See :meth:`ManagedNode.activate`."""
+        timer = self.create_timer(POLL_S, self._follow_demand, clock=self.steady_clock)
+        self.at_deactivate(self._unsubscribe)
+        self.at_deactivate(lambda: self.destroy_timer(timer))
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, str]]:
+        """See :meth:`ManagedNode.diagnose`."""
+        if self._input is None:
+            return OK, "nobody subscribes to the overlay", {}
+        problem = self._input.problem()
+        return (WARN, problem, {}) if problem else (OK, "drawing", {})
+
+    def _follow_demand(self) -> None:
+        wanted = self._overlay.get_subscription_count() > 0
+        if wanted and self._input is None:
+            self._input = image_input(
+                self, self.values, lambda message: self._remember(self._images, message), self._reject
+            )
+            self._answers = [
+                self.create_subscription(FaceArray, "faces", lambda m: self._remember(self._faces, m), RESULT_QOS),
+                self.create_subscription(EmotionArray, "emotions", self._draw, RESULT_QOS),
+            ]
+        elif not wanted:
+            self._unsubscribe()
+
+    def _unsubscribe(self) -> None:
+        if self._input is not None:
+            self._input.close()
+            for subscription in self._answers:
+                self.destroy_subscription(subscription)
+            self._input = None
+            self._images.clear()
+            self._faces.clear()
+
+    def _remember(self, waiting: OrderedDict, message: Any) -> None:
+        key = _key(message)
         if key == NO_STAMP:
-            self.get_logger().warning("images without a stamp cannot be matched", throttle_duration_sec=5.0)
+            self.get_logger().warning("images without a stamp cannot be matched", throttle_duration_sec=LOG_PERIOD_S)
             return
         waiting[key] = message
         while len(waiting) > WAITING:
             waiting.popitem(last=False)
 
     def _draw(self, message: EmotionArray) -> None:
-        key = _key(message.header.stamp)
-        image, faces = self._images.pop(key, None), self._faces.pop(key, None)
-        if not self._overlay.get_subscription_count():
-            return
+        image, faces = self._images.pop(_key(message), None), self._faces.pop(_key(message), None)
         if image is None or faces is None:
             missing = "image" if image is None else "faces"
             self.get_logger().warning(
                 f"an answer's {missing} is not here: lost, or more than {WAITING} images ago",
-                throttle_duration_sec=5.0,
+                throttle_duration_sec=LOG_PERIOD_S,
                 skip_first=True,  # one lost image is nothing to report
             )
             return
@@ -61,13 +99,16 @@ class OverlayNode(Node):
                 message.labels,
             )
         except Exception as error:  # a node never dies from a message
-            self.get_logger().error(f"image skipped: {error}", throttle_duration_sec=5.0)
+            self._reject(str(error))
             return
         self._overlay.publish(conversions.image_message(message.header, canvas))
 
+    def _reject(self, reason: str) -> None:
+        self.get_logger().error(f"image skipped: {reason}", throttle_duration_sec=LOG_PERIOD_S)
 
-def _key(stamp: Time) -> tuple[int, int]:
-    return stamp.sec, stamp.nanosec
+
+def _key(message: Any) -> tuple[int, int]:
+    return message.header.stamp.sec, message.header.stamp.nanosec
 
 
 def main() -> None:

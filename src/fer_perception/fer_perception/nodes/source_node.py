@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
+import traceback
 
-import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from fer_perception.errors import SourceError
-from fer_perception.nodes.common import NAMESPACE, declare, run_node
+from fer_perception.errors import FerError, SourceError
 from fer_perception.nodes.conversions import image_message
-from fer_perception.nodes.qos import IMAGE_QOS, RESULT_QOS
+from fer_perception.nodes.managed_node import NAMESPACE, OK, ManagedNode, run_node
+from fer_perception.nodes.parameters import Parameter
+from fer_perception.nodes.qos import IMAGE_QOS
 from fer_perception.preprocessing import UInt8Image
 from fer_perception.sources import PORTRAIT, Pacer, open_source
 
@@ -24,110 +23,111 @@ POLL_S = 0.05
 FRAMES_SENT = "frames_sent"
 
 
-class SourceNode(Node):
-    """Publishes ``image``, and how many it sent on ``/diagnostics``."""
+class SourceNode(ManagedNode):
+    """Publishes ``image``, and how many it sent on ``/diagnostics``. At the source's end the process ends."""
 
-    def __init__(self) -> None:
-        super().__init__("source_node", namespace=NAMESPACE)
-        self._executor = SingleThreadedExecutor()
-        name = declare(
-            self,
-            "source",
-            PORTRAIT,
-            f"Camera index, video, picture, folder of pictures, or '{PORTRAIT}' (a test image)",
-        )
-        fps = declare(self, "fps", 0.0, "Images per second; 0: the source's own rate, 30 for pictures", (0.0, 1000.0))
-        still_s = declare(self, "still_s", 2.0, "For how long each picture is shown, in seconds", (0.0, 3600.0))
-        self._duration_s = declare(self, "duration_s", 0.0, "End after so many seconds; 0: never", (0.0, 1e6))
-        self._loop = declare(self, "loop", False, "Begin again at the end")
-        self._frame_id = declare(self, "frame_id", "camera_optical_frame", "frame_id of the images (REP 105)")
-        self._wait_for = declare(
-            self, "wait_for_subscribers", 0, "Send the first image when so many subscribers are there", (0, 100)
-        )
-        self._max_side = declare(
-            self,
+    parameters = (
+        Parameter(
+            "source", PORTRAIT, f"Camera index, video, picture, folder of pictures, or '{PORTRAIT}' (a test image)"
+        ),
+        Parameter("fps", 0.0, "Images per second; 0: the source's own rate, 30 for pictures", bounds=(0.0, 1000.0)),
+        Parameter("still_s", 2.0, "For how long each picture is shown, in seconds", bounds=(0.0, 3600.0)),
+        Parameter("duration_s", 0.0, "End after so many seconds; 0: never", bounds=(0.0, 1e6)),
+        Parameter("loop", False, "Begin again at the end"),
+        Parameter("frame_id", "camera_optical_frame", "frame_id of the images (REP 105)"),
+        Parameter(
+            "wait_for_subscribers", 0, "Send the first image when so many subscribers are there", bounds=(0, 100)
+        ),
+        Parameter(
             "max_side",
             1280,
             "Larger images are shrunk to so many pixels on their longer side; 0: never",
-            (0, 8192),
-        )
-        self._source = open_source(str(name), fps, still_s, self._max_side)
+            bounds=(0, 8192),
+        ),
+    )
+
+    def __init__(self, namespace: str = NAMESPACE) -> None:
+        super().__init__("source_node", namespace)
         self._sent = 0
-        self._images = self.create_publisher(Image, "image", IMAGE_QOS)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RESULT_QOS)
-        self._executor.add_node(self)
 
-    def run(self) -> None:
-        """Publish until the source ends or ROS is shut down.
+    def configure(self) -> None:
+        """See :meth:`ManagedNode.configure`."""
+        values = self.values
+        self._source = open_source(values["source"], values["fps"], values["still_s"], values["max_side"])
+        self._images = self.publisher(Image, "image", IMAGE_QOS)
 
-        :raises SourceError: the source cannot be read any more.
-        """
-        self._await_subscribers()
-        limit = f"at most {self._max_side} pixels a side" if self._max_side else "at full size"
-        self.get_logger().info(f"{self._source.name} on {self._images.topic_name} at {self._source.fps:g} Hz, {limit}")
-        self.create_timer(1.0, self._publish_diagnostics)
-        end_s = time.monotonic() + self._duration_s if self._duration_s else math.inf
-        while True:
-            sent_before = self._sent
-            self._play(end_s)
-            if not self._loop or time.monotonic() >= end_s:
-                break
-            if self._sent == sent_before:
-                raise SourceError(f"{self._source.name}: gives no image")
-        self._publish_diagnostics()
-        self._diagnostics.wait_for_all_acked(Duration(seconds=2))
-        self.get_logger().info(f"{self._source.name}: end, {self._sent} images sent")
+    def activate(self) -> None:
+        """Play from the beginning, in a thread of its own."""
+        self._stopping = threading.Event()
+        player = threading.Thread(target=self._run, name="player", daemon=True)
+        player.start()
+        self.at_deactivate(player.join)
+        self.at_deactivate(self._stopping.set)
 
-    def destroy_node(self) -> None:
-        """End the executor before the node."""
-        self._executor.shutdown()
-        super().destroy_node()
+    def diagnose(self) -> tuple[bytes, str, dict[str, str]]:
+        """See :meth:`ManagedNode.diagnose`."""
+        return OK, f"publishing {self._source.name}", {FRAMES_SENT: str(self._sent)}
 
-    def _await_subscribers(self) -> None:
-        while self._images.get_subscription_count() < self._wait_for:
-            self._spin(POLL_S)
+    def _run(self) -> None:
+        try:
+            if self._await_subscribers():
+                self._play_all()
+        except Exception as error:
+            if not self.context.ok():
+                return
+            self.error = str(error) if isinstance(error, (FerError, OSError)) else traceback.format_exc()
+            self.get_logger().error(self.error)
+            self.publish_diagnostics()
+
+    def _await_subscribers(self) -> bool:
+        """Whether they came before the node was stopped."""
+        wait_for = self.values["wait_for_subscribers"]
+        while self._images.get_subscription_count() < wait_for:
+            if self._stopping.wait(POLL_S):
+                return False
             self.get_logger().info(
-                f"waiting for {self._wait_for} subscribers of {self._images.topic_name}",
+                f"waiting for {wait_for} subscribers of {self._images.topic_name}",
                 throttle_duration_sec=5.0,
                 skip_first=True,
             )
+        return True
+
+    def _play_all(self) -> None:
+        """Publish until the source ends, then end the process; or until the node is stopped."""
+        max_side, duration_s = self.values["max_side"], self.values["duration_s"]
+        limit = f"at most {max_side} pixels a side" if max_side else "at full size"
+        self.get_logger().info(f"{self._source.name} on {self._images.topic_name} at {self._source.fps:g} Hz, {limit}")
+        end_s = time.monotonic() + duration_s if duration_s else math.inf
+        while True:
+            sent_before = self._sent
+            self._play(end_s)
+            if self._stopping.is_set():
+                return
+            if not self.values["loop"] or time.monotonic() >= end_s:
+                break
+            if self._sent == sent_before:
+                raise SourceError(f"{self._source.name}: gives no image")
+        self.publish_diagnostics(flush_within=Duration(seconds=2))
+        self.get_logger().info(f"{self._source.name}: end, {self._sent} images sent")
+        self.finished.set_result(None)
 
     def _play(self, end_s: float) -> None:
         pacer = Pacer(self._source.fps)
         for image in self._source.frames():
             while not self._source.live and (wait_s := pacer.wait_s()) > 0:
-                self._spin(wait_s)
-            if time.monotonic() >= end_s:
+                if self._stopping.wait(wait_s):
+                    return
+            if self._stopping.is_set() or time.monotonic() >= end_s:
                 return
             self._publish(image)
             pacer.advance()
-            self._spin(0)
 
     def _publish(self, image: UInt8Image) -> None:
-        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._frame_id)
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.values["frame_id"])
         self._images.publish(image_message(header, image))
         self._sent += 1
 
-    def _spin(self, timeout_s: float) -> None:
-        self._executor.spin_once(timeout_sec=timeout_s)
-        if not rclpy.ok():
-            raise ExternalShutdownException
-
-    def _publish_diagnostics(self) -> None:
-        status = DiagnosticStatus(
-            level=DiagnosticStatus.OK,
-            name=f"{self.get_fully_qualified_name()}: source",
-            hardware_id=self._source.name,
-            message="publishing",
-            values=[KeyValue(key=FRAMES_SENT, value=str(self._sent))],
-        )
-        stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(DiagnosticArray(header=Header(stamp=stamp), status=[status]))
-
 
 def main() -> None:
-    """Run the node.
-
-    :raises FerError: the source cannot be read.
-    """
-    run_node(SourceNode, SourceNode.run)
+    """Run the node."""
+    run_node(SourceNode)

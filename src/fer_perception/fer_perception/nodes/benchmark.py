@@ -1,0 +1,321 @@
+"""``benchmark``: how fast fer_node is on a live graph, and how far from the bare pipeline.
+
+The images lie in memory before anything is measured. For each face mode the same images go through the bare pipeline
+in a loop without ROS (the floor), and then over DDS through a fer_node in a process of its own, back to a subscriber:
+at fixed rates, several rounds, and at the highest rate with at most 1% loss, found by bisection. End to end is from
+before the publication of an image to the arrival of its EmotionArray. Everything stays on this machine, in a ROS
+domain of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import psutil
+import rclpy
+from tqdm import tqdm
+
+from fer_perception.emotion import EmotionClassifier
+from fer_perception.errors import FerError
+from fer_perception.faces import FaceFinder
+from fer_perception.memory import keep_freed_memory
+from fer_perception.nodes.isolation import isolate
+from fer_perception.nodes.load import LoadNode, Run, serialize
+from fer_perception.nodes.processes import end_on_signals, start, stop
+from fer_perception.pipeline import Pipeline
+from fer_perception.preprocessing import UInt8Image
+from fer_perception.resources import resolve_face_model, resolve_model
+from fer_perception.sources import PORTRAIT, open_source
+from fer_perception.timing import percentiles
+
+MODES = ("keypoints", "mesh")
+MAX_LOSS = 0.01
+SEARCH_STEPS = 7
+SEARCH_S = 2.0
+WARM_UP = 30
+SOAK_HZ = 30.0
+
+Result = dict[str, Any]
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  benchmark --json result.json\n  benchmark --source film.mp4 --modes keypoints\n"
+        "  benchmark --modes keypoints --rounds 1 --soak 600   (ten minutes at 30 Hz)",
+    )
+    parser.add_argument("--source", default=PORTRAIT, help="video, picture, folder, or 'astronaut' (640x480, one face)")
+    parser.add_argument("--frames", type=int, default=150, help="so many images of the source are used, in turn")
+    parser.add_argument("--model", default="", help="bundle: a folder or the name of a shipped one")
+    parser.add_argument("--threads", type=int, default=2, help="parameter threads of the node and the floor")
+    parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES, help="face modes")
+    parser.add_argument("--rates", nargs="+", type=float, default=(10.0, 30.0, 60.0), help="fixed rates in Hz")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds at each rate; the table has the best one's")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of each round")
+    parser.add_argument("--soak", type=float, default=0.0, help="then run for so many seconds at 30 Hz, watch memory")
+    parser.add_argument("--json", type=Path, help="also write the result to this file")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark."""
+    options = parse_arguments(arguments)
+    frames = load_frames(options.source, options.frames)
+    end_on_signals()
+    isolate()
+    keep_freed_memory()
+    result: Result = {
+        "machine": machine(),
+        "input": f"{options.source}, {len(frames)} images of {size_text(frames[0])}",
+    }
+    print(f"{result['input']}; {result['machine']}", flush=True)
+    digest = hashlib.sha256(b"".join(frame.tobytes() for frame in frames)).hexdigest()
+    steps = len(options.rates) * options.rounds + SEARCH_STEPS + 1
+    rclpy.init()
+    try:
+        with tqdm(total=len(options.modes) * steps, unit="run", dynamic_ncols=True) as bar:
+            for mode in options.modes:
+                result[mode] = {**measure_mode(options, mode, frames, bar), "input_sha256": digest}
+        if "keypoints" in options.modes:
+            result["faces"] = measure_faces(options, frames[0])
+        if options.soak:
+            result["soak"] = soak(options, frames)
+    finally:
+        rclpy.try_shutdown()
+    print(table(result))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        print(f"written: {options.json}")
+    return 0
+
+
+def load_frames(source: str, count: int) -> list[UInt8Image]:
+    """The first images of a source: uint8, (H, W, 3), RGB.
+
+    :raises FerError: it has none.
+    """
+    frames = list(islice(open_source(source, still_s=0.0).frames(), count))
+    if not frames:
+        raise FerError(f"{source}: gives no image")
+    return frames
+
+
+def measure_mode(options: argparse.Namespace, mode: str, frames: list[UInt8Image], bar: tqdm) -> Result:
+    """Floor, fixed rates, and peak of one face mode."""
+    images = [serialize(frame) for frame in frames]
+    floors: list[list[float]] = []
+    runs: dict[float, list[Run]] = {rate: [] for rate in options.rates}
+    with Graph(options, mode) as graph:
+        graph.load.play(images, 30.0, WARM_UP / 30)
+        for _ in range(options.rounds):
+            bar.set_description(f"{mode}: floor")
+            floors.append(floor(options, mode, frames))
+            for rate in options.rates:
+                bar.set_description(f"{mode}: {rate:g} Hz")
+                usage = Usage(graph.process)
+                runs[rate].append(graph.load.play(images, rate, options.seconds))
+                if rate == 30:
+                    cpu_percent, rss_mb = usage.cpu_percent(), usage.rss_mb()
+                bar.update()
+        durations = np.concatenate(floors)
+        floor_fps = 1000 / float(np.mean(durations))
+        peak_fps = search_peak(graph.load, images, floor_fps, mode, bar)
+        if 30 not in options.rates:
+            cpu_percent, rss_mb = float("nan"), Usage(graph.process).rss_mb()
+    p50, _, p99 = percentiles(durations)
+    best = {rate: min(rounds, key=lambda run: (run.loss, run.summary()["p99_ms"])) for rate, rounds in runs.items()}
+    return {
+        "floor": {"p50_ms": round(p50, 3), "p99_ms": round(p99, 3), "fps": round(floor_fps, 1)},
+        "rates": {f"{rate:g}": run.summary() for rate, run in best.items()},
+        "rounds": {f"{rate:g}": [run.summary() for run in rounds] for rate, rounds in runs.items()},
+        "peak_fps": round(peak_fps, 1),
+        "peak_share_of_floor": round(peak_fps / floor_fps, 3),
+        "cpu_percent": cpu_percent,
+        "rss_mb": rss_mb,
+    }
+
+
+def floor(options: argparse.Namespace, mode: str, frames: list[UInt8Image]) -> list[float]:
+    """Milliseconds per image of the bare pipeline."""
+    with closing(bare_pipeline(options)) as pipeline:
+        durations = []
+        for index in range(WARM_UP + len(frames)):
+            begin_s = time.perf_counter()
+            pipeline.process(frames[index % len(frames)], index / 30, mesh=mode == "mesh")
+            durations.append((time.perf_counter() - begin_s) * 1000)
+    return durations[WARM_UP:]
+
+
+def bare_pipeline(options: argparse.Namespace) -> Pipeline:
+    """The core's pipeline as fer_node makes it."""
+    classifier = EmotionClassifier(resolve_model(options.model), threads=options.threads)
+    return Pipeline(FaceFinder(resolve_face_model("")), classifier)
+
+
+def search_peak(load: LoadNode, images: list[bytearray], floor_fps: float, mode: str, bar: tqdm) -> float:
+    """The highest rate at which at most 1% of the images is lost, in answers per second; by bisection."""
+    low, high, peak = 0.0, 1.2 * floor_fps, 0.0
+    for step in range(SEARCH_STEPS + 1):
+        rate = (low + high) / 2 if step else floor_fps / 2
+        bar.set_description(f"{mode}: peak, {rate:.0f} Hz")
+        run = load.play(images, rate, SEARCH_S)
+        if run.loss <= MAX_LOSS:
+            low, peak = rate, max(peak, run.answered / run.seconds)
+        else:
+            high = rate
+        bar.update()
+    return peak
+
+
+def measure_faces(options: argparse.Namespace, frame: UInt8Image) -> Result:
+    """Stages with one face and with eight in an image of the same size, at 30 Hz on the live graph, medians in ms."""
+    one, eight = (tile_face(frame, columns, rows) for columns, rows in ((1, 1), (4, 2)))
+    result: Result = {}
+    with Graph(options, "keypoints") as graph:
+        for _ in range(options.rounds):
+            for name, image in (("one", one), ("eight", eight)):
+                run = graph.load.play([serialize(image)], 30.0, options.seconds / 2)
+                for stage in ("detect", "align", "infer"):
+                    result.setdefault(name, {}).setdefault(stage, []).extend(run.stages_ms[stage])
+    for stages in result.values():
+        stages.update({stage: round(float(np.median(values)), 3) for stage, values in stages.items()})
+        stages["frame"] = round(sum(stages.values()), 3)
+    result["frame_ratio"] = round(result["eight"]["frame"] / result["one"]["frame"], 2)
+    result["emotion_ratio"] = round(result["eight"]["infer"] / result["one"]["infer"], 2)
+    return result
+
+
+def tile_face(frame: UInt8Image, columns: int, rows: int) -> UInt8Image:
+    """An image of the frame's size with the frame's face in each of columns x rows tiles.
+
+    :raises FerError: the frame holds no face.
+    """
+    with closing(FaceFinder(resolve_face_model(""))) as finder:
+        faces = finder.find(frame)
+    if not faces:
+        raise FerError("the first image holds no face: choose another --source")
+    x, y, width, height = faces[0].box
+    tile_width, tile_height = frame.shape[1] // columns, frame.shape[0] // rows
+    side = max(width, height) * 1.6
+    scale = min(tile_width, tile_height) / side
+    matrix = np.asarray(
+        [
+            [scale, 0, tile_width / 2 - scale * (x + width / 2)],
+            [0, scale, tile_height / 2 - scale * (y + height / 2)],
+        ]
+    )
+    tile = cv2.warpAffine(frame, matrix, (tile_width, tile_height), borderMode=cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray(np.tile(tile, (rows, columns, 1)))
+
+
+def soak(options: argparse.Namespace, frames: list[UInt8Image]) -> Result:
+    """Memory and age of the images over a long time at 30 Hz, minute by minute."""
+    images = [serialize(frame) for frame in frames]
+    memory, ages, lost = [], [], 0
+    with Graph(options, options.modes[0]) as graph:
+        for _ in tqdm(range(max(2, round(options.soak / 60))), unit="min", desc="soak"):
+            run = graph.load.play(images, SOAK_HZ, 60.0)
+            lost += run.sent - run.answered
+            memory.append(round(Usage(graph.process).rss_mb(), 2))
+            ages.append(round(float(np.median(run.stages_ms["age_at_publication"])), 3))
+    return {
+        "minutes": len(memory),
+        "lost": lost,
+        "rss_mb": memory,
+        "age_p50_ms": ages,
+        "growth_mb": memory[-1] - memory[0],
+    }
+
+
+class Graph:
+    """A fer_node in a process of its own, and the load's node in this one."""
+
+    def __init__(self, options: argparse.Namespace, mode: str) -> None:
+        self._processes = {"fer_node": start("fer_node", model=options.model, face_mode=mode, threads=options.threads)}
+        self.process: subprocess.Popen[bytes] = self._processes["fer_node"]
+        self.load = LoadNode()
+
+    def __enter__(self) -> Graph:
+        try:
+            self.load.await_pipeline()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.load.close()
+        stop(self._processes)
+
+
+class Usage:
+    """CPU time of a process from now on, and its memory."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = psutil.Process(process.pid)
+        self._process.cpu_percent()
+
+    def cpu_percent(self) -> float:
+        """Of one core, since the start."""
+        return self._process.cpu_percent()
+
+    def rss_mb(self) -> float:
+        """Resident memory."""
+        return round(self._process.memory_info().rss / 1e6, 2)
+
+
+def machine() -> str:
+    """Processor, cores, Python."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def size_text(frame: UInt8Image) -> str:
+    """Width x height."""
+    return f"{frame.shape[1]}x{frame.shape[0]}"
+
+
+def table(result: Result) -> str:
+    """The result for people."""
+    lines = ["", f"{'':34}{'sent':>6}{'answered':>9}{'p50':>8}{'p95':>8}{'p99':>8}{'jitter':>8}   ms"]
+    for mode in (mode for mode in MODES if mode in result):
+        data = result[mode]
+        low, high, fps = data["floor"]["p50_ms"], data["floor"]["p99_ms"], data["floor"]["fps"]
+        lines.append(f"{mode + ', floor: bare pipeline':34}{'':15}{low:8.2f}{'':8}{high:8.2f}{'':11}{fps:.0f} FPS")
+        for rate, run in data["rates"].items():
+            values = "".join(f"{run[key]:8.2f}" for key in ("p50_ms", "p95_ms", "p99_ms", "jitter_ms"))
+            lines.append(f"{f'{mode}, {rate} Hz, end to end':34}{run['sent']:6}{run['answered']:9}{values}")
+        lines.append(
+            f"{mode}, peak at 1% loss: {data['peak_fps']:.0f} FPS, {data['peak_share_of_floor']:.2f} of the floor's; "
+            f"at 30 Hz {data['cpu_percent']:.0f}% of a core, {data['rss_mb']:.0f} MB"
+        )
+    if "faces" in result:
+        faces = result["faces"]
+        for name in ("one", "eight"):
+            stages = "  ".join(f"{stage} {value:.2f}" for stage, value in faces[name].items())
+            lines.append(f"{name + ' face(s), ms:':34}{stages}")
+        lines.append(f"eight to one: frame {faces['frame_ratio']} x, emotion stage {faces['emotion_ratio']} x")
+    if "soak" in result:
+        data = result["soak"]
+        lines.append(
+            f"soak: {data['minutes']} min at 30 Hz, {data['lost']} lost, memory {data['rss_mb'][0]:.1f} to "
+            f"{data['rss_mb'][-1]:.1f} MB, age of the image at publication {data['age_p50_ms'][0]:.1f} to "
+            f"{data['age_p50_ms'][-1]:.1f} ms"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,66 @@
+"""``emotion_node``: the second half of the pipeline, from faces with aligned crops to emotions."""
+
+from __future__ import annotations
+
+from fer_msgs.msg import EmotionArray, FaceArray
+from std_msgs.msg import Header
+
+from fer_perception.nodes import conversions, parameters, parts
+from fer_perception.nodes.input import Input
+from fer_perception.nodes.managed_node import NAMESPACE, run_node
+from fer_perception.nodes.qos import RESULT_QOS
+from fer_perception.nodes.stream_node import Arrival, StreamNode
+from fer_perception.timing import Stopwatch
+
+
+class EmotionNode(StreamNode):
+    """Subscribes to the ``faces`` of a face_node; publishes ``emotions``."""
+
+    parameters = (
+        parameters.MODEL,
+        parameters.PRECISION,
+        parameters.THREADS,
+        parameters.MAX_LOST_S,
+        parameters.SMOOTHING_S,
+        parameters.IMAGE_TIMEOUT_S,
+    )
+
+    def __init__(self, namespace: str = NAMESPACE) -> None:
+        super().__init__("emotion_node", namespace)
+
+    def configure(self) -> None:
+        """See :meth:`ManagedNode.configure`."""
+        super().configure()
+        self._pipeline = parts.load_emotion_pipeline(self.values)
+        self.at_cleanup(lambda: delattr(self, "_pipeline"))
+        self._emotions = self.publisher(EmotionArray, "emotions")
+        self.get_logger().info(f"model {self._pipeline.classifier.model_id}")
+
+    def subscribe(self) -> Input:
+        """See :meth:`StreamNode.subscribe`."""
+        timeout_s = self.values["image_timeout_s"]
+        return Input(self, FaceArray, "faces", RESULT_QOS, self.receive, self.reject, timeout_s)
+
+    def changed(self) -> None:
+        """See :meth:`ManagedNode.changed`."""
+        parts.update_emotion_pipeline(self._pipeline, self.values)
+
+    def answer(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
+        """See :meth:`StreamNode.answer`."""
+        faces, classifier = arrival.message.faces, self._pipeline.classifier
+        crops = conversions.crops_from_message(arrival.message, classifier.bundle.manifest)
+        track_ids = [face.track_id for face in faces]
+        stopwatch.lap("decode")
+        emotions = self._pipeline.process(crops, track_ids, stamp_s, stopwatch)
+        self._emotions.publish(
+            conversions.emotion_array_message(
+                header, classifier.labels, classifier.model_id, track_ids, [face.roi for face in faces], emotions
+            )
+        )
+        stopwatch.lap("publish")
+        return len(faces)
+
+
+def main() -> None:
+    """Run the node."""
+    run_node(EmotionNode)

@@ -1,0 +1,58 @@
+"""``face_node``: the first half of the pipeline, from images to faces with aligned crops."""
+
+from __future__ import annotations
+
+from fer_msgs.msg import FaceArray
+from std_msgs.msg import Header
+
+from fer_perception.nodes import conversions, parameters, parts
+from fer_perception.nodes.input import Input, image_input
+from fer_perception.nodes.managed_node import NAMESPACE, run_node
+from fer_perception.nodes.stream_node import Arrival, StreamNode
+from fer_perception.timing import Stopwatch
+
+
+class FaceNode(StreamNode):
+    """Subscribes to ``image``; publishes ``faces`` with crops, and while somebody subscribes ``landmarks``."""
+
+    parameters = (parameters.MODEL, *parameters.FACE_PARAMETERS, *parameters.IMAGE_PARAMETERS)
+    latency_topic = "face_latency"
+
+    def __init__(self, namespace: str = NAMESPACE) -> None:
+        super().__init__("face_node", namespace)
+
+    def configure(self) -> None:
+        """See :meth:`ManagedNode.configure`."""
+        super().configure()
+        self._pipeline = parts.load_face_pipeline(self.values)
+        self.at_cleanup(self._pipeline.close)
+        self._faces = self.publisher(FaceArray, "faces")
+        self._landmarks = self.publisher(FaceArray, "landmarks")
+
+    def subscribe(self) -> Input:
+        """See :meth:`StreamNode.subscribe`."""
+        return image_input(self, self.values, self.receive, self.reject)
+
+    def changed(self) -> None:
+        """See :meth:`ManagedNode.changed`."""
+        parts.update_face_pipeline(self._pipeline, self.values)
+
+    def answer(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
+        """See :meth:`StreamNode.answer`."""
+        image = conversions.image_from_message(arrival.message)
+        stopwatch.lap("decode")
+        landmarks_wanted = self._landmarks.get_subscription_count() > 0
+        mesh_wanted = self.values["face_mode"] == "mesh"
+        found = self._pipeline.process(image, stamp_s, stopwatch, landmarks_wanted or mesh_wanted)
+        self._faces.publish(
+            conversions.face_array_message(header, image, found, mesh_wanted, crops_for=self._pipeline.manifest)
+        )
+        if landmarks_wanted:
+            self._landmarks.publish(conversions.face_array_message(header, image, found))
+        stopwatch.lap("publish")
+        return len(found.faces)
+
+
+def main() -> None:
+    """Run the node."""
+    run_node(FaceNode)

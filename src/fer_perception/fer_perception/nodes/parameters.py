@@ -1,0 +1,105 @@
+"""Parameters of the nodes: declared once, with type, range, description and when they may be changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+from fer_perception.bundle import Precision
+
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter; its type is the default's.
+
+    ``changes``: ``start``: read-only, fixed by what the node is started with; ``unconfigured``: read by the transition
+    configure and refused until cleanup; ``always``: takes effect with the next image.
+    """
+
+    name: str
+    default: Value
+    description: str
+    bounds: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    changes: Literal["start", "unconfigured", "always"] = "unconfigured"
+
+    @property
+    def allowed(self) -> str:
+        """The values it takes, in words; empty where the type says all."""
+        if self.bounds:
+            return f"{self.bounds[0]:.10g} to {self.bounds[1]:.10g}"
+        return ", ".join(self.choices)
+
+    def documentation(self) -> list[str]:
+        """Cells of the parameter's row in docs/perception.md."""
+        default = str(self.default).lower() if isinstance(self.default, bool) else str(self.default) or "(empty)"
+        return [f"`{self.name}`", f"`{default}`", self.allowed, self.changes, self.description]
+
+    def descriptor(self) -> ParameterDescriptor:
+        """As ROS describes it; rclpy itself enforces the type and the range."""
+        descriptor = ParameterDescriptor(
+            description=self.description,
+            read_only=self.changes == "start",
+            additional_constraints=f"one of {self.allowed}" if self.choices else "",
+        )
+        if self.bounds and isinstance(self.default, float):
+            descriptor.floating_point_range = [FloatingPointRange(from_value=self.bounds[0], to_value=self.bounds[1])]
+        elif self.bounds:
+            descriptor.integer_range = [IntegerRange(from_value=int(self.bounds[0]), to_value=int(self.bounds[1]))]
+        return descriptor
+
+
+AUTOSTART = Parameter(
+    "autostart", True, "Configure and activate at start, without a lifecycle manager", changes="start"
+)
+
+MODEL = Parameter("model", "", "Model bundle: a folder, or the name of a shipped one; empty: the default")
+PRECISION = Parameter("precision", "fp32", "Which file of the bundle", choices=get_args(Precision))
+THREADS = Parameter(
+    "threads", 2, "The faces of an image are shared out among so many threads; 0: one per core", bounds=(0, 64)
+)
+FACE_MODEL = Parameter("face_model", "", "Path of face_landmarker.task; empty: the one of make setup")
+FACE_MODE = Parameter(
+    "face_mode",
+    "keypoints",
+    "keypoints: six points a face, a mesh only while someone subscribes to landmarks; mesh: 478 points and head "
+    "orientation in faces, always",
+    choices=("keypoints", "mesh"),
+    changes="always",
+)
+MIN_CONFIDENCE = Parameter(
+    "min_confidence", 0.75, "Weaker face detections are ignored", bounds=(0.3, 1.0), changes="always"
+)
+MAX_FACES = Parameter("max_faces", 10, "At most so many faces of an image", bounds=(1, 100), changes="always")
+MAX_LOST_S = Parameter(
+    "max_lost_s", 1.0, "For how long an unseen face keeps its id, in seconds", bounds=(0.0, 60.0), changes="always"
+)
+ID_SEED = Parameter("id_seed", -1, "Makes the ids the same in every run; -1: drawn at random", bounds=(-1, 2**31 - 1))
+SMOOTHING_S = Parameter(
+    "smoothing_s",
+    0.5,
+    "Time constant of the smoothed emotions, in seconds; 0: not smoothed",
+    bounds=(0.0, 60.0),
+    changes="always",
+)
+
+IMAGE_TRANSPORT = Parameter(
+    "image_transport", "raw", "raw: sensor_msgs/Image; compressed: CompressedImage", choices=("raw", "compressed")
+)
+IMAGE_RELIABILITY = Parameter(
+    "image_reliability",
+    "best_effort",
+    "Quality of service asked of the images' publisher",
+    choices=("best_effort", "reliable"),
+)
+IMAGE_DEPTH = Parameter("image_depth", 1, "Images that the middleware keeps until they are taken", bounds=(1, 100))
+IMAGE_TIMEOUT_S = Parameter(
+    "image_timeout_s", 5.0, "Without an image for so long, the node warns and says why", bounds=(0.1, 3600.0)
+)
+
+FACE_PARAMETERS = (FACE_MODEL, FACE_MODE, MIN_CONFIDENCE, MAX_FACES, MAX_LOST_S, ID_SEED)
+IMAGE_PARAMETERS = (IMAGE_TRANSPORT, IMAGE_RELIABILITY, IMAGE_DEPTH, IMAGE_TIMEOUT_S)

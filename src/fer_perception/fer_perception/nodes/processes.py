@@ -1,0 +1,44 @@
+"""Starts and stops nodes as processes of their own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import Any, NoReturn
+
+STOP_TIMEOUT_S = 10.0
+
+
+def end_on_signals() -> None:
+    """End as by Ctrl-C when this process is asked to end, so that the nodes are stopped, too."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+
+
+def start(executable: str, **parameters: Any) -> subprocess.Popen[bytes]:
+    """Start a node as a process of its own, deaf to the terminal's interrupt: whoever started it stops it."""
+    command = [sys.executable, "-m", "fer_perception", executable, "--ros-args", "--log-level", "warn"]
+    for name, value in parameters.items():
+        if value != "":  # an empty text cannot be given on the command line; it is every such parameter's default
+            # Quoted, so that a camera's index stays a text.
+            text = "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
+            command += ["-p", f"{name}:={text}"]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def stop(processes: dict[str, subprocess.Popen[bytes]]) -> None:
+    """Ask all processes to end; kill what does not."""
+    for process in processes.values():
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+    for process in processes.values():
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

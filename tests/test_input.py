@@ -1,0 +1,120 @@
+"""What fer_node takes: compressed images, qualities of service, clocks; and what it says where nothing comes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from fer_msgs.msg import EmotionArray, Latency, LatencyStatistics
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+def diagnostics(graph: Any, name: str) -> list[DiagnosticStatus]:
+    full_name = f"{graph.node.get_namespace()}/{name}"
+    return [s for m in graph.received["/diagnostics"] for s in m.status if s.name == full_name]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_compressed_images_are_taken(graph: Any, portrait: np.ndarray, suffix: str) -> None:
+    graph.collect(EmotionArray, "emotions")
+    graph.start("fer_node", image_transport="compressed")
+    publisher = graph.node.create_publisher(CompressedImage, "image", BEST_EFFORT)
+    _, data = cv2.imencode(suffix, cv2.cvtColor(portrait, cv2.COLOR_RGB2BGR))
+    message = CompressedImage(format=f"rgb8; {suffix[1:]} compressed bgr8", data=data.tobytes())
+
+    def answered() -> bool:
+        message.header = Header(stamp=graph.node.get_clock().now().to_msg())
+        publisher.publish(message)
+        graph.spin(0.2)
+        return bool(graph.received["emotions"])
+
+    graph.until(answered)
+    assert [emotion.label for emotion in graph.received["emotions"][-1].emotions] == ["happy"]
+
+
+@pytest.mark.parametrize("reliability", [RELIABLE, BEST_EFFORT], ids=["reliable", "best_effort"])
+def test_a_reliable_subscription_says_so_where_the_publisher_is_not(
+    graph: Any, portrait: np.ndarray, reliability: QoSProfile
+) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    graph.collect(EmotionArray, "emotions")
+    process = graph.start("fer_node", image_reliability="reliable", image_timeout_s=1.0)
+    publisher = graph.node.create_publisher(Image, "image", reliability)
+    fits = reliability is RELIABLE
+
+    def seen() -> bool:
+        publisher.publish(graph.image(portrait))
+        graph.spin(0.2)
+        problems = [s for s in diagnostics(graph, "fer_node") if "quality of service does not fit" in s.message]
+        return bool(graph.received["emotions"] if fits else problems)
+
+    graph.until(seen)
+    assert bool(graph.received["emotions"]) == fits
+    assert ("Set image_reliability to best_effort" in process.output) != fits
+
+
+def test_silence_is_reported_with_its_likely_cause(graph: Any, portrait: np.ndarray) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    process = graph.start("fer_node", image_timeout_s=1.0)
+    graph.until(lambda: any("nothing publishes on" in s.message for s in diagnostics(graph, "fer_node")))
+    graph.wait_for_image_subscribers()
+    assert all(s.level == DiagnosticStatus.ERROR for s in diagnostics(graph, "fer_node")[-1:])
+
+    def says(text: str) -> Any:
+        return lambda: any(text in s.message for s in diagnostics(graph, "fer_node"))
+
+    graph.until(says("though 1 publish there"))
+    graph.received.clear_lists()
+
+    def recovered() -> bool:
+        graph.publish(graph.image(portrait))
+        graph.spin(0.1)
+        return any(s.level == DiagnosticStatus.OK for s in diagnostics(graph, "fer_node"))
+
+    graph.until(recovered)
+    assert process.output.count("nothing publishes on") <= 3  # throttled
+
+
+def test_ages_are_of_ros_time_and_durations_are_not(graph: Any, portrait: np.ndarray) -> None:
+    graph.collect(Latency, "latency")
+    graph.collect(LatencyStatistics, "latency_statistics")
+    graph.start("fer_node", use_sim_time=True)
+    clock = graph.node.create_publisher(Clock, "/clock", RELIABLE)
+    message = Clock()
+    message.clock.sec = 1_000
+
+    def answered() -> bool:
+        clock.publish(message)
+        image = graph.image(portrait)
+        image.header.stamp.sec, image.header.stamp.nanosec = 998, 500_000_000
+        graph.publish(image)
+        graph.spin(0.2)
+        return any(latency.age_at_receipt_ms == pytest.approx(1_500) for latency in graph.received["latency"])
+
+    graph.until(answered)
+    latency = graph.received["latency"][-1]
+    assert latency.age_at_publication_ms == pytest.approx(1_500)  # the clock stands still
+    assert 0 < latency.total_ms < 1_000
+    graph.until(lambda: any(s.answered for s in graph.received["latency_statistics"]))
+    statistics = graph.received["latency_statistics"][-1]
+    assert statistics.header.stamp.sec == 1_000
+    assert statistics.window_s == pytest.approx(1, abs=0.5)
+
+
+def test_energy_is_a_measurement_or_nothing(graph: Any) -> None:
+    graph.collect(LatencyStatistics, "latency_statistics")
+    graph.start("fer_node")
+    graph.until(lambda: len(graph.received["latency_statistics"]) >= 2)
+    statistics = graph.received["latency_statistics"][-1]
+    assert math.isnan(statistics.power_w) == (not statistics.power_sensor)
+    assert math.isnan(statistics.energy_per_image_j)  # nothing was answered

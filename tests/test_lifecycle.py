@@ -1,0 +1,209 @@
+"""Lifecycle, parameters and diagnostics of real nodes, through the services that ros2 lifecycle and ros2 param use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from fer_msgs.msg import EmotionArray, FaceArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue, SetParametersResult
+from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
+
+from fer_perception.nodes.emotion_node import EmotionNode
+from fer_perception.nodes.face_node import FaceNode
+from fer_perception.nodes.fer_node import FerNode
+from fer_perception.nodes.managed_node import ManagedNode
+from fer_perception.nodes.overlay_node import OverlayNode
+from fer_perception.nodes.parameters import AUTOSTART
+from fer_perception.nodes.source_node import SourceNode
+
+NODES: dict[str, type[ManagedNode]] = {
+    "fer_node": FerNode,
+    "face_node": FaceNode,
+    "emotion_node": EmotionNode,
+    "overlay_node": OverlayNode,
+    "source_node": SourceNode,
+}
+DOCS = Path(__file__).parents[1] / "docs" / "perception.md"
+
+VALUE_FIELDS = {
+    bool: ("bool_value", ParameterType.PARAMETER_BOOL),
+    int: ("integer_value", ParameterType.PARAMETER_INTEGER),
+    float: ("double_value", ParameterType.PARAMETER_DOUBLE),
+    str: ("string_value", ParameterType.PARAMETER_STRING),
+}
+
+
+class Remote:
+    """A node's services."""
+
+    def __init__(self, graph: Any, name: str) -> None:
+        self._graph, self._name = graph, name
+
+    def call(self, service_type: type, service: str, request: Any) -> Any:
+        client = self._graph.node.create_client(service_type, f"{self._name}/{service}")
+        self._graph.until(client.service_is_ready)
+        future = client.call_async(request)
+        self._graph.until(future.done)
+        self._graph.node.destroy_client(client)
+        return future.result()
+
+    def state(self) -> str:
+        return self.call(GetState, "get_state", GetState.Request()).current_state.label
+
+    def change(self, transition: int) -> bool:
+        return self.call(ChangeState, "change_state", ChangeState.Request(transition=Transition(id=transition))).success
+
+    def set(self, name: str, value: Any) -> SetParametersResult:
+        field, kind = VALUE_FIELDS[type(value)]
+        parameter = Parameter(name=name, value=ParameterValue(type=kind, **{field: value}))
+        return self.call(SetParameters, "set_parameters", SetParameters.Request(parameters=[parameter])).results[0]
+
+
+def status_of(graph: Any, name: str) -> DiagnosticStatus | None:
+    """The newest diagnostics of a node."""
+    full_name = f"{graph.node.get_namespace()}/{name}"
+    statuses = [s for m in graph.received["/diagnostics"] for s in m.status if s.name == full_name]
+    return statuses[-1] if statuses else None
+
+
+def answered(graph: Any, portrait: np.ndarray, topic: str = "emotions") -> bool:
+    graph.publish(graph.image(portrait))
+    graph.spin(0.2)
+    return bool(graph.received[topic])
+
+
+def test_a_node_goes_through_its_states(graph: Any, portrait: np.ndarray) -> None:
+    graph.collect(EmotionArray, "emotions")
+    process = graph.start("fer_node", autostart=False)
+    node = Remote(graph, "fer_node")
+    assert node.state() == "unconfigured"
+    assert graph.node.count_publishers(graph.node.resolve_topic_name("emotions")) == 0
+    assert node.change(Transition.TRANSITION_CONFIGURE)
+    assert node.state() == "inactive"
+    assert graph.node.count_subscribers(graph.node.resolve_topic_name("image")) == 0
+    for _ in range(2):
+        assert node.change(Transition.TRANSITION_ACTIVATE)
+        graph.until(lambda: answered(graph, portrait))
+        assert node.change(Transition.TRANSITION_DEACTIVATE)
+        graph.until(lambda: graph.node.count_subscribers(graph.node.resolve_topic_name("image")) == 0)
+        graph.spin(0.3)
+        graph.received.clear_lists()
+        graph.publish(graph.image(portrait))
+        graph.spin(0.5)
+        assert not graph.received["emotions"]
+    assert node.change(Transition.TRANSITION_CLEANUP)
+    assert node.state() == "unconfigured"
+    graph.until(lambda: graph.node.count_publishers(graph.node.resolve_topic_name("emotions")) == 0)
+    assert node.change(Transition.TRANSITION_CONFIGURE)
+    assert node.change(Transition.TRANSITION_ACTIVATE)
+    graph.until(lambda: answered(graph, portrait))
+    assert process.stop() == 0
+    assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize(
+    ("executable", "parameters", "message"),
+    [
+        ("fer_node", {"model": "/nowhere/model"}, "/nowhere/model/manifest.yaml: cannot be read"),
+        ("fer_node", {"face_model": "/nowhere/face.task"}, "/nowhere/face.task: cannot be read"),
+        ("face_node", {"face_mode": "guess"}, "parameter face_mode is 'guess': use one of keypoints, mesh"),
+        ("emotion_node", {"precision": "int8"}, "has no precision 'int8', only fp32"),
+        ("source_node", {"fps": 20}, "of type 'INTEGER', expecting type 'DOUBLE': fps. Give a value like 0.0"),
+        ("fer_node", {"min_confidence": 3.0}, "parameter min_confidence (Weaker face detections are ignored):"),
+        ("source_node", {"source": "/nowhere.mp4"}, "/nowhere.mp4: there is no such file or folder"),
+    ],
+)
+def test_a_node_that_cannot_be_configured_says_why_and_stays(
+    graph: Any, executable: str, parameters: dict[str, Any], message: str
+) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    process = graph.start(executable, **parameters)
+    graph.until(lambda: status_of(graph, executable) is not None)
+    status = status_of(graph, executable)
+    assert status is not None
+    assert status.level == DiagnosticStatus.ERROR
+    assert message in status.message
+    assert message in process.output
+    assert Remote(graph, executable).state() == "unconfigured"
+    assert process.stop() == 0
+    assert "Traceback" not in process.output
+
+
+def test_a_bad_parameter_is_mended_without_a_restart(graph: Any, portrait: np.ndarray) -> None:
+    graph.collect(EmotionArray, "emotions")
+    process = graph.start("fer_node", threads="many", model="/nowhere")
+    node = Remote(graph, "fer_node")
+    assert node.set("threads", 1).successful
+    assert not node.change(Transition.TRANSITION_CONFIGURE)
+    assert "/nowhere/manifest.yaml: cannot be read" in process.output
+    assert node.set("model", "baseline").successful
+    assert node.change(Transition.TRANSITION_CONFIGURE)
+    assert node.change(Transition.TRANSITION_ACTIVATE)
+    graph.until(lambda: answered(graph, portrait))
+
+
+def test_parameters_change_at_run_time_where_that_is_safe(graph: Any, portrait: np.ndarray) -> None:
+    graph.collect(FaceArray, "faces")
+    graph.start("fer_node")
+    node = Remote(graph, "fer_node")
+    graph.until(lambda: answered(graph, portrait, "faces"))
+    graph.until(lambda: node.state() == "active")
+
+    refused = node.set("model", "baseline")
+    assert not refused.successful
+    assert "model is read by configure and the node is active: deactivate, clean up" in refused.reason
+    assert not node.set("autostart", False).successful
+    assert not node.set("min_confidence", 0.1).successful
+    assert not node.set("face_mode", "guess").successful
+    assert not node.set("max_faces", 2.5).successful
+
+    def settles(condition: Any) -> None:
+        def holds() -> bool:
+            graph.received.clear_lists()
+            return answered(graph, portrait, "faces") and condition(graph.received["faces"][-1].faces)
+
+        graph.until(holds)
+
+    settles(lambda faces: len(faces) == 1 and not faces[0].mesh)
+    assert node.set("face_mode", "mesh").successful
+    settles(lambda faces: len(faces) == 1 and len(faces[0].mesh) == 478 * 3)
+    assert node.set("min_confidence", 1.0).successful
+    settles(lambda faces: not faces)
+
+
+def test_landmarks_are_made_for_who_asks(graph: Any, portrait: np.ndarray) -> None:
+    graph.collect(FaceArray, "faces")
+    graph.collect(FaceArray, "landmarks")
+    graph.start("fer_node")
+    graph.until(lambda: answered(graph, portrait, "faces") and graph.received["landmarks"])
+    faces, landmarks = graph.received["faces"][-1], graph.received["landmarks"][-1]
+    assert len(landmarks.faces[0].mesh) == 478 * 3
+    assert len(landmarks.faces[0].head_orientation) == 1
+    assert len(faces.faces[0].mesh) == 0
+    assert landmarks.faces[0].keypoints.tolist() == faces.faces[0].keypoints.tolist()
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_parameters_are_described_and_documented(graph: Any, name: str) -> None:
+    graph.start(name, autostart=False)
+    node = Remote(graph, name)
+    names = node.call(ListParameters, "list_parameters", ListParameters.Request()).result.names
+    parameters = (AUTOSTART, *NODES[name].parameters)
+    assert {parameter.name for parameter in parameters} <= set(names)
+    request = DescribeParameters.Request(names=[parameter.name for parameter in parameters])
+    described = node.call(DescribeParameters, "describe_parameters", request).descriptors
+    section = DOCS.read_text(encoding="utf-8").split(f"\n### {name}\n", 1)[1].split("\n#", 1)[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| `")]
+    assert rows == [parameter.documentation() for parameter in NODES[name].parameters]
+    for parameter, descriptor in zip(parameters, described, strict=True):
+        assert descriptor.type == VALUE_FIELDS[type(parameter.default)][1]
+        assert descriptor.description == parameter.description
+        assert descriptor.read_only == (parameter.changes == "start")
+        ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
+        assert [(r.from_value, r.to_value) for r in ranges] == ([parameter.bounds] if parameter.bounds else [])
