@@ -107,7 +107,10 @@ class Graph:
         arguments = [executable, "--ros-args", "-r", f"__ns:=/{self._namespace}"]
         for name, value in parameters.items():
             arguments += ["-p", f"{name}:={value}"]
-        process = Process(self._folder / f"{len(self.processes)}-{executable}.log", arguments)
+        return self.start_with(*arguments)
+
+    def start_with(self, executable: str, *arguments: str) -> Process:
+        process = Process(self._folder / f"{len(self.processes)}-{executable}.log", [executable, *arguments])
         self.processes.append(process)
         return process
 

@@ -13,13 +13,16 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue, SetParametersResult
 from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
+from sensor_msgs.msg import Image
 
 from fer_perception.nodes.emotion_node import EmotionNode
 from fer_perception.nodes.face_node import FaceNode
 from fer_perception.nodes.fer_node import FerNode
+from fer_perception.nodes.hri_node import HriNode
 from fer_perception.nodes.managed_node import ManagedNode
 from fer_perception.nodes.overlay_node import OverlayNode
 from fer_perception.nodes.parameters import AUTOSTART
+from fer_perception.nodes.qos import IMAGE_QOS
 from fer_perception.nodes.source_node import SourceNode
 
 NODES: dict[str, type[ManagedNode]] = {
@@ -28,6 +31,7 @@ NODES: dict[str, type[ManagedNode]] = {
     "emotion_node": EmotionNode,
     "overlay_node": OverlayNode,
     "source_node": SourceNode,
+    "hri_node": HriNode,
 }
 DOCS = Path(__file__).parents[1] / "docs" / "perception.md"
 
@@ -187,6 +191,31 @@ def test_landmarks_are_made_for_who_asks(graph: Any, portrait: np.ndarray) -> No
     assert len(landmarks.faces[0].head_orientation) == 1
     assert len(faces.faces[0].mesh) == 0
     assert landmarks.faces[0].keypoints.tolist() == faces.faces[0].keypoints.tolist()
+
+
+def test_several_cameras_share_a_process_and_a_network(graph: Any, portrait: np.ndarray) -> None:
+    space = graph.node.get_namespace().strip("/")
+    for camera in ("front", "rear"):
+        graph.collect(EmotionArray, f"{camera}/emotions")
+    images = f"/{space}/{{camera}}/image"
+    process = graph.start_with("fer_nodes", "--namespace", space, "--image", images, "--cameras", "front", "rear")
+    publishers = {
+        camera: graph.node.create_publisher(Image, f"{camera}/image", IMAGE_QOS) for camera in ("front", "rear")
+    }
+
+    def both_answered() -> bool:
+        publishers["front"].publish(graph.image(portrait))
+        publishers["rear"].publish(graph.image(np.zeros((48, 64, 3), np.uint8)))
+        graph.spin(0.2)
+        return all(graph.received[f"{camera}/emotions"] for camera in publishers)
+
+    graph.until(both_answered)
+    assert [e.label for e in graph.received["front/emotions"][-1].emotions] == ["happy"]
+    assert graph.received["rear/emotions"][-1].emotions == []
+    assert Remote(graph, "front/fer_node").change(Transition.TRANSITION_DEACTIVATE)
+    assert Remote(graph, "rear/fer_node").state() == "active"
+    assert process.stop() == 0
+    assert "Traceback" not in process.output
 
 
 @pytest.mark.parametrize("name", NODES)

@@ -25,9 +25,8 @@ def decode(data: Any) -> UInt8Image:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # about metadata, which is not used, and about sides, which are checked here
+            # Of metadata, which is not used, and of the size, which is checked here.
+            warnings.simplefilter("ignore")
             return _decode(data)
     except UnidentifiedImageError:
         raise ImageError(f"{len(data)} bytes are no JPEG or PNG") from None

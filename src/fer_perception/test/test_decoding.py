@@ -185,6 +185,21 @@ def test_the_largest_side_is_read() -> None:
     assert decode(encoded(np.zeros((8192, 1, 3), np.uint8), "JPEG")).shape == (8192, 1, 3)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        # Transparency of a palette that is not there: an AssertionError in Pillow 13.
+        png(8, 8, chunk(b"tRNS", b"\xff\xff\xff\0"), chunk(b"IDAT", zlib.compress(bytes(72))), color_type=3),
+        # An empty colour profile behind the pixels: an IndexError.
+        png(8, 8, chunk(b"IDAT", zlib.compress(bytes(200))), chunk(b"iCCP", b"")),
+    ],
+    ids=["palette", "profile"],
+)
+def test_whatever_the_parser_raises_is_a_refusal(data: bytes) -> None:
+    with pytest.raises(ImageError, match="bytes are no readable JPEG or PNG"):
+        decode(data)
+
+
 def originals() -> list[bytes]:
     """Files with all that metadata that Pillow reads."""
     exif = Image.Exif()

@@ -16,7 +16,9 @@ import os
 import platform
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from fer_perception.faces import FaceFinder
 from fer_perception.memory import keep_freed_memory
 from fer_perception.nodes.isolation import isolate
 from fer_perception.nodes.load import LoadNode, Run, serialize
+from fer_perception.nodes.managed_node import NAMESPACE
 from fer_perception.nodes.processes import end_on_signals, start, stop
 from fer_perception.pipeline import Pipeline
 from fer_perception.preprocessing import UInt8Image
@@ -45,6 +48,7 @@ MAX_LOSS = 0.01
 SEARCH_STEPS = 7
 SEARCH_S = 2.0
 WARM_UP = 30
+FLOOR_FRAMES = 150
 SOAK_HZ = 30.0
 
 Result = dict[str, Any]
@@ -67,6 +71,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rates", nargs="+", type=float, default=(10.0, 30.0, 60.0), help="fixed rates in Hz")
     parser.add_argument("--rounds", type=int, default=3, help="rounds at each rate; the table has the best one's")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each round")
+    parser.add_argument("--cameras", type=int, default=0, help="then so many cameras at 30 Hz, by process and shared")
     parser.add_argument("--soak", type=float, default=0.0, help="then run for so many seconds at 30 Hz, watch memory")
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     return parser.parse_args(arguments)
@@ -93,6 +98,8 @@ def main(arguments: list[str] | None = None) -> int:
                 result[mode] = {**measure_mode(options, mode, frames, bar), "input_sha256": digest}
         if "keypoints" in options.modes:
             result["faces"] = measure_faces(options, frames[0])
+        if options.cameras:
+            result["cameras"] = measure_cameras(options, frames)
         if options.soak:
             result["soak"] = soak(options, frames)
     finally:
@@ -120,12 +127,13 @@ def measure_mode(options: argparse.Namespace, mode: str, frames: list[UInt8Image
     images = [serialize(frame) for frame in frames]
     floors: list[list[float]] = []
     runs: dict[float, list[Run]] = {rate: [] for rate in options.rates}
-    with Graph(options, mode) as graph:
+    with Graph(options, mode) as graph, closing(bare_pipeline(options)) as pipeline:
         graph.load.play(images, 30.0, WARM_UP / 30)
         for _ in range(options.rounds):
-            bar.set_description(f"{mode}: floor")
-            floors.append(floor(options, mode, frames))
             for rate in options.rates:
+                # The floor is sampled before every run: a shared machine's speed changes by the minute.
+                bar.set_description(f"{mode}: floor")
+                floors.append(floor(pipeline, mode, frames))
                 bar.set_description(f"{mode}: {rate:g} Hz")
                 usage = Usage(graph.process)
                 runs[rate].append(graph.load.play(images, rate, options.seconds))
@@ -150,14 +158,13 @@ def measure_mode(options: argparse.Namespace, mode: str, frames: list[UInt8Image
     }
 
 
-def floor(options: argparse.Namespace, mode: str, frames: list[UInt8Image]) -> list[float]:
+def floor(pipeline: Pipeline, mode: str, frames: list[UInt8Image]) -> list[float]:
     """Milliseconds per image of the bare pipeline."""
-    with closing(bare_pipeline(options)) as pipeline:
-        durations = []
-        for index in range(WARM_UP + len(frames)):
-            begin_s = time.perf_counter()
-            pipeline.process(frames[index % len(frames)], index / 30, mesh=mode == "mesh")
-            durations.append((time.perf_counter() - begin_s) * 1000)
+    durations = []
+    for index in range(WARM_UP + FLOOR_FRAMES):
+        begin_s = time.perf_counter()
+        pipeline.process(frames[index % len(frames)], index / 30, mesh=mode == "mesh")
+        durations.append((time.perf_counter() - begin_s) * 1000)
     return durations[WARM_UP:]
 
 
@@ -186,15 +193,18 @@ def measure_faces(options: argparse.Namespace, frame: UInt8Image) -> Result:
     """Stages with one face and with eight in an image of the same size, at 30 Hz on the live graph, medians in ms."""
     one, eight = (tile_face(frame, columns, rows) for columns, rows in ((1, 1), (4, 2)))
     result: Result = {}
+    counts: dict[str, int] = {}
     with Graph(options, "keypoints") as graph:
         for _ in range(options.rounds):
             for name, image in (("one", one), ("eight", eight)):
                 run = graph.load.play([serialize(image)], 30.0, options.seconds / 2)
                 for stage in ("detect", "align", "infer"):
                     result.setdefault(name, {}).setdefault(stage, []).extend(run.stages_ms[stage])
-    for stages in result.values():
+                counts[name] = max(run.faces)
+    for name, stages in result.items():
         stages.update({stage: round(float(np.median(values)), 3) for stage, values in stages.items()})
         stages["frame"] = round(sum(stages.values()), 3)
+        stages["count"] = counts[name]
     result["frame_ratio"] = round(result["eight"]["frame"] / result["one"]["frame"], 2)
     result["emotion_ratio"] = round(result["eight"]["infer"] / result["one"]["infer"], 2)
     return result
@@ -242,12 +252,51 @@ def soak(options: argparse.Namespace, frames: list[UInt8Image]) -> Result:
     }
 
 
+def measure_cameras(options: argparse.Namespace, frames: list[UInt8Image]) -> Result:
+    """Several cameras at 30 Hz: a process for each against one process for all, which share the network."""
+    cameras = [f"camera{number}" for number in range(1, options.cameras + 1)]
+    parameters = {"model": options.model, "threads": options.threads}
+    each = [
+        partial(start, "fer_node", ros_arguments=["-r", f"__ns:=/{NAMESPACE}/{camera}"], **parameters)
+        for camera in cameras
+    ]
+    arguments = ["--image", f"/{NAMESPACE}/{{camera}}/image", "--cameras", *cameras]
+    shared = [partial(start, "fer_nodes", arguments=arguments, **parameters)]
+    result: Result = {}
+    for shape, starters in (("process_each", each), ("shared_process", shared)):
+        processes = {str(number): starter() for number, starter in enumerate(starters)}
+        loads = [LoadNode(f"{NAMESPACE}/{camera}") for camera in cameras]
+        try:
+            for load in loads:
+                load.await_pipeline()
+            usages = [Usage(process) for process in processes.values()]
+            with ThreadPoolExecutor(len(loads)) as pool:
+                # Each load writes its stamps into images of its own.
+                images = [list(map(serialize, frames)) for _ in loads]
+                futures = [
+                    pool.submit(load.play, own, 30.0, options.seconds) for load, own in zip(loads, images, strict=True)
+                ]
+                runs = [future.result() for future in futures]
+            latencies = percentiles(latency for run in runs for latency in run.latencies_ms)
+            result[shape] = {
+                "sent": sum(run.sent for run in runs),
+                "answered": sum(run.answered for run in runs),
+                **{f"{name}_ms": round(value, 3) for name, value in latencies._asdict().items()},
+                "cpu_percent": round(sum(usage.cpu_percent() for usage in usages), 1),
+                "rss_mb": round(sum(usage.rss_mb() for usage in usages), 1),
+            }
+        finally:
+            for load in loads:
+                load.close()
+            stop(processes)
+    return result
+
+
 class Graph:
     """A fer_node in a process of its own, and the load's node in this one."""
 
     def __init__(self, options: argparse.Namespace, mode: str) -> None:
-        self._processes = {"fer_node": start("fer_node", model=options.model, face_mode=mode, threads=options.threads)}
-        self.process: subprocess.Popen[bytes] = self._processes["fer_node"]
+        self.process = start("fer_node", model=options.model, face_mode=mode, threads=options.threads)
         self.load = LoadNode()
 
     def __enter__(self) -> Graph:
@@ -260,7 +309,7 @@ class Graph:
 
     def __exit__(self, *_: object) -> None:
         self.load.close()
-        stop(self._processes)
+        stop({"fer_node": self.process})
 
 
 class Usage:
@@ -308,9 +357,15 @@ def table(result: Result) -> str:
     if "faces" in result:
         faces = result["faces"]
         for name in ("one", "eight"):
-            stages = "  ".join(f"{stage} {value:.2f}" for stage, value in faces[name].items())
-            lines.append(f"{name + ' face(s), ms:':34}{stages}")
+            stages = "  ".join(f"{stage} {faces[name][stage]:.2f}" for stage in ("detect", "align", "infer", "frame"))
+            lines.append(f"{str(faces[name]['count']) + ' face(s), medians in ms':34}{stages}")
         lines.append(f"eight to one: frame {faces['frame_ratio']} x, emotion stage {faces['emotion_ratio']} x")
+    for shape, run in result.get("cameras", {}).items():
+        values = "".join(f"{run[key]:8.2f}" for key in ("p50_ms", "p95_ms", "p99_ms"))
+        lines.append(
+            f"{shape.replace('_', ' ') + ', all cameras, 30 Hz':34}{run['sent']:6}{run['answered']:9}{values}"
+            f"           {run['cpu_percent']:.0f}% of a core, {run['rss_mb']:.0f} MB"
+        )
     if "soak" in result:
         data = result["soak"]
         lines.append(

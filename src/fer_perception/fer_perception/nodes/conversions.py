@@ -51,7 +51,7 @@ def image_from_message(message: Any) -> UInt8Image:
         raise ImageError(f"image of {width} x {height} pixels: both sides must lie between 1 and {MAX_SIDE}")
     # Only encodings that name their colours: of 8UC3 nobody knows whether it is RGB or BGR.
     if message.encoding not in ENCODINGMAP:
-        raise ImageError(f"encoding '{message.encoding[:40]}' is not known: publish rgb8, bgr8 or mono8")
+        raise ImageError(f"encoding {message.encoding[:40]!r} is not known: publish rgb8, bgr8 or mono8")
     _, _, dtype, channels = ENCODINGMAP[message.encoding]
     row = width * channels * np.dtype(dtype).itemsize
     if step < row:

@@ -31,7 +31,7 @@ class FaceNode(StreamNode):
 
     def subscribe(self) -> Input:
         """See :meth:`StreamNode.subscribe`."""
-        return image_input(self, self.values, self.receive, self.reject)
+        return image_input(self, self.values, self.receive, self.reject, own_thread=True)
 
     def changed(self) -> None:
         """See :meth:`ManagedNode.changed`."""

@@ -46,7 +46,7 @@ class FerNode(StreamNode):
 
     def subscribe(self) -> Input:
         """See :meth:`StreamNode.subscribe`."""
-        return image_input(self, self.values, self.receive, self.reject)
+        return image_input(self, self.values, self.receive, self.reject, own_thread=True)
 
     def changed(self) -> None:
         """See :meth:`ManagedNode.changed`."""

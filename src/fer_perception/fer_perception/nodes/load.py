@@ -33,7 +33,8 @@ DRAIN_S = 0.5
 @dataclass
 class Run:
     """One run at one rate. Times in milliseconds; end to end is from before the image's publication to the answer's
-    arrival in this process. ``stages_ms``: the node's own figures, by stage, one value an image.
+    arrival in this process. ``stages_ms``: the node's own figures, by stage, one value an image;
+    ``faces``: their numbers.
     """
 
     sent: int
@@ -41,6 +42,7 @@ class Run:
     latencies_ms: list[float] = field(default_factory=list)
     intervals_ms: list[float] = field(default_factory=list)
     stages_ms: dict[str, list[float]] = field(default_factory=dict)
+    faces: list[int] = field(default_factory=list)
 
     @property
     def answered(self) -> int:
@@ -69,11 +71,12 @@ class Run:
 class LoadNode(Node):
     """Publishes ``image`` and subscribes to ``emotions``, as a robot's camera and behaviour would."""
 
-    def __init__(self) -> None:
-        super().__init__("load", namespace=NAMESPACE)
+    def __init__(self, namespace: str = NAMESPACE) -> None:
+        super().__init__("load", namespace=namespace, start_parameter_services=False, enable_rosout=False)
         self._images = self.create_publisher(Image, "image", IMAGE_QOS)
         self._arrived: dict[int, float] = {}
         self._stages: dict[str, list[float]] = defaultdict(list)
+        self._faces: list[int] = []
         self._found = False
         self.create_subscription(EmotionArray, "emotions", self._on_emotions, RESULT_QOS)
         self.create_subscription(Latency, "latency", self._on_latency, RESULT_QOS)
@@ -103,19 +106,20 @@ class LoadNode(Node):
     def play(self, images: list[bytearray], hz: float, seconds: float) -> Run:
         """Publish serialized images in turn at a rate; see :func:`serialize`."""
         self._arrived.clear()
-        self._stages = defaultdict(list)
+        self._stages, self._faces = defaultdict(list), []
         sent: dict[int, float] = {}
         count = max(2, round(hz * seconds))
-        begin_s = time.perf_counter()
+        begin_s = due_s = time.perf_counter()
         for index in range(count):
-            due_s = begin_s + index / hz
             while (wait_s := due_s - time.perf_counter()) > 0:
                 time.sleep(wait_s)
             image = images[index % len(images)]
             stamp_ns = time.time_ns()
             STAMP.pack_into(image, STAMP_OFFSET, *divmod(stamp_ns, 1_000_000_000))
+            message = bytes(image)
             sent[stamp_ns] = time.perf_counter()
-            self._images.publish(bytes(image))
+            self._images.publish(message)
+            due_s = max(due_s + 1 / hz, sent[stamp_ns])  # as a camera: what is late is not caught up by a burst
         seconds = time.perf_counter() - begin_s
         time.sleep(DRAIN_S)
         arrivals = {stamp: self._arrived[stamp] for stamp in sent if stamp in self._arrived}
@@ -126,6 +130,7 @@ class LoadNode(Node):
             [(arrived_s - sent[stamp]) * 1000 for stamp, arrived_s in arrivals.items()],
             [float(interval) for interval in np.diff(times_ms)],
             dict(self._stages),
+            self._faces,
         )
 
     def _on_emotions(self, message: EmotionArray) -> None:
@@ -133,6 +138,7 @@ class LoadNode(Node):
         self._arrived[stamp.sec * 1_000_000_000 + stamp.nanosec] = time.perf_counter()
 
     def _on_latency(self, message: Latency) -> None:
+        self._faces.append(message.faces)
         for stage in (*STAGES, "age_at_publication"):
             self._stages[stage].append(getattr(message, f"{stage}_ms"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import Any
 
 from fer_msgs.msg import EmotionArray, FaceArray
@@ -28,8 +29,8 @@ class OverlayNode(ManagedNode):
 
     def __init__(self, namespace: str = NAMESPACE) -> None:
         super().__init__("overlay_node", namespace)
-        self._images: OrderedDict[tuple[int, int], Any] = OrderedDict()
-        self._faces: OrderedDict[tuple[int, int], FaceArray] = OrderedDict()
+        # By stamp, and then by what it is: image, faces and emotions arrive in any order.
+        self._waiting: OrderedDict[tuple[int, int], dict[str, Any]] = OrderedDict()
         self._input: Input | None = None
         self._answers: list[Subscription] = []
 
@@ -53,12 +54,10 @@ class OverlayNode(ManagedNode):
     def _follow_demand(self) -> None:
         wanted = self._overlay.get_subscription_count() > 0
         if wanted and self._input is None:
-            self._input = image_input(
-                self, self.values, lambda message: self._remember(self._images, message), self._reject
-            )
+            self._input = image_input(self, self.values, partial(self._collect, "image"), self._reject)
             self._answers = [
-                self.create_subscription(FaceArray, "faces", lambda m: self._remember(self._faces, m), RESULT_QOS),
-                self.create_subscription(EmotionArray, "emotions", self._draw, RESULT_QOS),
+                self.create_subscription(message_type, topic, partial(self._collect, topic), RESULT_QOS)
+                for message_type, topic in ((FaceArray, "faces"), (EmotionArray, "emotions"))
             ]
         elif not wanted:
             self._unsubscribe()
@@ -69,46 +68,36 @@ class OverlayNode(ManagedNode):
             for subscription in self._answers:
                 self.destroy_subscription(subscription)
             self._input = None
-            self._images.clear()
-            self._faces.clear()
+            self._waiting.clear()
 
-    def _remember(self, waiting: OrderedDict, message: Any) -> None:
-        key = _key(message)
+    def _collect(self, part: str, message: Any) -> None:
+        key = message.header.stamp.sec, message.header.stamp.nanosec
         if key == NO_STAMP:
             self.get_logger().warning("images without a stamp cannot be matched", throttle_duration_sec=LOG_PERIOD_S)
             return
-        waiting[key] = message
-        while len(waiting) > WAITING:
-            waiting.popitem(last=False)
+        parts = self._waiting.setdefault(key, {})
+        parts[part] = message
+        if len(parts) == 3:
+            del self._waiting[key]
+            self._draw(**parts)
+        while len(self._waiting) > WAITING:
+            self._waiting.popitem(last=False)
 
-    def _draw(self, message: EmotionArray) -> None:
-        image, faces = self._images.pop(_key(message), None), self._faces.pop(_key(message), None)
-        if image is None or faces is None:
-            missing = "image" if image is None else "faces"
-            self.get_logger().warning(
-                f"an answer's {missing} is not here: lost, or more than {WAITING} images ago",
-                throttle_duration_sec=LOG_PERIOD_S,
-                skip_first=True,  # one lost image is nothing to report
-            )
-            return
+    def _draw(self, image: Any, faces: FaceArray, emotions: EmotionArray) -> None:
         try:
             canvas = draw_results(
                 conversions.image_from_message(image),
                 [conversions.face_from_message(face) for face in faces.faces],
-                conversions.probabilities_from_message(message),
-                message.labels,
+                conversions.probabilities_from_message(emotions),
+                emotions.labels,
             )
         except Exception as error:  # a node never dies from a message
             self._reject(str(error))
             return
-        self._overlay.publish(conversions.image_message(message.header, canvas))
+        self._overlay.publish(conversions.image_message(emotions.header, canvas))
 
     def _reject(self, reason: str) -> None:
         self.get_logger().error(f"image skipped: {reason}", throttle_duration_sec=LOG_PERIOD_S)
-
-
-def _key(message: Any) -> tuple[int, int]:
-    return message.header.stamp.sec, message.header.stamp.nanosec
 
 
 def main() -> None:

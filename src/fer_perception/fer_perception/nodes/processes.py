@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 STOP_TIMEOUT_S = 10.0
@@ -20,9 +21,12 @@ def end_on_signals() -> None:
         signal.signal(number, interrupt)
 
 
-def start(executable: str, **parameters: Any) -> subprocess.Popen[bytes]:
+def start(
+    executable: str, *, arguments: Sequence[str] = (), ros_arguments: Sequence[str] = (), **parameters: Any
+) -> subprocess.Popen[bytes]:
     """Start a node as a process of its own, deaf to the terminal's interrupt: whoever started it stops it."""
-    command = [sys.executable, "-m", "fer_perception", executable, "--ros-args", "--log-level", "warn"]
+    command = [sys.executable, "-m", "fer_perception", executable, *arguments]
+    command += ["--ros-args", "--log-level", "warn", *ros_arguments]
     for name, value in parameters.items():
         if value != "":  # an empty text cannot be given on the command line; it is every such parameter's default
             # Quoted, so that a camera's index stays a text.

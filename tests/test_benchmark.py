@@ -1,0 +1,69 @@
+"""The benchmark command on a real graph. What it measures is not judged here: the machine is not ours alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "fer_perception", "benchmark"]
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    file = tmp_path_factory.mktemp("benchmark") / "result.json"
+    options = ["--modes", "keypoints", "--rates", "10", "30", "--rounds", "2", "--seconds", "2", "--frames", "30"]
+    done = subprocess.run(
+        [*COMMAND, *options, "--cameras", "2", "--json", str(file)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "keypoints, 30 Hz, end to end" in done.stdout
+    return json.loads(file.read_text())
+
+
+def test_floor_and_rates_of_a_mode(result: dict[str, Any]) -> None:
+    mode = result["keypoints"]
+    assert 0 < mode["floor"]["p50_ms"] <= mode["floor"]["p99_ms"]
+    assert list(mode["rates"]) == ["10", "30"]
+    for rate, run in mode["rates"].items():
+        assert run["sent"] == int(rate) * 2
+        assert 0 < run["answered"] <= run["sent"]
+        assert 0 < run["p50_ms"] <= run["p95_ms"] <= run["p99_ms"]
+        assert run["jitter_ms"] > 0
+        assert len(mode["rounds"][rate]) == 2
+        assert run in mode["rounds"][rate]
+    assert 0 < mode["peak_fps"] < 2 * mode["floor"]["fps"]
+    assert mode["cpu_percent"] > 0
+    assert mode["rss_mb"] > 50
+    assert len(mode["input_sha256"]) == 64
+
+
+def test_eight_faces_are_found_and_cost_more_than_one(result: dict[str, Any]) -> None:
+    faces = result["faces"]
+    assert faces["eight"]["count"] == 8
+    assert faces["one"]["count"] == 1
+    assert faces["emotion_ratio"] == pytest.approx(faces["eight"]["infer"] / faces["one"]["infer"], abs=0.01)
+
+
+def test_both_shapes_of_two_cameras(result: dict[str, Any]) -> None:
+    shapes = result["cameras"]
+    assert shapes["process_each"]["sent"] == shapes["shared_process"]["sent"] == 2 * 60
+    assert shapes["shared_process"]["rss_mb"] < shapes["process_each"]["rss_mb"]
+
+
+def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "no.mp4"
+    done = subprocess.run(
+        [*COMMAND, "--source", str(missing)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert str(missing) in done.stderr
+    assert "Traceback" not in done.stderr
