@@ -121,6 +121,6 @@ def test_a_bad_source_ends_at_once(tmp_path: Path) -> None:
 def test_a_bad_model_is_reported_and_nothing_is_left_running(tmp_path: Path) -> None:
     result = run_demo(tmp_path, "--model", str(tmp_path / "no_model"))
     assert result.returncode == 1
-    assert "no_model" in result.stderr
-    assert "demo: fer_node ended with status 1" in result.stderr
+    assert "no_model/manifest.yaml: cannot be read" in result.stderr
+    assert "demo: /fer/fer_node: " in result.stderr
     assert "Traceback" not in result.stderr

@@ -5,11 +5,17 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fer_msgs.msg import EmotionArray
+from rcl_interfaces.srv import GetParameters
+from sensor_msgs.msg import Image
 
+from fer_perception.nodes.qos import IMAGE_QOS
 from fer_perception.resources import share_folder
 
 pytest.importorskip("launch_ros", reason="launch and launch_ros are not on PyPI: source a ROS distribution to run this")
@@ -32,24 +38,73 @@ sys.exit(service.run())
 def nodes_in(graph: Any) -> set[str]:
     """Names of the nodes in the graph's namespace."""
     space = graph.node.get_namespace()
-    return {name for name, namespace in graph.node.get_node_names_and_namespaces() if namespace == space}
+    return {
+        name
+        for name, namespace in graph.node.get_node_names_and_namespaces()
+        if namespace == space and not name.startswith("_")
+    }
 
 
-def test_launch_file_runs_the_graph_in_its_namespace(graph: Any, tmp_path: Any) -> None:
+@contextmanager
+def launched(graph: Any, log: Path, *arguments: str) -> Iterator[None]:
+    """fer.launch.py in the graph's namespace; afterwards it has ended by SIGINT without a traceback."""
     namespace = graph.node.get_namespace().strip("/")
-    graph.collect(EmotionArray, "emotions")
-    file = share_folder() / "launch" / "fer.launch.py"
-    arguments = [str(file), "source:=astronaut", "loop:=true", f"namespace:={namespace}"]
-    with open(tmp_path / "launch.log", "w") as log:
+    command = [sys.executable, "-c", PROGRAM, str(share_folder() / "launch" / "fer.launch.py")]
+    with open(log, "w") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *arguments], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            [*command, f"namespace:={namespace}", *arguments],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
         )
     try:
-        graph.until(lambda: len(graph.received["emotions"]) > 10)
-        graph.until(lambda: {"fer_node", "overlay_node", "source_node"} <= nodes_in(graph))
-        assert graph.received["emotions"][-1].emotions[0].label == "happy"
+        yield
     finally:
         process.send_signal(signal.SIGINT)
         status = process.wait(30)
     assert status == 0
-    assert "Traceback" not in (tmp_path / "launch.log").read_text()
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nodes"),
+    [
+        ((), {"fer_node", "overlay_node", "source_node"}),
+        (("split:=true", "overlay:=false"), {"face_node", "emotion_node", "source_node"}),
+    ],
+)
+def test_launch_file_runs_the_graph_in_its_namespace(
+    graph: Any, tmp_path: Path, arguments: tuple[str, ...], nodes: set[str]
+) -> None:
+    graph.collect(EmotionArray, "emotions")
+    with launched(graph, tmp_path / "launch.log", "source:=astronaut", "loop:=true", *arguments):
+        graph.until(lambda: len(graph.received["emotions"]) > 10)
+        graph.until(lambda: nodes_in(graph) - {"test"} == nodes)
+        assert graph.received["emotions"][-1].emotions[0].label == "happy"
+
+
+@pytest.mark.parametrize("shared", ["true", "false"])
+def test_each_camera_has_a_namespace(graph: Any, tmp_path: Path, portrait: Any, shared: str) -> None:
+    space = graph.node.get_namespace()
+    cameras = ("front", "rear")
+    for camera in cameras:
+        graph.collect(EmotionArray, f"{camera}/emotions")
+    images = {camera: graph.node.create_publisher(Image, f"{camera}/camera", IMAGE_QOS) for camera in cameras}
+    arguments = [f"cameras:={','.join(cameras)}", f"image:={space}/{{camera}}/camera", f"shared_process:={shared}"]
+    params = tmp_path / "params.yaml"
+    params.write_text("/**:\n  ros__parameters:\n    smoothing_s: 0.25\n")
+
+    def answered() -> bool:
+        for publisher in images.values():
+            publisher.publish(graph.image(portrait))
+        graph.spin(0.2)
+        return all(graph.received[f"{camera}/emotions"] for camera in cameras)
+
+    with launched(graph, tmp_path / "launch.log", *arguments, f"params_file:={params}"):
+        graph.until(answered)
+        for camera in cameras:
+            client = graph.node.create_client(GetParameters, f"{camera}/fer_node/get_parameters")
+            graph.until(client.service_is_ready)
+            future = client.call_async(GetParameters.Request(names=["smoothing_s"]))
+            graph.until(future.done)
+            assert future.result().values[0].double_value == 0.25

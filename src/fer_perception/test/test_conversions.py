@@ -64,6 +64,18 @@ def test_yuv_of_a_grey_picture() -> None:
     np.testing.assert_allclose(image_from_message(message("yuv422", uyvy)), 130, atol=3)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "order"), [("yuv422", "uyvy"), ("uyvy", "uyvy"), ("yuv422_yuy2", "yuyv"), ("yuyv", "yuyv")]
+)
+def test_yuv_keeps_its_colours(encoding: str, order: str) -> None:
+    # Blue by BT.601 in video range: Y 41, U 240, V 110.
+    values = {"y": 41, "u": 240, "v": 110}
+    pairs = np.tile(np.array([values[c] for c in order], np.uint8).reshape(2, 2), (4, 3, 1))
+    rgb = image_from_message(message(encoding, pairs))
+    assert rgb.shape == (4, 6, 3)
+    np.testing.assert_allclose(rgb.reshape(-1, 3), np.tile([0, 0, 255], (24, 1)), atol=4)
+
+
 def broken(**changes: object) -> Image:
     image = message("rgb8", PICTURE)
     for name, value in changes.items():

@@ -80,7 +80,7 @@ class Input:
             return self._quality_hint()
         publishers = self._node.count_publishers(self.topic)
         if not publishers:
-            return f"nothing publishes on {self.topic} since {silent_s:.0f} s: start the camera, or remap the topic"
+            return f"nothing publishes on {self.topic} since {silent_s:.0f} s: start what publishes it, or remap it"
         return (
             f"no message on {self.topic} for {silent_s:.0f} s, though {publishers} publish there: does the camera "
             "deliver? Are both started with the same DDS profile and domain?"

@@ -14,7 +14,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
 from rclpy.lifecycle.publisher import LifecyclePublisher
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile
@@ -111,7 +111,7 @@ class ManagedNode(LifecycleNode):
         elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def on_configure(self, state: State) -> TransitionCallbackReturn:
         """Transition to inactive."""
         if self._invalid:
             return self._fail("configure", FerError("; ".join(self._invalid.values())))
@@ -123,7 +123,7 @@ class ManagedNode(LifecycleNode):
         self.state, self.error = "inactive", ""
         return super().on_configure(state)
 
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def on_activate(self, state: State) -> TransitionCallbackReturn:
         """Transition to active."""
         result = super().on_activate(state)  # first the publishers, then what publishes
         try:
@@ -135,19 +135,19 @@ class ManagedNode(LifecycleNode):
         self.state, self.error = "active", ""
         return result
 
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def on_deactivate(self, state: State) -> TransitionCallbackReturn:
         """Transition to inactive."""
         self.state = "inactive"
         self._activated.close()
         return super().on_deactivate(state)
 
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def on_cleanup(self, state: State) -> TransitionCallbackReturn:
         """Transition to unconfigured."""
         self.state = "unconfigured"
         self._configured.close()
         return super().on_cleanup(state)
 
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def on_shutdown(self, state: State) -> TransitionCallbackReturn:
         """Transition to finalized. The process goes on until it is stopped."""
         self._stop()
         return super().on_shutdown(state)
