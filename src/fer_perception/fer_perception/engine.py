@@ -38,7 +38,7 @@ class OnnxRuntimeEngine:
             raise BundleError(f"{onnx_file}: ONNX Runtime cannot load it ({error}). Export the model again") from error
         self._input = self._session.get_inputs()[0].name
         self._threads = threads or os.cpu_count() or 1
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="engine")
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="engine")  # starts threads when needed
 
     def infer(self, batch: Float32Array) -> Float32Array:
         """Logits of a batch.
@@ -47,9 +47,8 @@ class OnnxRuntimeEngine:
         :return: float32, (N, labels).
         """
         parts = np.array_split(batch, min(len(batch), self._threads))
-        if len(parts) == 1:
-            return self._run(batch)
-        return np.concatenate(list(self._pool.map(self._run, parts)))
+        others = [self._pool.submit(self._run, part) for part in parts[1:]]
+        return np.concatenate([self._run(parts[0]), *(other.result() for other in others)])
 
     def _run(self, batch: Float32Array) -> Float32Array:
         return np.asarray(self._session.run(None, {self._input: batch})[0], np.float32)
