@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 import psutil
 import rclpy
+from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
 from fer_perception.emotion import EmotionClassifier
@@ -91,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{result['input']}; {result['machine']}", flush=True)
     digest = hashlib.sha256(b"".join(frame.tobytes() for frame in frames)).hexdigest()
     steps = len(options.rates) * options.rounds + SEARCH_STEPS + 1
-    rclpy.init()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # Python's own: an interrupt ends the benchmark
     try:
         with tqdm(total=len(options.modes) * steps, unit="run", dynamic_ncols=True) as bar:
             for mode in options.modes:

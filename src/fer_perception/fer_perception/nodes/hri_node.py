@@ -7,8 +7,6 @@ keeps a face until a list comes without it.
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,7 +18,6 @@ from fer_msgs.msg import EmotionArray, Face, FaceArray
 from rclpy.duration import Duration
 from rclpy.exceptions import NameValidationException
 from rclpy.publisher import Publisher
-from rclpy.signals import uninstall_signal_handlers
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -321,20 +318,6 @@ def _bgr_message(header: Header, picture: UInt8Image) -> Image:
     return message
 
 
-def _create() -> HriNode:
-    """A node that signals end, not ROS itself: once ROS has shut down, the last list could not be published."""
-    uninstall_signal_handlers()
-    node = HriNode()
-
-    def end(*_: object) -> None:
-        # In a thread: a handler may interrupt anything, also one who holds the future's lock.
-        threading.Thread(target=node.finished.set_result, args=(None,)).start()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    return node
-
-
 def main() -> None:
     """Run the node."""
-    run_node(_create)
+    run_node(HriNode)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CompressedImage, Image
+
+from fer_perception.nodes.spinner import Spinner
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -52,7 +51,7 @@ class Input:
         self._incompatible = 0
         self._arrived_s = time.monotonic()
         self.topic: str = node.resolve_topic_name(topic)
-        self._receiver = _Receiver(node) if own_thread else None
+        self._receiver = _receiver(node) if own_thread else None
         self._subscription = (self._receiver or node).create_subscription(
             message_type,
             self.topic,
@@ -61,13 +60,13 @@ class Input:
             raw=deserialize is not None,
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
         )
-        if self._receiver:
-            self._receiver.start()
+        self._spinner = Spinner(self._receiver) if self._receiver else None
 
     def close(self) -> None:
         """Unsubscribe."""
-        if self._receiver:
-            self._receiver.close()
+        if self._receiver and self._spinner:
+            self._spinner.close()
+            self._receiver.destroy_node()
         else:
             self._node.destroy_subscription(self._subscription)
 
@@ -110,33 +109,16 @@ class Input:
         )
 
 
-class _Receiver(Node):
-    """A node with nothing but subscriptions, and a thread that serves them. Hidden by its name."""
-
-    def __init__(self, owner: Node) -> None:
-        super().__init__(
-            f"_{owner.get_name()}_input",
-            namespace=owner.get_namespace(),
-            context=owner.context,
-            use_global_arguments=False,
-            enable_rosout=False,
-            start_parameter_services=False,
-        )
-        self._executor = SingleThreadedExecutor(context=owner.context)
-        self._executor.add_node(self)
-        self._thread = threading.Thread(target=self._serve, name="input", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        self._executor.shutdown()
-        self._thread.join()
-        self.destroy_node()
-
-    def _serve(self) -> None:
-        with suppress(ExternalShutdownException):
-            self._executor.spin()
+def _receiver(owner: Node) -> Node:
+    """A node with nothing but what is added to it. Hidden by its name."""
+    return Node(
+        f"_{owner.get_name()}_input",
+        namespace=owner.get_namespace(),
+        context=owner.context,
+        use_global_arguments=False,
+        enable_rosout=False,
+        start_parameter_services=False,
+    )
 
 
 def image_input(

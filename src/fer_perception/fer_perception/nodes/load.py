@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import struct
-import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
 from fer_msgs.msg import EmotionArray, Latency, LatencyStatistics
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
@@ -20,6 +18,7 @@ from fer_perception.errors import FerError
 from fer_perception.nodes.conversions import image_message
 from fer_perception.nodes.managed_node import NAMESPACE
 from fer_perception.nodes.qos import IMAGE_QOS, RESULT_QOS
+from fer_perception.nodes.spinner import Spinner
 from fer_perception.preprocessing import UInt8Image
 from fer_perception.timing import STAGES, percentiles
 
@@ -81,15 +80,11 @@ class LoadNode(Node):
         self.create_subscription(EmotionArray, "emotions", self._on_emotions, RESULT_QOS)
         self.create_subscription(Latency, "latency", self._on_latency, RESULT_QOS)
         self.create_subscription(LatencyStatistics, "latency_statistics", self._on_statistics, RESULT_QOS)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
-        self._thread.start()
+        self._spinner = Spinner(self)
 
     def close(self) -> None:
         """Leave the graph."""
-        self._executor.shutdown()
-        self._thread.join()
+        self._spinner.close()
         self.destroy_node()
 
     def await_pipeline(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,21 +16,22 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
 from rclpy.lifecycle.publisher import LifecyclePublisher
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile
-from rclpy.task import Future
+from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
 
 from fer_perception.errors import FerError
 from fer_perception.memory import keep_freed_memory
 from fer_perception.nodes.parameters import AUTOSTART, Parameter, Value
 from fer_perception.nodes.qos import RESULT_QOS
+from fer_perception.nodes.spinner import Spinner
 
 NAMESPACE = "fer"
 LOG_PERIOD_S = 5.0
+POLL_S = 0.05
 
 # Key of the diagnostics of a node that could not do what it was told.
 FAILED = "failed"
@@ -37,7 +41,7 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 
 class ManagedNode(LifecycleNode):
     """A lifecycle node. Subclasses give ``parameters`` and what to do in the transitions configure and activate. A node
-    whose work has an end sets the result of ``finished``.
+    whose work has an end sets ``finished``.
 
     Both say at once how each step is undone, by :meth:`at_cleanup` and :meth:`at_deactivate`. They raise a
     :class:`FerError` that says what is wrong and what to do: the node then undoes what was done, logs the error,
@@ -52,7 +56,7 @@ class ManagedNode(LifecycleNode):
         self.values: dict[str, Any] = {}
         self.state = "unconfigured"
         self.error = ""
-        self.finished: Future = Future()
+        self.finished = threading.Event()
         self._invalid: dict[str, str] = {}
         self._configured, self._activated = ExitStack(), ExitStack()
         self._declared = {parameter.name: parameter for parameter in (AUTOSTART, *self.parameters)}
@@ -242,27 +246,27 @@ def _not_a_choice(parameter: Parameter, value: Any) -> str:
 
 
 def run_node(create: Callable[[], ManagedNode]) -> None:
-    """Create a node and run it until it has finished, is interrupted, or ROS is shut down (SIGINT, SIGTERM)."""
+    """Create a node and run it until it has finished, or is asked to end by SIGINT or SIGTERM."""
     run_nodes([create])
 
 
 def run_nodes(creators: Sequence[Callable[[], ManagedNode]]) -> None:
     """Run several nodes in one process: see :func:`run_node`."""
     keep_freed_memory()
-    rclpy.init()
-    executor = SingleThreadedExecutor()
-    nodes: list[ManagedNode] = []
-    try:
+    # rclpy's own handlers shut ROS down under the threads that are using it, which can crash the process. And whoever
+    # wants to say goodbye could not any more.
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: signals.append(number))
+    with ExitStack() as undo:
+        undo.callback(rclpy.try_shutdown)
+        nodes: list[ManagedNode] = []
         for create in creators:
             nodes.append(create())
-            executor.add_node(nodes[-1])
+            undo.callback(nodes[-1].destroy_node)
         for node in nodes:
             node.start()
-        executor.spin_until_future_complete(nodes[0].finished)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        executor.shutdown()
-        for node in nodes:
-            node.destroy_node()
-        rclpy.try_shutdown()
+        undo.callback(Spinner(*nodes).close)
+        while not signals and not any(node.finished.is_set() for node in nodes):
+            time.sleep(POLL_S)

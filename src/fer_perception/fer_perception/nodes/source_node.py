@@ -109,7 +109,7 @@ class SourceNode(ManagedNode):
                 raise SourceError(f"{self._source.name}: gives no image")
         self.publish_diagnostics(flush_within=Duration(seconds=2))
         self.get_logger().info(f"{self._source.name}: end, {self._sent} images sent")
-        self.finished.set_result(None)
+        self.finished.set()
 
     def _play(self, end_s: float) -> None:
         pacer = Pacer(self._source.fps)
