@@ -48,6 +48,7 @@ def test_everything_a_robot_needs_is_installed(installed: Path) -> None:
     assert executables == set(EXECUTABLES)
     assert {file.name for file in (installed / "fer_training" / "lib" / "fer_training").iterdir()} == {
         "train",
+        "teach",
         "evaluate",
         "export",
     }

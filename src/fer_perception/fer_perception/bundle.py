@@ -33,7 +33,7 @@ class Manifest(BaseModel):
     """The contents of ``manifest.yaml``.
 
     ``training`` (data and recipe) and ``metrics`` (as measured, by dataset and split) are kept as they were written:
-    they inform people and are not read by the suite.
+    they inform people and are not read by the suite. The logits of every precision are divided by ``temperature``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,6 +43,7 @@ class Manifest(BaseModel):
     labels: tuple[str, ...]
     input: InputSpec
     alignment: AlignmentTemplate
+    temperature: float = Field(default=1.0, ge=0.01, le=100.0, allow_inf_nan=False)
     files: dict[Precision, ModelFile] = Field(min_length=1)
     parameters: int = Field(gt=0)
     macs: int = Field(gt=0)

@@ -22,6 +22,7 @@ class EmotionClassifier:
     def __init__(self, bundle: Bundle | str | Path, precision: Precision = "fp32", threads: int = 1) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         self.labels = self.bundle.manifest.labels
+        self.temperature = self.bundle.manifest.temperature
         self._engine = load_engine(self.bundle, precision, threads)
         self.model_id = self.bundle.model_id(precision)
 
@@ -31,10 +32,14 @@ class EmotionClassifier:
         :param crops: N crops, uint8, (H, W) grey or (H, W, 3) RGB, of any size.
         :return: float32, (N, labels), rows summing to 1, columns in the order of ``labels``.
         """
+        return softmax(self.logits(crops) / self.temperature)
+
+    def logits(self, crops: Sequence[UInt8Image]) -> Float32Array:
+        """The network's own answer to face crops, before temperature and softmax: float32, (N, labels)."""
         batch = to_batch(crops, self.bundle.manifest.input)
         if not len(batch):
             return np.empty((0, len(self.labels)), np.float32)
-        return softmax(self._engine.infer(batch))
+        return self._engine.infer(batch)
 
 
 def softmax(logits: Float32Array) -> Float32Array:

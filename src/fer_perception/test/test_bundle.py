@@ -23,6 +23,26 @@ def test_probabilities_are_those_of_the_network(tiny_bundle: Path) -> None:
     assert classifier.model_id == f"tiny-fp32-{sha256_of(tiny_bundle / 'fp32.onnx')[:8]}"
 
 
+def test_logits_are_divided_by_the_temperature(tiny_bundle: Path) -> None:
+    crops = [np.full((48, 48), 255, np.uint8), np.full((48, 48), 100, np.uint8)]
+    plain = EmotionClassifier(tiny_bundle)
+    change_manifest(tiny_bundle, temperature=2.0)
+    soft = EmotionClassifier(tiny_bundle)
+    expected = softmax(np.linspace(-1, 1, 7, dtype=np.float32))  # logits -2 to 2, halved
+    np.testing.assert_allclose(soft.classify(crops)[0], expected, atol=1e-5)
+    np.testing.assert_array_equal(soft.logits(crops), plain.logits(crops))
+    assert soft.classify(crops).argmax(axis=1).tolist() == plain.classify(crops).argmax(axis=1).tolist()
+    assert soft.model_id == plain.model_id
+
+
+def test_a_manifest_without_temperature_has_one_of_1(tiny_bundle: Path) -> None:
+    file = tiny_bundle / "manifest.yaml"
+    content = yaml.safe_load(file.read_text())
+    del content["temperature"]
+    file.write_text(yaml.safe_dump(content))
+    assert Bundle(tiny_bundle).manifest.temperature == 1.0
+
+
 def test_no_crop_needs_no_engine_call(tiny_bundle: Path) -> None:
     assert EmotionClassifier(tiny_bundle).classify([]).shape == (0, 7)
 
@@ -47,6 +67,8 @@ def test_broken_yaml_is_named(tiny_bundle: Path) -> None:
         ({"input": {"width": 48}}, "input.height: Field required"),
         ({"files": {"fp32": {"name": "../../etc/x.onnx", "sha256": "0" * 64}}}, "files.fp32.name"),
         ({"files": {}}, "files"),
+        ({"temperature": 0.0}, "temperature: Input should be greater"),
+        ({"temperature": float("nan")}, "temperature"),
     ],
 )
 def test_invalid_manifest_names_the_field(tiny_bundle: Path, change: dict, message: str) -> None:

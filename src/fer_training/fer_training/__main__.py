@@ -36,31 +36,56 @@ def add_train(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
 
 def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
     """Arguments of ``evaluate``."""
-    parser.description = "Accuracy, macro-F1, AUROC and confusion matrix of a bundle or a training run."
+    parser.description = (
+        "Accuracy, macro-F1, AUROC, calibration error and confusion matrix of a bundle or a training run, with 95% "
+        "bootstrap intervals."
+    )
     parser.epilog = (
         "example: python -m fer_training evaluate --model src/fer_perception/models/baseline "
-        "--dataset fer2013:~/data/fer2013 --split test --json result.json"
+        "--dataset fer2013:~/data/fer2013 --split test --json result.json --plots out/baseline"
     )
     parser.add_argument("--model", type=Path, required=True, help="folder of a bundle or of a training run")
     parser.add_argument("--dataset", action="append", required=True, metavar="NAME:PATH", help="may be given again")
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--precision", choices=get_args(Precision), default="fp32", help="of a bundle (default fp32)")
     parser.add_argument("--threads", type=int, default=1, help="of ONNX Runtime (default 1)")
+    parser.add_argument("--flip", action="store_true", help="also with the mean over image and mirror image")
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="first fit the temperature on this dataset and write it into the bundle's manifest; with --split val",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    parser.add_argument(
+        "--plots", type=Path, metavar="FOLDER", help="draw confusion matrix and reliability diagram of each dataset"
+    )
     parser.add_argument("--record", action="store_true", help="write the metrics into the bundle's manifest")
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.evaluate import evaluate, format_result, record
+        from fer_training.evaluate import calibrate, evaluate, format_calibration, format_result, record
 
-        if arguments.record and not (arguments.model / MANIFEST).exists():
-            raise FerError(f"--record: {arguments.model} is no bundle")
-        result = evaluate(arguments.model, arguments.dataset, arguments.split, arguments.precision, arguments.threads)
+        for option in ("record", "calibrate"):
+            if getattr(arguments, option) and not (arguments.model / MANIFEST).exists():
+                raise FerError(f"--{option}: {arguments.model} is no bundle")
+        if arguments.calibrate and (arguments.split != "val" or len(arguments.dataset) > 1):
+            raise FerError("--calibrate: takes --split val, as the test split must stay unseen, and one --dataset")
+        model, precision, threads = arguments.model, arguments.precision, arguments.threads
+        fitted = calibrate(model, arguments.dataset[0], precision, threads) if arguments.calibrate else None
+        result = evaluate(model, arguments.dataset, arguments.split, precision, threads, arguments.flip)
+        if fitted:
+            result["calibration"] = fitted
+            print(format_calibration(fitted))
         print(format_result(result))
         if arguments.json:
             arguments.json.parent.mkdir(parents=True, exist_ok=True)
             arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        if arguments.plots:
+            from fer_training.plots import plot_result
+
+            for file in plot_result(result, arguments.plots):
+                print(file)
         if arguments.record:
-            record(arguments.model, result)
+            record(model, result)
 
     return run
 
@@ -80,7 +105,26 @@ def add_export(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace]
     return run
 
 
-VERBS = {"train": add_train, "evaluate": add_evaluate, "export": add_export}
+def add_teach(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Arguments of ``teach``."""
+    parser.description = "Cache what an ensemble of training runs says about training data, for distillation."
+    parser.epilog = (
+        "example: python -m fer_training teach --run runs/a --run runs/b --data fer2013:~/data/fer2013 --out "
+        "runs/teachers.safetensors; then: train CONFIG distillation.answers=runs/teachers.safetensors"
+    )
+    parser.add_argument("--run", type=Path, action="append", required=True, help="a teacher's folder; more than one")
+    parser.add_argument("--data", required=True, metavar="NAME:PATH", help="the student's training data")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .safetensors file")
+
+    def run(arguments: argparse.Namespace) -> None:
+        from fer_training.teach import teach
+
+        teach(arguments.run, arguments.data, arguments.out)
+
+    return run
+
+
+VERBS = {"train": add_train, "teach": add_teach, "evaluate": add_evaluate, "export": add_export}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -103,6 +147,11 @@ def main(arguments: list[str] | None = None) -> None:
 def train() -> None:
     """Entry point of ``ros2 run fer_training train``."""
     main(["train", *sys.argv[1:]])
+
+
+def teach() -> None:
+    """Entry point of ``ros2 run fer_training teach``."""
+    main(["teach", *sys.argv[1:]])
 
 
 def evaluate() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from kornia import augmentation as kornia_augmentation
+from kornia.constants import SamplePadding
 from torch import Tensor, nn
 
 from fer_training.config import AugmentationConfig
@@ -21,24 +22,52 @@ class PhotometricJitter(nn.Module):
         return x * (1 + self.contrast * draws[0]) + self.brightness * draws[1]
 
 
-def build_augmentation(config: AugmentationConfig) -> nn.Module:
-    """A module from float32 (N, C, H, W), normalised, to the same; it draws from torch's global generator."""
-    steps: list[nn.Module] = []
-    if config.flip:
-        steps.append(kornia_augmentation.RandomHorizontalFlip(p=0.5))
-    if config.rotation_deg or config.translation or config.scale:
-        steps.append(
-            kornia_augmentation.RandomAffine(
-                degrees=config.rotation_deg,
-                translate=(config.translation, config.translation),
-                scale=(1 - config.scale, 1 + config.scale),
-                padding_mode="border",
-                p=1.0,
+def mix_up(alpha: float, batch: Tensor, *targets: Tensor) -> list[Tensor]:
+    """Mixup (Zhang et al., 2018): each image and its targets with those of another of the batch, in one share.
+
+    :param batch: float32, (N, C, H, W).
+    :param targets: float32, (N, labels) each.
+    :return: batch and targets.
+    """
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    partner = torch.randperm(len(batch))
+    return [torch.lerp(tensor[partner], tensor, share) for tensor in (batch, *targets)]
+
+
+class Augmentation(nn.Module):
+    """Random changes of normalised images, drawn from torch's global generator.
+
+    ``forward``: float32 (N, C, H, W) to the same. With ``regions``, float32 (N, 1, H, W), what lies in the images is
+    moved along with them, and what comes in from outside is zero; returns both.
+    """
+
+    def __init__(self, config: AugmentationConfig) -> None:
+        super().__init__()
+        moves: list[nn.Module] = []
+        if config.flip:
+            moves.append(kornia_augmentation.RandomHorizontalFlip(p=0.5))
+        if config.rotation_deg or config.translation or config.scale:
+            moves.append(
+                kornia_augmentation.RandomAffine(
+                    degrees=config.rotation_deg,
+                    translate=(config.translation, config.translation),
+                    scale=(1 - config.scale, 1 + config.scale),
+                    padding_mode="border",
+                    p=1.0,
+                )
             )
-        )
-    if config.contrast or config.brightness:
-        steps.append(PhotometricJitter(config.contrast, config.brightness))
-    if config.erasing_probability:
-        # Zero is the mean grey of normalised pixels.
-        steps.append(kornia_augmentation.RandomErasing(scale=(0.02, 0.2), value=0.0, p=config.erasing_probability))
-    return nn.Sequential(*steps)
+        looks: list[nn.Module] = []
+        if config.contrast or config.brightness:
+            looks.append(PhotometricJitter(config.contrast, config.brightness))
+        if config.erasing_probability:
+            # Zero is the mean grey of normalised pixels.
+            looks.append(kornia_augmentation.RandomErasing(scale=(0.02, 0.2), value=0.0, p=config.erasing_probability))
+        self.moves, self.looks = nn.ModuleList(moves), nn.Sequential(*looks)
+
+    def forward(self, x: Tensor, regions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """See the class."""
+        for move in self.moves:
+            x = move(x)
+            if regions is not None:
+                regions = move(regions, params=move._params, padding_mode=SamplePadding.ZEROS)  # same draw
+        return self.looks(x), regions

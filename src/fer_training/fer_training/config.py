@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,6 +55,16 @@ class AugmentationConfig:
     brightness: float = 0.3  # in standard deviations of the pixels
     contrast: float = 0.3  # factors from 1 - contrast to 1 + contrast
     erasing_probability: float = 0.3
+    mixup: float = 0.0  # alpha of mixup (Zhang et al., 2018): shares are drawn from Beta(alpha, alpha)
+
+
+@dataclass
+class DistillationConfig:
+    """See :mod:`fer_training.distillation`."""
+
+    answers: str = ""  # file of the verb teach; empty: no distillation
+    weight: float = 0.7  # of the teachers in the loss, the labels have the rest
+    temperature: float = 2.0
 
 
 @dataclass
@@ -67,6 +78,7 @@ class TrainConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     input: InputConfig = field(default_factory=InputConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     epochs: int = 20
     batch_size: int = 128
     learning_rate: float = 0.1  # peak, of SGD with Nesterov momentum
@@ -75,6 +87,8 @@ class TrainConfig:
     warmup_epochs: int = 1  # linear; then half a cosine to zero
     label_smoothing: float = 0.1
     ema_decay: float = 0.998  # per step, of the weights that are evaluated and exported
+    pretrained: str = ""  # safetensors whose features the network starts with, see networks.pretrained
+    attention_weight: float = 0.0  # of the loss that draws attention maps to eyes, brows and mouth
     mixed_precision: bool = True  # bfloat16 in the forward pass
     device: str = "cpu"
     threads: int = 0  # 0: all cores
@@ -104,6 +118,10 @@ POSSIBLE: dict[str, Callable[[Any], bool]] = {
     "label_smoothing": _share,
     "ema_decay": _share,
     "threads": lambda threads: threads >= 0,
+    "attention_weight": lambda weight: 0 <= weight < math.inf,
+    "augmentation.mixup": lambda alpha: 0 <= alpha < math.inf,
+    "distillation.weight": lambda weight: 0 <= weight <= 1,
+    "distillation.temperature": _positive,
 }
 
 
@@ -125,8 +143,9 @@ def load_config(file: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
             "fer_training/config.py"
         ) from error
     for key, possible in POSSIBLE.items():
-        if not possible(getattr(config, key)):
-            raise FerError(f"{file}, overrides {list(overrides)}: {key} cannot be {getattr(config, key)!r}")
+        value = attrgetter(key)(config)
+        if not possible(value):
+            raise FerError(f"{file}, overrides {list(overrides)}: {key} cannot be {value!r}")
     return config
 
 

@@ -14,21 +14,17 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fer_perception.alignment import AlignmentTemplate
 from fer_perception.bundle import MANIFEST, Manifest, ModelFile, sha256_of, write_manifest
 from fer_perception.emotion import EmotionClassifier
 from fer_perception.errors import FerError
 from fer_perception.preprocessing import InputSpec
 from fer_training.config import load_config
+from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.train import CONFIG, load_run, predict
 
 # What TensorRT from 8.2 on parses.
 OPSET = 13
 LARGEST_DIFFERENCE = 1e-4
-
-# Where eyes and mouth lie in FER2013's own pictures: medians of MediaPipe's key points over every tenth training
-# image, made symmetric (docs/training.md). So a live face is framed as the faces that the network learnt from.
-FER2013_TEMPLATE = AlignmentTemplate(right_eye=(0.315, 0.395), left_eye=(0.685, 0.395), mouth=(0.5, 0.78))
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +45,10 @@ def export(run: Path, out: Path) -> Path:
         onnx_file = folder / "fp32.onnx"
         write_onnx(network, spec, onnx_file)
         recipe = {key: value for key, value in asdict(config).items() if key not in ("out", "device", "threads")}
+        # Names, not the paths of this machine.
         recipe["data"] = config.data.partition(":")[0]
+        recipe["distillation"]["answers"] = Path(config.distillation.answers).name
+        recipe["pretrained"] = Path(config.pretrained).name
         write_manifest(
             folder,
             Manifest(

@@ -1,4 +1,4 @@
-"""Classification metrics, all from scikit-learn."""
+"""Classification metrics: those that scikit-learn has are from there; calibration error and intervals are here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score, roc_auc_score
 
+CALIBRATION_BINS = 15
+
 
 def classification_metrics(
     targets: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating], labels: Sequence[str]
@@ -16,10 +18,10 @@ def classification_metrics(
     """Metrics of one evaluation, as plain Python values ready for JSON. Shares are between 0 and 1.
 
     :param targets: (N,), indices into ``labels``.
-    :param probabilities: (N, labels).
+    :param probabilities: (N, labels), rows summing to 1.
     :return: ``n``, ``accuracy``, ``macro_f1``, ``auroc`` (macro, one class against the rest, over the classes that
-        occur; None where fewer than two occur), ``recall`` per label (None where a class does not occur),
-        ``confusion`` (rows are targets, columns predictions).
+        occur; None where fewer than two occur), ``ece`` (see :func:`expected_calibration_error`), ``recall`` per label
+        (None where a class does not occur), ``confusion`` (rows are targets, columns predictions).
     """
     indices = np.arange(len(labels))
     predictions = probabilities.argmax(axis=1)
@@ -32,9 +34,67 @@ def classification_metrics(
         "accuracy": float(accuracy_score(targets, predictions)),
         "macro_f1": float(f1_score(targets, predictions, labels=present, average="macro", zero_division=0)),
         "auroc": float(np.mean(scores)) if scores else None,
+        "ece": expected_calibration_error(targets, probabilities),
         "recall": {
             label: float(recall) if count else None
             for label, recall, count in zip(labels, recalls, counts, strict=True)
         },
         "confusion": confusion_matrix(targets, predictions, labels=indices).tolist(),
     }
+
+
+def reliability(targets: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating]) -> dict[str, list[Any]]:
+    """How often predictions are right, by their confidence (the largest probability of a row).
+
+    Bin b of 15 holds the confidences from b / 15 (exclusive) to (b + 1) / 15 (inclusive).
+
+    :return: lists by bin: ``count``, and the means ``confidence`` and ``accuracy`` (None in an empty bin).
+    """
+    confidences = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == targets
+    # Rounding can bring a confidence a little above 1.
+    bins = np.clip(np.ceil(confidences * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
+    counts = np.bincount(bins, minlength=CALIBRATION_BINS)
+
+    def means(values: npt.NDArray[Any]) -> list[float | None]:
+        sums = np.bincount(bins, weights=values, minlength=CALIBRATION_BINS)
+        return [float(total / count) if count else None for total, count in zip(sums, counts, strict=True)]
+
+    return {"count": counts.tolist(), "confidence": means(confidences), "accuracy": means(right)}
+
+
+def expected_calibration_error(targets: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating]) -> float:
+    """Mean difference, over the samples, of confidence and accuracy of their bin: 0 (calibrated) to 1.
+
+    The bins are those of :func:`reliability`, as in Guo et al., *On Calibration of Modern Neural Networks* (2017).
+    """
+    bins = reliability(targets, probabilities)
+    gaps = [
+        count * abs(accuracy - confidence)
+        for count, accuracy, confidence in zip(bins["count"], bins["accuracy"], bins["confidence"], strict=True)
+        if count
+    ]
+    return float(sum(gaps) / len(targets))
+
+
+def bootstrap_intervals(
+    confusion: Sequence[Sequence[int]], resamples: int = 1000, seed: int = 0
+) -> dict[str, list[float]]:
+    """95% intervals of accuracy and macro-F1: percentiles over resamples of the evaluated samples.
+
+    Both follow from the confusion matrix alone, and when N samples are drawn with replacement its cells are
+    multinomial. So matrices are drawn instead of samples: the same distribution, in milliseconds.
+
+    :param confusion: rows are targets, columns predictions. Macro-F1 is over the classes that occur in a resample.
+    :return: ``accuracy`` and ``macro_f1``, each lower and upper end, 0 to 1.
+    """
+    cells = np.asarray(confusion, np.float64)
+    total = int(cells.sum())
+    draws = np.random.default_rng(seed).multinomial(total, cells.ravel() / total, resamples)
+    matrices = draws.reshape(resamples, *cells.shape)
+    hits = matrices.diagonal(axis1=1, axis2=2)
+    shown, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
+    occurs = shown > 0
+    f1 = np.where(occurs, 2 * hits / np.maximum(shown + predicted, 1), 0.0)
+    statistics = {"accuracy": hits.sum(axis=1) / total, "macro_f1": f1.sum(axis=1) / occurs.sum(axis=1)}
+    return {name: np.percentile(values, (2.5, 97.5)).tolist() for name, values in statistics.items()}

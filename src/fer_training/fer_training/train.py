@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from fer_perception.errors import FerError
 from fer_perception.preprocessing import InputSpec, UInt8Image, normalize, prepare_crop
-from fer_training.augmentation import build_augmentation
+from fer_training.augmentation import Augmentation, mix_up
 from fer_training.checkpoint import (
     load_checkpoint,
     load_weights,
@@ -29,9 +29,14 @@ from fer_training.checkpoint import (
     save_checkpoint,
 )
 from fer_training.config import TrainConfig, load_config, save_config
-from fer_training.datasets import Samples, load_dataset
+from fer_training.datasets import Alignment, Samples, load_dataset
+from fer_training.datasets.fer2013 import FER2013_TEMPLATE
+from fer_training.distillation import distillation_loss, load_answers
 from fer_training.metrics import classification_metrics
 from fer_training.networks import NETWORKS
+from fer_training.networks.hybrid_attention import HybridAttentionNetwork
+from fer_training.networks.landmark_regions import attention_loss, landmark_regions
+from fer_training.networks.pretrained import load_features
 
 LAST, BEST, HISTORY, CURVES, CONFIG = (
     "last.safetensors",
@@ -79,18 +84,24 @@ def train(config: TrainConfig, on_epoch_end: Callable[[int], None] | None = None
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     spec = config.input.spec()
-    train_samples, val_samples = load_dataset(config.data, "train"), load_dataset(config.data, "val")
+    alignment = Alignment(FER2013_TEMPLATE, spec)
+    train_samples, val_samples = (load_dataset(config.data, split, alignment) for split in ("train", "val"))
     images, val_images = prepare_images(train_samples, spec), prepare_images(val_samples, spec)
-    targets = torch.from_numpy(train_samples.targets)
+    targets = _target_shares(train_samples)
+    # Without distillation the teachers say what the labels say, at no weight.
+    answers = _answers(config, train_samples, targets)
     log.info("%s: %d training and %d validation images", config.data, len(images), len(val_images))
 
     network = build_network(config, len(train_samples.labels))
+    if config.pretrained:
+        load_features(network, Path(config.pretrained).expanduser())
     network = network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(network, avg_fn=_average(config.ema_decay), use_buffers=True)
     optimizer = torch.optim.SGD(
         network.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay, nesterov=True
     )
-    augment = build_augmentation(config.augmentation)
+    augment = Augmentation(config.augmentation)
+    regions = _regions(config, network)
     folder = config.run_folder
     start = _resume(folder, config, network, average, optimizer)
     steps = len(images) // config.batch_size
@@ -109,8 +120,12 @@ def train(config: TrainConfig, on_epoch_end: Callable[[int], None] | None = None
             for group in optimizer.param_groups:
                 group["lr"] = rate
             picked = order[step * config.batch_size : (step + 1) * config.batch_size]
-            batch = augment(torch.from_numpy(normalize(images[picked.numpy()], spec)).to(config.device))
-            loss = _step(config, network, optimizer, batch, targets[picked].to(config.device))
+            batch = torch.from_numpy(normalize(images[picked.numpy()], spec)).to(config.device)
+            batch, where = augment(batch, None if regions is None else regions.expand(len(batch), -1, -1, -1))
+            shares = [tensor[picked].to(config.device) for tensor in (targets, answers)]
+            if config.augmentation.mixup:
+                batch, *shares = mix_up(config.augmentation.mixup, batch, *shares)
+            loss = _step(config, network, optimizer, batch, shares, where)
             average.update_parameters(network)
             losses.append(loss)
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
@@ -178,13 +193,59 @@ def load_run(folder: Path, config: TrainConfig) -> tuple[nn.Module, dict[str, An
     return network.eval(), facts
 
 
+def _target_shares(samples: Samples) -> Tensor:
+    """What the annotators said: float32, (N, labels)."""
+    if samples.soft_targets is not None:
+        return torch.from_numpy(samples.soft_targets)
+    return nn.functional.one_hot(torch.from_numpy(samples.targets), len(samples.labels)).float()
+
+
+def _answers(config: TrainConfig, samples: Samples, targets: Tensor) -> Tensor:
+    """What the teachers said: float32, (N, labels)."""
+    distillation = config.distillation
+    if not distillation.answers:
+        return targets
+    return load_answers(Path(distillation.answers).expanduser(), samples, distillation.temperature)
+
+
+def _regions(config: TrainConfig, network: nn.Module) -> Tensor | None:
+    """Where attention should rest in an aligned crop, float32 (1, 1, H, W), if the configuration asks for that loss.
+
+    :raises FerError: the network has no attention.
+    """
+    if not config.attention_weight:
+        return None
+    if not isinstance(network, HybridAttentionNetwork):
+        raise FerError(
+            f"attention_weight: network '{config.network.name}' has no attention. Use hybrid_attention, or 0"
+        )
+    regions = landmark_regions(FER2013_TEMPLATE, config.input.width, config.input.height)
+    return torch.from_numpy(regions)[None, None].to(config.device)
+
+
 def _step(
-    config: TrainConfig, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Tensor, targets: Tensor
+    config: TrainConfig,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Tensor,
+    shares: list[Tensor],
+    regions: Tensor | None,
 ) -> float:
+    targets, answers = shares
     batch = batch.contiguous(memory_format=torch.channels_last)
     with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.mixed_precision):
-        logits = network(batch)
-    loss = nn.functional.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
+        maps: list[Tensor] = []
+        if regions is None:
+            logits = network(batch)
+        else:
+            logits, maps = cast(HybridAttentionNetwork, network).forward_with_attention(batch)
+    logits = logits.float()
+    loss = nn.functional.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
+    if config.distillation.answers:
+        weight, temperature = config.distillation.weight, config.distillation.temperature
+        loss = (1 - weight) * loss + weight * distillation_loss(logits, answers, temperature)
+    if regions is not None:
+        loss = loss + config.attention_weight * attention_loss(maps, regions)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()

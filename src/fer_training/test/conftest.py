@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import cv2
@@ -32,6 +33,17 @@ def fer2013(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 pixels = draw_face(index % 7, rng).ravel()
                 writer.writerow([index % 7, " ".join(map(str, pixels)), usage])
     return folder
+
+
+@pytest.fixture
+def wildfaces(tmp_path: Path) -> Path:
+    """The labelled photographs of FER_DATA, behind links, so that nothing is written beside them."""
+    folder = Path(os.environ.get("FER_DATA", "../shared/data")).resolve() / "wildfaces"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not on this machine (set FER_DATA)")
+    for name in ("labels.csv", "images"):
+        (tmp_path / name).symlink_to(folder / name)
+    return tmp_path
 
 
 @pytest.fixture

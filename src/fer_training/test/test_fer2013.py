@@ -7,7 +7,7 @@ import pytest
 
 from fer_perception.errors import FerError
 from fer_perception.taxonomy import EMOTIONS_7
-from fer_training.datasets import DatasetError, load_dataset
+from fer_training.datasets import DatasetError, Samples, load_dataset
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 210), ("val", 35), ("test", 35)])
@@ -19,6 +19,8 @@ def test_official_csv(fer2013: Path, split: str, count: int) -> None:
         assert samples.images[0].shape == (48, 48)
         assert samples.images[0].dtype == np.uint8
         assert samples.targets[:8].tolist() == [0, 1, 2, 3, 4, 5, 6, 0]
+        assert samples.names[0] == f"fer2013.csv:{ {'train': 2, 'val': 212, 'test': 247}[split] }"
+        assert (samples.soft_targets, samples.groups) == (None, {})
 
 
 def test_class_folders_give_the_same_samples_as_the_csv(fer2013: Path, tmp_path: Path) -> None:
@@ -29,6 +31,7 @@ def test_class_folders_give_the_same_samples_as_the_csv(fer2013: Path, tmp_path:
         folder.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / f"{index:05}.png"), image)
     from_folders = load_dataset(f"fer2013:{tmp_path}", "val")
+    assert from_folders.names[0] == "val/angry/00000.png"
     assert from_folders.targets.tolist() == from_csv.targets[order].tolist()
     for image, index in zip(from_folders.images, order, strict=True):
         np.testing.assert_array_equal(image, from_csv.images[index])
@@ -97,3 +100,9 @@ def test_fingerprint_tells_data_apart(fer2013: Path) -> None:
     assert train.fingerprint() == again.fingerprint() != val.fingerprint()
     again.targets[0] += 1
     assert train.fingerprint() != again.fingerprint()
+
+
+def test_fingerprint_stays_what_manifests_of_bundles_hold() -> None:
+    images = [np.arange(12, dtype=np.uint8).reshape(shape) for shape in ((3, 4), (2, 2, 3))]
+    samples = Samples("fer2013", "val", EMOTIONS_7, images, np.array([3, 6]))
+    assert samples.fingerprint() == "3c43db56aa329076aa38a768f552f3ba02d377a2ac229e44eb11e958e6809605"

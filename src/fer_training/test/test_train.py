@@ -11,11 +11,14 @@ import yaml
 from fer_perception.bundle import Bundle
 from fer_perception.emotion import EmotionClassifier
 from fer_perception.errors import FerError
+from fer_perception.preprocessing import normalize
 from fer_training.__main__ import main
 from fer_training.checkpoint import load_checkpoint
 from fer_training.config import load_config
 from fer_training.datasets import load_dataset
+from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.export import export
+from fer_training.networks.landmark_regions import landmark_regions, region_share
 from fer_training.train import BEST, CURVES, HISTORY, LAST, load_run, predict, prepare_images, train
 
 
@@ -176,3 +179,34 @@ def test_shipped_configurations_are_valid() -> None:
     for file in files:
         assert load_config(file).name == file.stem
         assert yaml.safe_load(file.read_text())["name"] == file.stem
+
+
+def test_attention_is_drawn_to_the_landmarks(config_file: Path, fer2013: Path) -> None:
+    shares = {}
+    for weight in (0, 5):
+        name = f"attention{weight}"
+        overrides = [f"name={name}", f"attention_weight={weight}", "network.name=hybrid_attention", "epochs=8"]
+        config = load_config(config_file, [*overrides, "network.options={width: 0.25, stem_stride: 1}"])
+        network, _ = load_run(train(config), config)
+        spec = config.input.spec()
+        images = prepare_images(load_dataset(f"fer2013:{fer2013}", "val"), spec)
+        regions = torch.from_numpy(landmark_regions(FER2013_TEMPLATE, spec.width, spec.height))[None, None]
+        with torch.inference_mode():
+            _, maps = network.forward_with_attention(torch.from_numpy(normalize(images, spec)))  # type: ignore[operator]
+        shares[weight] = float(torch.stack([region_share(attention, regions).mean() for attention in maps]).mean())
+    assert shares[5] > shares[0] + 0.02
+
+
+def test_only_attention_networks_take_an_attention_loss(config_file: Path) -> None:
+    with pytest.raises(FerError, match="has no attention"):
+        train(load_config(config_file, ["name=none", "attention_weight=1"]))
+
+
+def test_training_starts_from_pretrained_features(config_file: Path, tmp_path: Path) -> None:
+    first = train(load_config(config_file, ["name=first", "epochs=1"]))
+    second = load_config(config_file, ["name=second", "epochs=1", "learning_rate=1e-9", f"pretrained={first / BEST}"])
+    before, after = (load_checkpoint(run / BEST)[0]["network"] for run in (first, train(second)))
+    stem = next(name for name in before if name.startswith("features.") and name.endswith("weight"))
+    torch.testing.assert_close(after[stem], before[stem], atol=1e-4, rtol=0)
+    head = "classifier.1.weight"
+    assert (after[head] - before[head]).abs().max() > 1e-3  # the classifier starts anew

@@ -10,16 +10,24 @@ from __future__ import annotations
 import csv
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from fer_perception.alignment import AlignmentTemplate
 from fer_perception.preprocessing import UInt8Image
 from fer_perception.taxonomy import EMOTIONS_7
 from fer_training.datasets.samples import DatasetError, Samples, Split
 
+FILE = "fer2013.csv"
 SIDE = 48
+
+# Where eyes and mouth lie in FER2013's own pictures: medians of MediaPipe's key points over every tenth training
+# image, made symmetric (docs/training.md). So a live face is framed as the faces that the network learnt from.
+FER2013_TEMPLATE = AlignmentTemplate(right_eye=(0.315, 0.395), left_eye=(0.685, 0.395), mouth=(0.5, 0.78))
+
 USAGE: dict[Split, str] = {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}
 COLUMNS = ("emotion", "pixels", "Usage")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -30,43 +38,64 @@ def load_fer2013(path: Path, split: Split) -> Samples:
 
     :raises DatasetError: nothing readable there, or a row or picture that cannot be used.
     """
-    csv_file = path / "fer2013.csv" if path.is_dir() else path
+    csv_file = path / FILE if path.is_dir() else path
     if csv_file.is_file():
         return _load_csv(csv_file, split)
     if (path / split).is_dir():
         return _load_folders(path, split)
     raise DatasetError(
-        f"{path}: neither fer2013.csv nor a folder '{split}' with one folder per emotion is there. Give the path of "
+        f"{path}: neither {FILE} nor a folder '{split}' with one folder per emotion is there. Give the path of "
         "the official CSV, of its folder, or of the folder that holds train, val and test"
     )
 
 
-def _load_csv(file: Path, split: Split) -> Samples:
+def read_rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str | None]]]:
+    """The rows of a CSV of FER2013 or FER+: each row's place, for errors, and its values.
+
+    :raises DatasetError: the file cannot be read, lacks one of the columns, or has an unknown Usage.
+    """
     csv.field_size_limit(sys.maxsize)
-    images: list[UInt8Image] = []
-    targets: list[int] = []
     try:
         with open(file, newline="", encoding="utf-8") as stream:
             rows = csv.DictReader(stream)
-            missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
+            missing = [column for column in columns if column not in (rows.fieldnames or ())]
             if missing:
                 raise DatasetError(
-                    f"{file}: lacks the column(s) {', '.join(missing)}. The official fer2013.csv has "
-                    f"{', '.join(COLUMNS)}"
+                    f"{file}: lacks the column(s) {', '.join(missing)}. The official {file.name} has "
+                    f"{', '.join(columns)}"
                 )
             for row in rows:
                 where = f"{file}, line {rows.line_num}"
                 if row["Usage"] not in USAGE.values():
                     raise DatasetError(f"{where}: Usage is '{row['Usage']}', known are {', '.join(USAGE.values())}")
-                if row["Usage"] == USAGE[split]:
-                    images.append(_parse_pixels(row["pixels"], where))
-                    targets.append(_parse_emotion(row["emotion"], where))
+                yield where, row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{file}: cannot be read ({error}). Get the official fer2013.csv again") from error
-    return _samples(images, targets, split, file)
+        raise DatasetError(f"{file}: cannot be read ({error}). Get the official {file.name} again") from error
 
 
-def _parse_pixels(text: str | None, where: str) -> UInt8Image:
+def _load_csv(file: Path, split: Split) -> Samples:
+    images: list[UInt8Image] = []
+    targets: list[int] = []
+    names: list[str] = []
+    for where, row in read_rows(file, COLUMNS):
+        if row["Usage"] == USAGE[split]:
+            images.append(parse_pixels(row["pixels"], where))
+            targets.append(_parse_emotion(row["emotion"], where))
+            names.append(row_name(where))
+    return _samples(images, targets, names, split, file)
+
+
+def row_name(where: str) -> str:
+    """A row's name among samples: file name and line, from its place."""
+    file, _, line = where.rpartition(", line ")
+    return f"{Path(file).name}:{line}"
+
+
+def parse_pixels(text: str | None, where: str) -> UInt8Image:
+    """A picture from a row of fer2013.csv: uint8, (48, 48).
+
+    :raises DatasetError: these are not 48 x 48 values from 0 to 255.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # text that is no number is only a warning in some versions of numpy
@@ -92,6 +121,7 @@ def _parse_emotion(text: str | None, where: str) -> int:
 def _load_folders(path: Path, split: Split) -> Samples:
     images: list[UInt8Image] = []
     targets: list[int] = []
+    names: list[str] = []
     folders = {folder.name: folder for folder in sorted((path / split).iterdir()) if folder.is_dir()}
     unknown = sorted(set(folders) - set(EMOTIONS_7))
     if unknown:
@@ -105,10 +135,11 @@ def _load_folders(path: Path, split: Split) -> Samples:
                 raise DatasetError(f"{file}: not a readable picture. Delete or replace it")
             images.append(image)
             targets.append(EMOTIONS_7.index(name))
-    return _samples(images, targets, split, path / split)
+            names.append(file.relative_to(path).as_posix())
+    return _samples(images, targets, names, split, path / split)
 
 
-def _samples(images: list[UInt8Image], targets: list[int], split: Split, where: Path) -> Samples:
+def _samples(images: list[UInt8Image], targets: list[int], names: list[str], split: Split, where: Path) -> Samples:
     if not images:
         raise DatasetError(f"{where}: holds no picture of the split '{split}' ({USAGE[split]} in the CSV)")
-    return Samples("fer2013", split, EMOTIONS_7, images, np.asarray(targets, np.int64))
+    return Samples("fer2013", split, EMOTIONS_7, images, np.asarray(targets, np.int64), names)

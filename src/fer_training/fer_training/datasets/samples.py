@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_perception.errors import FerError
-from fer_perception.preprocessing import UInt8Image
+from fer_perception.preprocessing import Float32Array, UInt8Image
 
-Split = Literal["train", "val", "test"]
+# "adapt" holds pictures for unsupervised adaptation; only manifests have it. Its labels are there to measure with.
+Split = Literal["train", "val", "test", "adapt"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
@@ -25,7 +27,9 @@ class Samples:
     """One split of a dataset.
 
     ``images``: N uint8 face crops, each (H, W) grey or (H, W, 3) RGB. ``targets``: int64, (N,), indices into
-    ``labels``.
+    ``labels``. ``names``: N, the file or row of each sample. ``soft_targets``: float32, (N, labels), rows that sum to
+    1, where the dataset knows more than one label for a picture. ``groups``: for every column the N values, an empty
+    one where it is not known.
     """
 
     dataset: str
@@ -33,6 +37,9 @@ class Samples:
     labels: tuple[str, ...]
     images: list[UInt8Image]
     targets: npt.NDArray[np.int64]
+    names: list[str] = field(default_factory=list)
+    soft_targets: Float32Array | None = None
+    groups: dict[str, list[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -43,4 +50,33 @@ class Samples:
         for image, target in zip(self.images, self.targets, strict=True):
             digest.update(f"{target}:{image.shape}".encode())
             digest.update(np.ascontiguousarray(image).data)
+        if self.soft_targets is not None:
+            digest.update(np.ascontiguousarray(self.soft_targets).data)
         return digest.hexdigest()
+
+    def restricted(self, labels: tuple[str, ...]) -> Samples:
+        """The samples whose label is one of ``labels``, for a network that knows only these.
+
+        :raises DatasetError: one of ``labels`` is none of this dataset's.
+        """
+        if not set(labels) <= set(self.labels):
+            raise DatasetError(f"{self.dataset}: its labels are {self.labels}, which do not cover {labels}")
+        columns = [self.labels.index(label) for label in labels]
+        kept = np.flatnonzero(np.isin(self.targets, columns))
+        soft = None
+        if self.soft_targets is not None:
+            soft = self.soft_targets[kept][:, columns]
+            soft /= soft.sum(axis=1, keepdims=True)
+        return replace(
+            self,
+            labels=labels,
+            images=[self.images[i] for i in kept],
+            targets=np.asarray([columns.index(target) for target in self.targets[kept]], np.int64),
+            names=_picked(self.names, kept),
+            soft_targets=soft,
+            groups={column: _picked(values, kept) for column, values in self.groups.items()},
+        )
+
+
+def _picked(values: Sequence[str], indices: npt.NDArray[np.int64]) -> list[str]:
+    return [values[i] for i in indices] if values else []

@@ -6,8 +6,33 @@ from collections.abc import Callable
 
 from torch import nn
 
+from fer_training.networks.efficientnet_lite import EfficientNetLite0
+from fer_training.networks.hybrid_attention import AttentionOutputs, HybridAttentionNetwork
+from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_share
 from fer_training.networks.mobilenet_v2 import MobileNetV2
+from fer_training.networks.pretrained import convert_efficientnet_lite0, load_features
+from fer_training.networks.xception import MiniXception, Xception
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"mobilenet_v2": MobileNetV2}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "baseline": MobileNetV2,
+    "efficientnet_lite0": EfficientNetLite0,
+    "hybrid_attention": HybridAttentionNetwork,
+    "mini_xception": MiniXception,
+    "mobilenet_v2": MobileNetV2,
+    "xception": Xception,
+}
 
-__all__ = ["NETWORKS", "MobileNetV2"]
+__all__ = [
+    "NETWORKS",
+    "AttentionOutputs",
+    "EfficientNetLite0",
+    "HybridAttentionNetwork",
+    "MiniXception",
+    "MobileNetV2",
+    "Xception",
+    "attention_loss",
+    "convert_efficientnet_lite0",
+    "landmark_regions",
+    "load_features",
+    "region_share",
+]

@@ -5,8 +5,9 @@ So weights saved by ``torchvision.models.mobilenet_v2`` load here where the shap
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
+
+from fer_training.networks.layers import Backbone, initialise
 
 # expansion, channels, blocks, stride of the first block: table 2 of the paper
 STAGES = (
@@ -58,7 +59,7 @@ class InvertedResidual(nn.Module):
         return x + self.conv(x) if self.use_residual else self.conv(x)
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(Backbone):
     """MobileNetV2.
 
     :param num_classes: number of logits.
@@ -78,26 +79,16 @@ class MobileNetV2(nn.Module):
         super().__init__()
         channels = _round_channels(STEM_CHANNELS * width)
         features: list[nn.Module] = [ConvBlock(in_channels, channels, stride=stem_stride)]
+        stages = []
         for expansion, stage_channels, blocks, stride in STAGES:
             outputs = _round_channels(stage_channels * width)
             for block in range(blocks):
                 features.append(InvertedResidual(channels, outputs, stride if block == 0 else 1, expansion))
                 channels = outputs
-        last = _round_channels(LAST_CHANNELS * max(1.0, width))
-        features.append(ConvBlock(channels, last, kernel=1))
+            stages.append((len(features) - 1, channels))
+        self.stages = tuple(stages)
+        self.out_channels = _round_channels(LAST_CHANNELS * max(1.0, width))
+        features.append(ConvBlock(channels, self.out_channels, kernel=1))
         self.features = nn.Sequential(*features)
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
-        self.apply(_initialise)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.features(x)
-        x = nn.functional.adaptive_avg_pool2d(x, (1, 1))
-        return self.classifier(torch.flatten(x, 1))
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out")
-    elif isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, 0, 0.01)
-        nn.init.zeros_(module.bias)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.out_channels, num_classes))
+        self.apply(initialise)

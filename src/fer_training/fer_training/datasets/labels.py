@@ -1,0 +1,29 @@
+"""The spellings of emotions in datasets."""
+
+from __future__ import annotations
+
+from fer_training.datasets.samples import DatasetError
+
+ALIASES = {
+    "anger": "angry",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "happiness": "happy",
+    "sadness": "sad",
+    "surprised": "surprise",
+}
+
+
+def emotion_index(name: str | None, labels: tuple[str, ...], where: str) -> int:
+    """Index of an emotion in ``labels``; upper and lower case are the same.
+
+    :param where: file and row, for the error.
+    :raises DatasetError: the name is neither a label nor a known spelling of one.
+    """
+    plain = (name or "").strip().lower()
+    plain = ALIASES.get(plain, plain)
+    if plain not in labels:
+        raise DatasetError(
+            f"{where}: emotion is '{name}'. Write one of {', '.join(labels)} (or {', '.join(ALIASES)}), or delete it"
+        )
+    return labels.index(plain)

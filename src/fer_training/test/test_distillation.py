@@ -1,0 +1,83 @@
+"""Teachers, their cached answers, mixup."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fer_perception.errors import FerError
+from fer_training.__main__ import main
+from fer_training.augmentation import mix_up
+from fer_training.checkpoint import load_checkpoint
+from fer_training.config import load_config
+from fer_training.datasets import load_dataset
+from fer_training.distillation import distillation_loss, load_answers, save_answers
+from fer_training.train import HISTORY, load_run, predict, prepare_images, train
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():  # type: ignore[no-untyped-def]
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_mixup_mixes_images_and_targets_in_one_share() -> None:
+    torch.manual_seed(0)
+    batch = torch.arange(8.0).reshape(8, 1, 1, 1).expand(8, 1, 2, 2)
+    targets = torch.eye(8)
+    mixed, shares = mix_up(0.4, batch, targets)
+    assert mixed.shape == batch.shape
+    torch.testing.assert_close(shares.sum(1), torch.ones(8))
+    # An image is the sum of its parents, weighted as its targets are.
+    torch.testing.assert_close(mixed[:, 0, 0, 0], shares @ torch.arange(8.0))
+    assert ((shares > 0).sum(1) == 2).any()
+
+
+def test_a_student_that_says_what_its_teachers_say_has_no_gradient() -> None:
+    logits = torch.randn(5, 7, requires_grad=True)
+    answers = torch.softmax(logits.detach() / 3, 1)
+    distillation_loss(logits, answers, 3.0).backward()
+    torch.testing.assert_close(logits.grad, torch.zeros(5, 7), atol=1e-6, rtol=0)
+
+
+def test_from_teachers_to_student(config_file: Path, fer2013: Path, tmp_path: Path) -> None:
+    runs = [train(load_config(config_file, [f"name=teacher{seed}", f"seed={seed}", "epochs=2"])) for seed in (1, 2)]
+    answers = tmp_path / "answers.safetensors"
+    main(["teach", *[f"--run={run}" for run in runs], "--data", f"fer2013:{fer2013}", "--out", str(answers)])
+
+    samples = load_dataset(f"fer2013:{fer2013}", "train")
+    config = load_config(config_file)
+    spec = config.input.spec()
+    images = prepare_images(samples, spec)
+    said = [
+        predict(load_run(run, load_config(run / "config.yaml"))[0], np.ascontiguousarray(views), spec)
+        for run in runs
+        for views in (images, images[:, :, ::-1])
+    ]
+    np.testing.assert_allclose(load_answers(answers, samples, 1.0), np.mean(said, axis=0), atol=1e-5)
+    assert load_checkpoint(answers)[1]["teachers"] == ["teacher1", "teacher2"]
+    # A higher temperature flattens.
+    assert load_answers(answers, samples, 4.0).max() < load_answers(answers, samples, 1.0).max()
+
+    overrides = [f"distillation.answers={answers}", "augmentation.mixup=0.2", "epochs=2", "name=student"]
+    with_teachers = train(load_config(config_file, overrides))
+    without = train(load_config(config_file, ["augmentation.mixup=0.2", "epochs=2", "name=pupil"]))
+    assert (with_teachers / HISTORY).read_text() != (without / HISTORY).read_text()
+
+
+def test_answers_about_other_data_are_refused(fer2013: Path, tmp_path: Path) -> None:
+    samples = load_dataset(f"fer2013:{fer2013}", "train")
+    file = tmp_path / "answers.safetensors"
+    save_answers(file, samples, torch.full((len(samples), 7), 1 / 7), ["t"])
+    load_answers(file, samples, 1.0)
+    with pytest.raises(FerError, match=r"answers.safetensors: is about other training data than fer2013"):
+        load_answers(file, load_dataset(f"fer2013:{fer2013}", "val"), 1.0)
+
+
+@pytest.mark.parametrize("override", ["augmentation.mixup=-1", "distillation.weight=2", "distillation.temperature=0"])
+def test_impossible_values_are_named(config_file: Path, override: str) -> None:
+    with pytest.raises(FerError, match=f"{override.partition('=')[0]} cannot be"):
+        load_config(config_file, [override])

@@ -1,0 +1,224 @@
+"""Evaluation with a network whose answers are known: an emotion's logit is the brightness of its bar on the left."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from fer_perception.alignment import AlignmentTemplate
+from fer_perception.bundle import Bundle, Manifest, ModelFile, sha256_of, write_manifest
+from fer_perception.emotion import EmotionClassifier
+from fer_perception.errors import FerError
+from fer_perception.preprocessing import InputSpec
+from fer_perception.taxonomy import EMOTIONS_7, EMOTIONS_8
+from fer_training import evaluate as module
+from fer_training.__main__ import main
+from fer_training.datasets import Samples
+from fer_training.evaluate import evaluate, format_result
+
+HEIGHT = 6  # of a bar, in pixels
+TOP = np.exp(4) / (np.exp(4) + 6)  # probability of a white bar among six black ones: logits 2 and -2
+HAPPY, SAD, CONTEMPT = (EMOTIONS_8.index(label) for label in ("happy", "sad", "contempt"))
+
+
+def picture(left: dict[int, int], right: dict[int, int] | None = None) -> np.ndarray:
+    """48 x 48 grey, black but for bars of a brightness by emotion."""
+    image = np.zeros((48, 48), np.uint8)
+    for columns, bars in ((slice(0, 24), left), (slice(24, 48), right or {})):
+        for emotion, brightness in bars.items():
+            image[emotion * HEIGHT : (emotion + 1) * HEIGHT, columns] = brightness
+    return image
+
+
+def write_bundle(folder: Path, labels: tuple[str, ...] = EMOTIONS_7) -> Path:
+    masks = np.stack([picture({emotion: 1}) for emotion in range(len(labels))]).reshape(len(labels), -1)
+    weights = numpy_helper.from_array((masks / (HEIGHT * 24)).astype(np.float32), "weights")
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["crops"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "weights"], ["logits"], transB=1),
+        ],
+        "bars",
+        [helper.make_tensor_value_info("crops", TensorProto.FLOAT, ["batch", 1, 48, 48])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(labels)])],
+        [weights],
+    )
+    folder.mkdir()
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), folder / "fp32.onnx")
+    write_manifest(
+        folder,
+        Manifest(
+            schema_version=1,
+            name="bars",
+            labels=labels,
+            input=InputSpec(width=48, height=48, color="grey", mean=[0.5], std=[0.25]),
+            alignment=AlignmentTemplate(right_eye=(0.3, 0.4), left_eye=(0.7, 0.4), mouth=(0.5, 0.8)),
+            files={"fp32": ModelFile(name="fp32.onnx", sha256=sha256_of(folder / "fp32.onnx"))},
+            parameters=1,
+            macs=1,
+            training={},
+            metrics={},
+        ),
+    )
+    return folder
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "bars")
+
+
+def write_folders(folder: Path) -> Path:
+    """Ten pictures of each emotion in its folder; three show the next emotion, so seven of ten are classified right."""
+    for emotion, label in enumerate(EMOTIONS_7):
+        (folder / "val" / label).mkdir(parents=True)
+        for number in range(10):
+            shown = emotion if number < 7 else (emotion + 1) % 7
+            cv2.imwrite(str(folder / "val" / label / f"{number}.png"), picture({shown: 255}))
+    return folder
+
+
+def give(monkeypatch: pytest.MonkeyPatch, *datasets: Samples) -> list[str]:
+    """Let evaluate find these samples; returns what to pass as its datasets."""
+    by_name = {samples.dataset: samples for samples in datasets}
+    monkeypatch.setattr(
+        module, "load_dataset", lambda dataset, split, *_: replace(by_name[dataset.partition(":")[0]], split=split)
+    )
+    return [f"{name}:nowhere" for name in by_name]
+
+
+def samples_of(name: str, labels: tuple[str, ...], images: list[np.ndarray], targets: list[int]) -> Samples:
+    return Samples(name, "val", labels, images, np.array(targets))
+
+
+def test_all_options_end_to_end(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, file, plots = write_folders(tmp_path / "data"), tmp_path / "result.json", tmp_path / "plots"
+    model_id = EmotionClassifier(bundle).model_id
+    command = ["evaluate", "--model", str(bundle), "--dataset", f"fer2013:{data}", "--split", "val"]
+
+    main([*command, "--json", str(file)])
+    before = json.loads(file.read_text())
+    assert before["temperature"] == 1.0
+    assert before["datasets"]["fer2013"]["ece"] == pytest.approx(TOP - 0.7, abs=1e-5)
+    assert "flip" not in before["datasets"]["fer2013"]
+
+    capsys.readouterr()
+    main([*command, "--calibrate", "--flip", "--record", "--json", str(file), "--plots", str(plots)])
+    after = json.loads(file.read_text())
+    found = after["datasets"]["fer2013"]
+    assert after["temperature"] == pytest.approx(4 / np.log(0.7 * 6 / 0.3), abs=1e-3)
+    assert after["calibration"]["temperature"] == after["temperature"]
+    assert after["calibration"]["ece_before"] == pytest.approx(TOP - 0.7, abs=1e-5)
+    assert found["ece"] == after["calibration"]["ece_after"] == pytest.approx(0, abs=1e-3)
+    assert after["calibration"]["nll_after"] < after["calibration"]["nll_before"]
+    assert found["n"] == 70
+    assert found["accuracy"] == pytest.approx(0.7)
+    assert found["intervals"]["accuracy"][0] < 0.7 < found["intervals"]["accuracy"][1]
+    assert found["confusion"] == before["datasets"]["fer2013"]["confusion"]
+    assert sum(found["reliability"]["count"]) == 70
+    assert found["flip"]["accuracy"] == pytest.approx(0.7)
+    # The mirror images have nothing on the left, thus seven equal probabilities.
+    assert found["flip"]["ece"] == pytest.approx(0.7 - (0.7 + 1 / 7) / 2, abs=1e-3)
+
+    text = capsys.readouterr().out
+    assert "temperature 1.51" in text
+    assert "fer2013, with mirror image" in text
+    picture_file = cv2.imread(str(plots / "fer2013_val.png"))
+    assert picture_file is not None
+    assert picture_file.std() > 10
+
+    manifest = Bundle(bundle).manifest
+    assert manifest.temperature == after["temperature"]
+    recorded = manifest.metrics["fer2013/val/fp32"]
+    assert recorded["temperature"] == after["temperature"]
+    assert recorded["intervals"] == found["intervals"]
+    assert "reliability" not in recorded
+    assert EmotionClassifier(bundle).model_id == model_id
+
+
+def test_mirror_images_are_reported_beside_the_single_view(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Left a grey bar, right a white one: the mirror image is the surer of the two.
+    images = [picture({SAD: 128}, {HAPPY: 255}), picture({SAD: 255}, {HAPPY: 128})]
+    result = evaluate(bundle, give(monkeypatch, samples_of("d", EMOTIONS_7, images, [HAPPY, SAD])), "val", flip=True)
+    single = result["datasets"]["d"]
+    assert (single["accuracy"], single["flip"]["accuracy"]) == (0.5, 1.0)
+    assert set(single["flip"]) == {
+        "n", "accuracy", "macro_f1", "auroc", "ece", "recall", "confusion", "intervals"
+    }  # fmt: skip
+    classify = EmotionClassifier(bundle).classify
+    both = (classify(images) + classify([image[:, ::-1].copy() for image in images])) / 2
+    # Both means have the same top probability, thus one bin, and both are right.
+    assert single["flip"]["ece"] == pytest.approx(1 - both[0, HAPPY], abs=1e-5)
+
+
+def test_samples_of_a_label_that_the_model_lacks_are_left_out(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [picture({emotion: 255}) for emotion in (HAPPY, CONTEMPT, SAD, CONTEMPT)]
+    eight = samples_of("eight", EMOTIONS_8, images, [HAPPY, CONTEMPT, HAPPY, CONTEMPT])
+    result = evaluate(bundle, give(monkeypatch, eight), "test")
+    found = result["datasets"]["eight"]
+    assert (found["n"], found["accuracy"], found["left_out"]) == (2, 0.5, {"contempt": 2})
+    assert found["labels"] == list(EMOTIONS_7)
+    assert np.sum(found["confusion"]) == 2
+    assert "left out, as the model lacks the label: 2 of contempt" in format_result(result)
+    with pytest.raises(FerError, match="no sample has one of the model's labels"):
+        evaluate(bundle, give(monkeypatch, replace(eight, targets=np.full(4, CONTEMPT))), "test")
+
+
+def test_labels_that_the_data_lack_get_no_probability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = write_bundle(tmp_path / "eight", EMOTIONS_8)
+    image = picture({CONTEMPT: 255, HAPPY: 128})
+    happy = np.exp(4 * 128 / 255) / (np.exp(4 * 128 / 255) + 6)  # among the seven emotions that the data have
+    seven = samples_of("seven", EMOTIONS_7, [image] * 2, [HAPPY, SAD])
+    eight = samples_of("eight", EMOTIONS_8, [image] * 2, [HAPPY, CONTEMPT])
+    result = evaluate(bundle, give(monkeypatch, seven, eight), "val")
+    restricted, whole = result["datasets"]["seven"], result["datasets"]["eight"]
+    assert restricted["unused_labels"] == ["contempt"]
+    assert restricted["left_out"] == whole["left_out"] == {}
+    assert restricted["accuracy"] == 0.5
+    assert restricted["ece"] == pytest.approx(happy - 0.5, abs=1e-5)
+    assert whole["confusion"][HAPPY][CONTEMPT] == 1
+    assert whole["labels"] == list(EMOTIONS_8)
+    assert whole["unused_labels"] == []
+    assert "contempt: the model's, not this dataset's" in format_result(result)
+
+
+def test_the_matrix_has_one_line_per_dataset(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = [
+        samples_of(name, EMOTIONS_7, [picture({HAPPY: 255})] * 4, targets)
+        for name, targets in (("one", [HAPPY] * 4), ("another", [HAPPY, HAPPY, HAPPY, SAD]))
+    ]
+    text = format_result(evaluate(bundle, give(monkeypatch, *datasets), "val"))
+    header, one, another = text.splitlines()[-3:]
+    assert header.split() == ["accuracy", "macro-F1", "AUROC", "ECE", "images"]
+    assert one.split() == ["one", *["100.00%", "[100.00,", "100.00]"] * 2, "not", "defined", "9.90%", "4"]
+    assert another.startswith("another")
+    assert "75.00% [25.00, 100.00]" in another
+    assert len(header) == len(one) == len(another)
+
+
+def test_a_dataset_may_be_given_with_several_paths(bundle: Path, tmp_path: Path) -> None:
+    paths = [f"fer2013:{write_folders(tmp_path / name)}" for name in ("lab", "street")]
+    assert list(evaluate(bundle, paths, "val")["datasets"]) == ["fer2013:lab", "fer2013:street"]
+    with pytest.raises(FerError, match="'fer2013:lab' was already given"):
+        evaluate(bundle, [paths[0], paths[0]], "val")
+
+
+def test_options_that_do_not_fit_end_in_one_line(bundle: Path, config_file: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text(config_file.read_text())
+    for arguments, message in (
+        (["--model", str(bundle), "--calibrate"], "--calibrate: takes --split val"),
+        (["--model", str(bundle), "--calibrate", "--split", "val", "--dataset", "b:c"], "and one --dataset"),
+        (["--model", str(run), "--calibrate", "--split", "val"], "--calibrate: .* is no bundle"),
+        (["--model", str(run), "--record"], "--record: .* is no bundle"),
+        (["--model", str(run), "--precision", "int8"], "a training run has the precision fp32 only"),
+        (["--model", str(bundle), "--precision", "int8"], "has no precision 'int8'"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            main(["evaluate", "--dataset", f"fer2013:{tmp_path}", *arguments])

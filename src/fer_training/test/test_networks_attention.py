@@ -1,0 +1,136 @@
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+
+from fer_perception.alignment import AlignmentTemplate
+from fer_perception.errors import FerError
+from fer_training.networks import AttentionOutputs, HybridAttentionNetwork, MobileNetV2
+from fer_training.networks.attention import HybridAttention
+from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_share
+
+TEMPLATE = AlignmentTemplate(right_eye=(0.3, 0.4), left_eye=(0.7, 0.4), mouth=(0.5, 0.8))
+
+
+def pictures(count: int = 2, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, 1, 48, 48, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "efficientnet_lite0"])
+def test_maps_lie_in_0_to_1_and_logits_are_forwards(backbone: str) -> None:
+    torch.manual_seed(0)
+    network = HybridAttentionNetwork(7, in_channels=1, backbone=backbone, stem_stride=1).eval()
+    with torch.inference_mode():
+        logits, maps = network.forward_with_attention(pictures())
+        assert torch.equal(logits, network(pictures()))
+    assert [tuple(m.shape) for m in maps] == [(2, 1, 12, 12), (2, 1, 6, 6)]
+    assert all(m.min() >= 0 and m.max() <= 1 for m in maps)
+
+
+def test_starts_as_the_backbone() -> None:
+    torch.manual_seed(0)
+    plain = MobileNetV2(7, in_channels=1, stem_stride=1)
+    plain.train()(pictures(8))  # batch normalisation's statistics
+    plain.eval()
+    network = HybridAttentionNetwork(7, in_channels=1, stem_stride=1).eval()
+    result = network.load_state_dict(plain.state_dict(), strict=False)
+    assert not result.unexpected_keys
+    assert all(name.startswith("attention.") for name in result.missing_keys)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            network.features[:7](pictures()), plain.features[:7](pictures())
+        )  # up to the first attention
+        expected, (answer, maps) = plain(pictures()), network.forward_with_attention(pictures())
+    assert (answer - expected).abs().max() < 0.05 * expected.abs().max()
+    assert all((m - 0.5).abs().max() < 0.05 for m in maps)
+
+
+def test_unknown_backbone_is_named() -> None:
+    with pytest.raises(FerError, match="backbone 'resnet' is unknown"):
+        HybridAttentionNetwork(7, backbone="resnet")
+
+
+def test_dual_direction_pooling_wants_its_size() -> None:
+    network = HybridAttentionNetwork(7, in_channels=1, dual_direction_size=4, stem_stride=1).eval()
+    with torch.inference_mode():
+        assert network(torch.zeros(2, 1, 64, 64)).shape == (2, 7)
+        with pytest.raises(RuntimeError):
+            network(torch.zeros(2, 1, 48, 48))
+
+
+def test_maps_can_be_exported(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = AttentionOutputs(HybridAttentionNetwork(7, in_channels=1, stem_stride=1)).eval()
+    names = ["logits", "attention_0", "attention_1"]
+    file = tmp_path / "network.onnx"
+    torch.onnx.export(
+        network,
+        (pictures(),),
+        str(file),
+        dynamo=False,
+        opset_version=13,
+        input_names=["crops"],
+        output_names=names,
+        dynamic_axes={name: {0: "batch"} for name in ("crops", *names)},
+    )
+    answers = ort.InferenceSession(file, providers=["CPUExecutionProvider"]).run(names, {"crops": pictures(3).numpy()})
+    with torch.inference_mode():
+        expected = network(pictures(3))
+    for answer, tensor in zip(answers, expected, strict=True):
+        np.testing.assert_allclose(answer, tensor.numpy(), atol=1e-4)
+
+
+def test_loss_draws_attention_to_the_regions() -> None:
+    torch.manual_seed(0)
+    attention = HybridAttention(8)
+    regions = torch.from_numpy(landmark_regions(TEMPLATE, 12, 12))[None, None]
+    features = torch.randn(16, 8, 12, 12, generator=torch.Generator().manual_seed(1))
+    features[:, :2] += 2 * regions  # two channels know where eyes, brows and mouth are
+    optimizer = torch.optim.Adam(attention.parameters(), 0.02)
+    losses = []
+    for _ in range(60):
+        loss = attention_loss([attention(features)[1]], regions)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] > 0.7
+    assert losses[-1] < 0.55
+
+
+def test_regions_lie_on_eyes_brows_and_mouth() -> None:
+    regions = landmark_regions(TEMPLATE, 100, 100)
+    assert regions.shape == (100, 100)
+    assert regions.dtype == np.float32
+    assert regions.min() >= 0
+    assert regions.max() <= 1
+    for x, y in ((30, 40), (70, 40), (30, 28), (70, 28), (50, 80)):
+        assert regions[y, x] > 0.95, (x, y)
+    for x, y in ((50, 5), (5, 60), (95, 60), (50, 60)):  # forehead, cheeks, nose
+        assert regions[y, x] < 0.2, (x, y)
+    np.testing.assert_allclose(regions, regions[:, ::-1], atol=1e-5)  # the template is symmetric
+    assert 0.1 < regions.mean() < 0.35
+
+
+def test_regions_follow_size_and_tilt() -> None:
+    wide = landmark_regions(TEMPLATE, 64, 48)
+    assert wide.shape == (48, 64)
+    assert wide[38, 32] > 0.95
+    tilted = landmark_regions(AlignmentTemplate(right_eye=(0.4, 0.3), left_eye=(0.4, 0.7), mouth=(0.1, 0.5)), 100, 100)
+    assert tilted[30, 52] > 0.95  # brows lie to the right of eyes one below the other
+    assert tilted[30, 25] < 0.2
+
+
+def test_share_and_loss() -> None:
+    regions = torch.zeros(1, 1, 4, 4)
+    regions[..., :2, :] = 1
+    inside, everywhere = regions.expand(3, -1, -1, -1), torch.full((3, 1, 2, 2), 0.3)
+    torch.testing.assert_close(region_share(inside, regions), torch.ones(3))
+    torch.testing.assert_close(region_share(everywhere, regions), torch.full((3,), 0.5))
+    torch.testing.assert_close(region_share(1 - inside, regions), torch.zeros(3))
+    torch.testing.assert_close(attention_loss([inside, everywhere], regions), torch.tensor(0.25))
+    assert torch.isfinite(attention_loss([torch.zeros(1, 1, 4, 4)], regions))
+    half = attention_loss([everywhere.bfloat16()], regions)
+    assert half.dtype == torch.float32

@@ -1,0 +1,119 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from torch import nn
+
+from fer_perception.preprocessing import InputSpec
+from fer_training.export import OPSET, write_onnx
+from fer_training.networks import NETWORKS
+
+SMALL_INPUT = {"stem_stride": 1}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mobilenet_v2": ("mobilenet_v2", SMALL_INPUT),
+    "efficientnet_lite0": ("efficientnet_lite0", SMALL_INPUT),
+    "hybrid_attention": ("hybrid_attention", SMALL_INPUT),
+    "hybrid_attention on efficientnet_lite0": ("hybrid_attention", {"backbone": "efficientnet_lite0", **SMALL_INPUT}),
+    "hybrid_attention, dual direction": ("hybrid_attention", {"dual_direction_size": 3, **SMALL_INPUT}),
+    "mini_xception": ("mini_xception", {}),
+    "xception": ("xception", SMALL_INPUT),
+}
+# Published: Keras' summaries of Xception and mini-Xception (trainable parameters); EfficientNet-Lite0 with its 1000
+# classes has 4,652,008, of which 1280 x 993 weights and 993 biases go with a head for seven.
+PUBLISHED_PARAMETERS = {
+    ("efficientnet_lite0", 1000, 3): 4_652_008,
+    ("efficientnet_lite0", 7, 3): 3_379_975,
+    ("xception", 1000, 3): 22_855_952,
+    ("mini_xception", 7, 1): 56_951,
+}
+OPERATORS = {"Conv", "Clip", "Relu", "Add", "GlobalAveragePool", "Flatten", "Gemm", "Constant", "Identity"}
+VARIANT_OPERATORS = {
+    "efficientnet_lite0": {"Pad"},
+    "hybrid_attention": {"Mul", "Sigmoid", "ReduceMean", "ReduceMax", "Concat"},
+    "hybrid_attention on efficientnet_lite0": {"Mul", "Sigmoid", "ReduceMean", "ReduceMax", "Concat", "Pad"},
+    "hybrid_attention, dual direction": {
+        *("Mul", "Sigmoid", "ReduceMean", "ReduceMax", "Concat", "HardSigmoid", "Max"),
+    },
+    "mini_xception": {"MaxPool"},
+    "xception": {"MaxPool"},
+}
+
+
+def build(variant: str, in_channels: int = 1) -> nn.Module:
+    name, options = VARIANTS[variant]
+    torch.manual_seed(0)
+    return NETWORKS[name](num_classes=7, in_channels=in_channels, **options)
+
+
+def settle(network: nn.Module, *shape: int) -> nn.Module:
+    """Give batch normalisation statistics of its own activations, so that outputs are of ordinary size."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the plain mean
+    with torch.no_grad():
+        network.train()(torch.randn(4, *shape, generator=torch.Generator().manual_seed(1)))
+    return network.eval()
+
+
+def test_registry_has_every_variant() -> None:
+    assert set(NETWORKS) == {name for name, _ in VARIANTS.values()} | {"baseline"}
+    assert NETWORKS["baseline"] is NETWORKS["mobilenet_v2"]
+
+
+@pytest.mark.parametrize(("key", "count"), PUBLISHED_PARAMETERS.items(), ids=str)
+def test_parameters_are_the_published(key: tuple[str, int, int], count: int) -> None:
+    name, num_classes, in_channels = key
+    with torch.device("meta"):
+        network = NETWORKS[name](num_classes=num_classes, in_channels=in_channels)
+    assert sum(parameter.numel() for parameter in network.parameters()) == count
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_gradient_reaches_every_parameter(variant: str) -> None:
+    network = build(variant).train()
+    logits = network(torch.randn(2, 1, 48, 48, generator=torch.Generator().manual_seed(2)))
+    assert logits.shape == (2, 7)
+    nn.functional.cross_entropy(logits, torch.tensor([0, 3])).backward()
+    without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert without == []
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_grouped_channels_are_multiples_of_eight(variant: str) -> None:
+    with torch.device("meta"):
+        convolutions = [module for module in build(variant).modules() if isinstance(module, nn.Conv2d)]
+    assert all(conv.in_channels % 8 == 0 == conv.out_channels % 8 for conv in convolutions if conv.groups > 1)
+
+
+@pytest.mark.parametrize(
+    ("variant", "side"),
+    [(name, 48) for name in VARIANTS if name != "xception"] + [("efficientnet_lite0", 64), ("mini_xception", 64)],
+)
+def test_in_evaluation_a_picture_answers_for_itself(variant: str, side: int) -> None:
+    network = settle(build(variant, in_channels=3), 3, side, side)
+    pictures = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        together, again, alone = network(pictures), network(pictures), network(pictures[1:2])
+    assert torch.equal(together, again)
+    torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5)
+    assert together.std() > 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_onnx_answers_as_torch_with_known_operators(variant: str, tmp_path: Path) -> None:
+    network = settle(build(variant), 1, 48, 48)
+    file = tmp_path / "network.onnx"
+    write_onnx(network, InputSpec(width=48, height=48, color="grey", mean=[0.5], std=[0.25]), file)
+    model = onnx.load(file)
+    assert {entry.version for entry in model.opset_import} == {OPSET}
+    assert {node.op_type for node in model.graph.node} <= OPERATORS | VARIANT_OPERATORS.get(variant, set())
+    pictures = torch.randn(3, 1, 48, 48, generator=torch.Generator().manual_seed(4))
+    with torch.inference_mode():
+        expected = network(pictures).numpy()
+    (answer,) = ort.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"crops": pictures.numpy()})
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(answer, expected, atol=1e-4 * max(1.0, np.abs(expected).max()))
