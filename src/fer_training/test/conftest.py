@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 USAGES = {"Training": 210, "PublicTest": 35, "PrivateTest": 35}
 
@@ -44,6 +46,15 @@ def wildfaces(tmp_path: Path) -> Path:
     for name in ("labels.csv", "images"):
         (tmp_path / name).symlink_to(folder / name)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Sums in the same order, so that runs can be compared to the bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -15,13 +15,7 @@ from fer_training.datasets import load_dataset
 from fer_training.distillation import distillation_loss, load_answers, save_answers
 from fer_training.train import HISTORY, load_run, predict, prepare_images, train
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():  # type: ignore[no-untyped-def]
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_mixup_mixes_images_and_targets_in_one_share() -> None:

@@ -21,6 +21,8 @@ from fer_training.export import export
 from fer_training.networks.landmark_regions import landmark_regions, region_share
 from fer_training.train import BEST, CURVES, HISTORY, LAST, load_run, predict, prepare_images, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 class InterruptedRunError(Exception):
     pass
@@ -32,15 +34,6 @@ def interrupt_after(epoch: int):  # type: ignore[no-untyped-def]
             raise InterruptedRunError
 
     return on_epoch_end
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():  # type: ignore[no-untyped-def]
-    """Sums in the same order, so that runs can be compared to the bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_from_training_to_bundle(config_file: Path, fer2013: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
