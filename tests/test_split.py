@@ -71,7 +71,11 @@ def test_both_shapes_give_the_same_emotions(graph: Any, portrait: np.ndarray) ->
     faces = graph.received["faces"][-1]
     assert (faces.crop_width, faces.crop_height, faces.crop_encoding) == (48, 48, "mono8")
     assert len(faces.faces[0].crop) == 48 * 48
-    face_latency, latency = graph.received["face_latency"][-1], graph.received["latency"][-1]
+    graph.until(lambda: set(stamps(graph.received["face_latency"])) & set(stamps(graph.received["latency"])))
+    (stamp, *_) = set(stamps(graph.received["face_latency"])) & set(stamps(graph.received["latency"]))
+    face_latency, latency = (
+        graph.received[topic][stamps(graph.received[topic]).index(stamp)] for topic in ("face_latency", "latency")
+    )
     assert face_latency.detect_ms > 0
     assert np.isnan(face_latency.infer_ms)
     assert latency.infer_ms > 0
