@@ -58,8 +58,8 @@ class FerNode(StreamNode):
         image = conversions.image_from_message(arrival.message)
         stopwatch.lap("decode")
         landmarks_wanted = self._landmarks.get_subscription_count() > 0
-        mesh = landmarks_wanted or self.values["face_mode"] == "mesh"
-        found = self._face_pipeline.process(image, stamp_s, stopwatch, mesh)
+        mesh_wanted = self.values["face_mode"] == "mesh"
+        found = self._face_pipeline.process(image, stamp_s, stopwatch, landmarks_wanted or mesh_wanted)
         emotions = self._emotion_pipeline.process(found.crops, found.track_ids, stamp_s, stopwatch)
         classifier, regions = self._emotion_pipeline.classifier, [conversions.region(face.box) for face in found.faces]
         self._emotions.publish(
@@ -70,7 +70,6 @@ class FerNode(StreamNode):
         if landmarks_wanted:
             self._landmarks.publish(conversions.face_array_message(header, image, found))
         if self._faces.get_subscription_count():
-            mesh_wanted = self.values["face_mode"] == "mesh"
             self._faces.publish(conversions.face_array_message(header, image, found, mesh=mesh_wanted))
         stopwatch.lap("publish")
         return len(found.faces)
