@@ -22,7 +22,8 @@ from fer_perception.resources import resolve_face_model, resolve_model
 from fer_perception.taxonomy import EMOTIONS_7
 from fer_training.config import load_config
 from fer_training.datasets import load_dataset
-from fer_training.train import CONFIG, load_run, predict, prepare_images
+from fer_training.inference import predict, prepare_images
+from fer_training.runs import CONFIG, load_run
 
 CHECKPOINT = Path(__file__).parents[1] / "src" / "fer_training" / "checkpoints" / "baseline"
 

@@ -49,8 +49,10 @@ def test_everything_a_robot_needs_is_installed(installed: Path) -> None:
     assert {file.name for file in (installed / "fer_training" / "lib" / "fer_training").iterdir()} == {
         "train",
         "teach",
+        "adapt",
         "evaluate",
         "export",
+        "report",
     }
 
 

@@ -34,6 +34,25 @@ def add_train(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     return run
 
 
+def add_adapt(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Arguments of ``adapt``."""
+    parser.description = "Adapt a trained network to unlabelled pictures of another domain, or go on with that."
+    parser.epilog = (
+        "example: python -m fer_training adapt src/fer_training/configs/dual_adaptive.yaml data=fer2013:~/data/fer2013 "
+        "adaptation.start=runs/hybrid_attention adaptation.target=manifest:~/data/robot"
+    )
+    parser.add_argument("config", type=Path, help="YAML file, see src/fer_training/configs")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="replaces a value of the file")
+
+    def run(arguments: argparse.Namespace) -> None:
+        from fer_training.adapt import adapt
+        from fer_training.config import load_config
+
+        print(adapt(load_config(arguments.config, arguments.overrides)))
+
+    return run
+
+
 def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
     """Arguments of ``evaluate``."""
     parser.description = (
@@ -51,13 +70,25 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
     parser.add_argument("--threads", type=int, default=1, help="of ONNX Runtime (default 1)")
     parser.add_argument("--flip", action="store_true", help="also with the mean over image and mirror image")
     parser.add_argument(
+        "--without-duplicates-of",
+        metavar="NAME:PATH",
+        default="",
+        help="also without the pictures that have a near-duplicate in this dataset's training split",
+    )
+    parser.add_argument(
+        "--attention", action="store_true", help="of a training run: how much attention rests on eyes, brows and mouth"
+    )
+    parser.add_argument(
         "--calibrate",
         action="store_true",
         help="first fit the temperature on this dataset and write it into the bundle's manifest; with --split val",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     parser.add_argument(
-        "--plots", type=Path, metavar="FOLDER", help="draw confusion matrix and reliability diagram of each dataset"
+        "--plots",
+        type=Path,
+        metavar="FOLDER",
+        help="draw confusion matrix and reliability diagram of each dataset, and attention",
     )
     parser.add_argument("--record", action="store_true", help="write the metrics into the bundle's manifest")
 
@@ -71,7 +102,21 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
             raise FerError("--calibrate: takes --split val, as the test split must stay unseen, and one --dataset")
         model, precision, threads = arguments.model, arguments.precision, arguments.threads
         fitted = calibrate(model, arguments.dataset[0], precision, threads) if arguments.calibrate else None
-        result = evaluate(model, arguments.dataset, arguments.split, precision, threads, arguments.flip)
+        meter = None
+        if arguments.attention:
+            from fer_training.attention_share import AttentionMeter
+
+            meter = AttentionMeter(model, arguments.plots)
+        result = evaluate(
+            model,
+            arguments.dataset,
+            arguments.split,
+            precision,
+            threads,
+            arguments.flip,
+            meter,
+            arguments.without_duplicates_of,
+        )
         if fitted:
             result["calibration"] = fitted
             print(format_calibration(fitted))
@@ -82,7 +127,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
         if arguments.plots:
             from fer_training.plots import plot_result
 
-            for file in plot_result(result, arguments.plots):
+            for file in [*plot_result(result, arguments.plots), *(meter.files if meter else [])]:
                 print(file)
         if arguments.record:
             record(model, result)
@@ -107,24 +152,58 @@ def add_export(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace]
 
 def add_teach(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
     """Arguments of ``teach``."""
-    parser.description = "Cache what an ensemble of training runs says about training data, for distillation."
+    parser.description = (
+        "Cache what an ensemble of training runs, or FER+'s annotators, say about training data, for distillation."
+    )
     parser.epilog = (
         "example: python -m fer_training teach --run runs/a --run runs/b --data fer2013:~/data/fer2013 --out "
         "runs/teachers.safetensors; then: train CONFIG distillation.answers=runs/teachers.safetensors"
     )
-    parser.add_argument("--run", type=Path, action="append", required=True, help="a teacher's folder; more than one")
+    teachers = parser.add_mutually_exclusive_group(required=True)
+    teachers.add_argument("--run", type=Path, action="append", help="a teacher's folder; may be given again")
+    teachers.add_argument("--annotators", action="store_true", help="FER+'s votes on the pictures of fer2013")
     parser.add_argument("--data", required=True, metavar="NAME:PATH", help="the student's training data")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .safetensors file")
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.teach import teach
+        from fer_training.teach import teach, teach_by_annotators
 
-        teach(arguments.run, arguments.data, arguments.out)
+        if arguments.annotators:
+            share = teach_by_annotators(arguments.data, arguments.out)
+            print(f"{arguments.out}: the votes tell {share:.1%} of the validation split's labels")
+        else:
+            teach(arguments.run, arguments.data, arguments.out)
 
     return run
 
 
-VERBS = {"train": add_train, "teach": add_teach, "evaluate": add_evaluate, "export": add_export}
+def add_report(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Arguments of ``report``."""
+    parser.description = (
+        "Write a model card into every bundle (README.md), and a table and a picture of all of them (results.md, "
+        "accuracy.png), from their manifests alone: what is not recorded there is 'not measured'."
+    )
+    parser.epilog = "example: python -m fer_training report --bundles src/fer_perception/models --out docs/results"
+    parser.add_argument("--bundles", type=Path, required=True, help="the folder that holds the bundles' folders")
+    parser.add_argument("--out", type=Path, required=True, help="folder for results.md and accuracy.png")
+
+    def run(arguments: argparse.Namespace) -> None:
+        from fer_training.report import report
+
+        for file in report(arguments.bundles, arguments.out):
+            print(file)
+
+    return run
+
+
+VERBS = {
+    "train": add_train,
+    "teach": add_teach,
+    "adapt": add_adapt,
+    "evaluate": add_evaluate,
+    "export": add_export,
+    "report": add_report,
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -154,6 +233,11 @@ def teach() -> None:
     main(["teach", *sys.argv[1:]])
 
 
+def adapt() -> None:
+    """Entry point of ``ros2 run fer_training adapt``."""
+    main(["adapt", *sys.argv[1:]])
+
+
 def evaluate() -> None:
     """Entry point of ``ros2 run fer_training evaluate``."""
     main(["evaluate", *sys.argv[1:]])
@@ -162,6 +246,11 @@ def evaluate() -> None:
 def export() -> None:
     """Entry point of ``ros2 run fer_training export``."""
     main(["export", *sys.argv[1:]])
+
+
+def report() -> None:
+    """Entry point of ``ros2 run fer_training report``."""
+    main(["report", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

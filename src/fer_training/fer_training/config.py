@@ -68,6 +68,17 @@ class DistillationConfig:
 
 
 @dataclass
+class AdaptationConfig:
+    """See :mod:`fer_training.adapt`. Its strong random changes are ``augmentation``'s."""
+
+    target: str = ""  # NAME:PATH, of which the split adapt is taken; empty: no adaptation
+    start: str = ""  # the run (its folder) that is adapted
+    adversarial_weight: float = 0.1  # of both domain classifiers in the loss
+    pseudo_label_weight: float = 1.0
+    threshold_decay: float = 0.99  # per step, of the averages that the pseudo-labels' thresholds follow
+
+
+@dataclass
 class TrainConfig:
     """Everything that determines a training run; a run is reproducible from it on one machine."""
 
@@ -79,7 +90,9 @@ class TrainConfig:
     input: InputConfig = field(default_factory=InputConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
     epochs: int = 20
+    steps_per_epoch: int = 0  # 0: as many as show every training image once
     batch_size: int = 128
     learning_rate: float = 0.1  # peak, of SGD with Nesterov momentum
     momentum: float = 0.9
@@ -87,7 +100,8 @@ class TrainConfig:
     warmup_epochs: int = 1  # linear; then half a cosine to zero
     label_smoothing: float = 0.1
     ema_decay: float = 0.998  # per step, of the weights that are evaluated and exported
-    pretrained: str = ""  # safetensors whose features the network starts with, see networks.pretrained
+    sam_radius: float = 0.0  # above 0: sharpness-aware minimisation; takes twice the time
+    pretrained: str = ""  # safetensors that the network, but for its classifier, starts with; see networks.pretrained
     attention_weight: float = 0.0  # of the loss that draws attention maps to eyes, brows and mouth
     mixed_precision: bool = True  # bfloat16 in the forward pass
     device: str = "cpu"
@@ -117,6 +131,11 @@ POSSIBLE: dict[str, Callable[[Any], bool]] = {
     "warmup_epochs": lambda epochs: epochs >= 0,
     "label_smoothing": _share,
     "ema_decay": _share,
+    "steps_per_epoch": lambda steps: steps >= 0,
+    "sam_radius": lambda radius: 0 <= radius < math.inf,
+    "adaptation.adversarial_weight": lambda weight: 0 <= weight < math.inf,
+    "adaptation.pseudo_label_weight": lambda weight: 0 <= weight < math.inf,
+    "adaptation.threshold_decay": _share,
     "threads": lambda threads: threads >= 0,
     "attention_weight": lambda weight: 0 <= weight < math.inf,
     "augmentation.mixup": lambda alpha: 0 <= alpha < math.inf,

@@ -17,10 +17,14 @@ from fer_perception.preprocessing import Float32Array, UInt8Image, prepare_crop
 from fer_training.calibration import fit_temperature, negative_log_likelihood
 from fer_training.config import load_config
 from fer_training.datasets import Alignment, Samples, Split, load_dataset
+from fer_training.datasets.duplicates import report_duplicates
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.metrics import bootstrap_intervals, classification_metrics, expected_calibration_error, reliability
 
 BATCH_SIZE = 64
+
+# Takes a dataset's key in the result and its samples.
+AttentionMeasure = Callable[[str, Samples], dict[str, Any]]
 
 
 class Model(NamedTuple):
@@ -35,11 +39,13 @@ class Model(NamedTuple):
 class Answers(NamedTuple):
     """A model's answers to the samples of one dataset, over the labels that both have, in the model's order.
 
-    ``targets``: (n,), indices into ``labels``. ``logits``, and ``mirrored`` of the mirror images if asked for:
-    (n, labels). ``left_out``: samples by label that the model lacks. ``unused``: the model's labels that the data lack.
+    ``kept``: (n,), the samples that they are of. ``targets``: (n,), indices into ``labels``. ``logits``, and
+    ``mirrored`` of the mirror images if asked for: (n, labels). ``left_out``: samples by label that the model lacks.
+    ``unused``: the model's labels that the data lack.
     """
 
     labels: tuple[str, ...]
+    kept: npt.NDArray[np.int64]
     targets: npt.NDArray[np.int64]
     logits: Float32Array
     mirrored: Float32Array | None
@@ -59,7 +65,8 @@ def load_model(model: Path, precision: Precision, threads: int) -> Model:
         alignment = Alignment(manifest.alignment, manifest.input)
         return Model(classifier.logits, classifier.labels, classifier.temperature, alignment)
 
-    from fer_training.train import CONFIG, load_run, predict  # torch only where it is needed
+    from fer_training.inference import predict  # torch only where it is needed
+    from fer_training.runs import CONFIG, load_run
 
     if not (model / CONFIG).exists():
         raise FerError(f"{model}: is neither a bundle ({MANIFEST}) nor a training run ({CONFIG})")
@@ -104,6 +111,7 @@ def ask(model: Model, samples: Samples, flip: bool = False) -> Answers:
             mirrored.append(model.logits([np.ascontiguousarray(image[:, ::-1]) for image in images])[:, columns])
     return Answers(
         labels,
+        kept,
         targets[kept],
         np.concatenate(logits),
         np.concatenate(mirrored) if flip else None,
@@ -123,21 +131,45 @@ def evaluate(
     precision: Precision = "fp32",
     threads: int = 1,
     flip: bool = False,
+    attention: AttentionMeasure | None = None,
+    training_data: str = "",
 ) -> dict[str, Any]:
     """Evaluate a model on one split of each dataset.
 
     :param datasets: each ``NAME:PATH``. Of one given once the result is found by NAME, of one given with several paths
         by NAME and the last part of PATH.
     :param flip: also with the mean of the probabilities of image and mirror image.
+    :param training_data: ``NAME:PATH``; also without the pictures that have a near-duplicate in its training split.
+    :param attention: measures where the model looks, see :mod:`fer_training.attention_share`.
     :return: ``model``, ``precision``, ``split``, ``temperature`` and ``datasets``. There, by dataset: the metrics of
         :func:`fer_training.metrics.classification_metrics`, ``intervals`` (95%, of accuracy and macro-F1),
         ``reliability``, ``labels`` (those that model and data share), ``left_out`` (samples by label that the model
         lacks), ``unused_labels`` (of the model, that the data lack), the data's ``sha256`` and, if asked for,
-        ``flip``: metrics and intervals.
+        ``flip`` (metrics and intervals), ``attention`` and ``without_duplicates`` (the number ``removed``, metrics and
+        intervals).
     :raises FerError: a model or dataset cannot be used, or they share no label.
     """
     loaded = load_model(model, precision, threads)
+    return {
+        "model": str(model),
+        "precision": precision,
+        "split": split,
+        "temperature": loaded.temperature,
+        "datasets": evaluate_model(loaded, datasets, split, flip, attention, training_data),
+    }
+
+
+def evaluate_model(
+    loaded: Model,
+    datasets: Sequence[str],
+    split: Split,
+    flip: bool = False,
+    attention: AttentionMeasure | None = None,
+    training_data: str = "",
+) -> dict[str, Any]:
+    """The part ``datasets`` of what :func:`evaluate` returns, of a model that is loaded already."""
     names = [dataset.partition(":")[0] for dataset in datasets]
+    trained_on = load_dataset(training_data, "train", loaded.alignment) if training_data else None
     results: dict[str, Any] = {}
     for dataset, name in zip(datasets, names, strict=True):
         samples = load_dataset(dataset, split, loaded.alignment)
@@ -149,7 +181,7 @@ def evaluate(
         answers = ask(loaded, samples, flip)
         probabilities = softmax(answers.logits / loaded.temperature)
         results[key] = {
-            **_metrics(answers, probabilities),
+            **_metrics(answers.targets, probabilities, answers.labels),
             "reliability": reliability(answers.targets, probabilities),
             "labels": list(answers.labels),
             "left_out": answers.left_out,
@@ -158,14 +190,16 @@ def evaluate(
         }
         if answers.mirrored is not None:
             both = (probabilities + softmax(answers.mirrored / loaded.temperature)) / 2
-            results[key]["flip"] = _metrics(answers, both)
-    return {
-        "model": str(model),
-        "precision": precision,
-        "split": split,
-        "temperature": loaded.temperature,
-        "datasets": results,
-    }
+            results[key]["flip"] = _metrics(answers.targets, both, answers.labels)
+        if trained_on:
+            new = ~np.isin(answers.kept, [pair.second for pair in report_duplicates(trained_on, samples)])
+            results[key]["without_duplicates"] = {
+                "removed": int((~new).sum()),
+                **_metrics(answers.targets[new], probabilities[new], answers.labels),
+            }
+        if attention:
+            results[key]["attention"] = attention(key, samples)
+    return results
 
 
 def calibrate(bundle: Path, dataset: str, precision: Precision = "fp32", threads: int = 1) -> dict[str, float]:
@@ -235,14 +269,19 @@ def format_result(result: dict[str, Any]) -> str:
             recall = m["recall"][label]
             shown = "-" if recall is None else f"{recall * 100:.1f}%"
             lines.append(f"{label:>34}" + "".join(f"{count:>9}" for count in row) + f"{shown:>9}")
+        lines += _attention(m["attention"]) if "attention" in m else []
     return "\n".join([*lines, "", *_overview(result)])
 
 
 def _overview(result: dict[str, Any]) -> list[str]:
-    """One line per dataset, and one more with the mirror image where that was asked for."""
+    """One line per dataset, and one more with the mirror image and without near-duplicates where that was asked for."""
     rows = [("", "accuracy", "macro-F1", "AUROC", "ECE", "images")]
     for dataset, single in result["datasets"].items():
-        for name, m in ((dataset, single), (f"{dataset}, with mirror image", single.get("flip"))):
+        for name, m in (
+            (dataset, single),
+            (f"{dataset}, with mirror image", single.get("flip")),
+            (f"{dataset}, without near-duplicates", single.get("without_duplicates")),
+        ):
             if m:
                 accuracy, macro_f1 = (
                     f"{m[key] * 100:.2f}% [{m['intervals'][key][0] * 100:.2f}, {m['intervals'][key][1] * 100:.2f}]"
@@ -259,10 +298,27 @@ def _overview(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def _attention(found: dict[str, Any]) -> list[str]:
+    """One line for each map."""
+    lines = [f"  share of attention on eyes, brows and mouth; uniform attention has {_percent(found['reference'])}"]
+    for name, entry in found["maps"].items():
+        line = f"  {name}: {_percent(entry['share'])}"
+        if entry["interval"]:
+            line += " [{:.2f}, {:.2f}]".format(*(end * 100 for end in entry["interval"]))
+        line += f", {entry['ratio']:.2f} times uniform"
+        if "size" in entry:
+            line += "; a map of {} x {} reaches {}".format(*entry["size"], _percent(entry["highest"]))
+            line += f"; contrast {entry['contrast']:.2f}, maps differ by {_percent(entry['variation'])} from their mean"
+        lines.append(line)
+    return [*lines, *(f"  {name}: none, as {reason}" for name, reason in found["absent"].items())]
+
+
 def _percent(share: float | None) -> str:
     return "not defined" if share is None else f"{share * 100:.2f}%"
 
 
-def _metrics(answers: Answers, probabilities: npt.NDArray[np.floating]) -> dict[str, Any]:
-    metrics = classification_metrics(answers.targets, probabilities, answers.labels)
+def _metrics(
+    targets: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating], labels: Sequence[str]
+) -> dict[str, Any]:
+    metrics = classification_metrics(targets, probabilities, labels)
     return {**metrics, "intervals": bootstrap_intervals(metrics["confusion"])}

@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from fer_perception.errors import FerError
 from fer_perception.preprocessing import InputSpec
 from fer_training.config import load_config
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.train import CONFIG, load_run, predict
+from fer_training.inference import predict
+from fer_training.runs import CONFIG, load_run
 
 # What TensorRT from 8.2 on parses.
 OPSET = 13
@@ -49,6 +51,9 @@ def export(run: Path, out: Path) -> Path:
         recipe["data"] = config.data.partition(":")[0]
         recipe["distillation"]["answers"] = Path(config.distillation.answers).name
         recipe["pretrained"] = Path(config.pretrained).name
+        recipe["adaptation"]["start"] = Path(config.adaptation.start).name
+        recipe["adaptation"]["target"] = config.adaptation.target.partition(":")[0]
+        training: dict[str, Any] = {key: facts[key] for key in ("data", "adaptation") if key in facts}
         write_manifest(
             folder,
             Manifest(
@@ -60,7 +65,7 @@ def export(run: Path, out: Path) -> Path:
                 files={"fp32": ModelFile(name=onnx_file.name, sha256=sha256_of(onnx_file))},
                 parameters=sum(parameter.numel() for parameter in network.parameters()),
                 macs=count_macs(network, spec),
-                training={"data": facts["data"], "selected_epoch": facts["epoch"], "recipe": recipe},
+                training={**training, "selected_epoch": facts["epoch"], "recipe": recipe},
                 metrics={"validation": facts["validation"]},
             ),
         )

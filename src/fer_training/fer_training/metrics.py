@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score, roc_auc_score
 
 CALIBRATION_BINS = 15
+COMMON = 0.01  # share of the samples from which on a class is not rare
 
 
 def classification_metrics(
@@ -20,7 +21,8 @@ def classification_metrics(
     :param targets: (N,), indices into ``labels``.
     :param probabilities: (N, labels), rows summing to 1.
     :return: ``n``, ``accuracy``, ``macro_f1``, ``auroc`` (macro, one class against the rest, over the classes that
-        occur; None where fewer than two occur), ``ece`` (see :func:`expected_calibration_error`), ``recall`` per label
+        occur; None where fewer than two occur), ``macro_f1_common`` (over the classes with at least 1% of the
+        samples), ``ece`` (see :func:`expected_calibration_error`), ``recall`` per label
         (None where a class does not occur), ``confusion`` (rows are targets, columns predictions).
     """
     indices = np.arange(len(labels))
@@ -28,11 +30,13 @@ def classification_metrics(
     counts = np.bincount(targets, minlength=len(labels))
     recalls = recall_score(targets, predictions, labels=indices, average=None, zero_division=0)
     present = np.flatnonzero(counts)
+    common = np.flatnonzero(counts >= COMMON * len(targets))
     scores = [roc_auc_score(targets == label, probabilities[:, label]) for label in present] if len(present) > 1 else []
     return {
         "n": len(targets),
         "accuracy": float(accuracy_score(targets, predictions)),
         "macro_f1": float(f1_score(targets, predictions, labels=present, average="macro", zero_division=0)),
+        "macro_f1_common": float(f1_score(targets, predictions, labels=common, average="macro", zero_division=0)),
         "auroc": float(np.mean(scores)) if scores else None,
         "ece": expected_calibration_error(targets, probabilities),
         "recall": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -20,6 +20,12 @@ def draw_face(emotion: int, rng: np.random.Generator) -> np.ndarray:
     picture = rng.integers(0, 60, (48, 48)).astype(np.uint8)
     cv2.rectangle(picture, (6, 3 + emotion * 6), (42, 6 + emotion * 6), int(rng.integers(180, 255)), -1)
     return picture
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[[int, np.random.Generator], np.ndarray]:
+    """See :func:`draw_face`."""
+    return draw_face
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Teachers, their cached answers, mixup."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from fer_training.checkpoint import load_checkpoint
 from fer_training.config import load_config
 from fer_training.datasets import load_dataset
 from fer_training.distillation import distillation_loss, load_answers, save_answers
-from fer_training.train import HISTORY, load_run, predict, prepare_images, train
+from fer_training.inference import predict, prepare_images
+from fer_training.runs import HISTORY, load_run
+from fer_training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -75,3 +78,29 @@ def test_answers_about_other_data_are_refused(fer2013: Path, tmp_path: Path) -> 
 def test_impossible_values_are_named(config_file: Path, override: str) -> None:
     with pytest.raises(FerError, match=f"{override.partition('=')[0]} cannot be"):
         load_config(config_file, [override])
+
+
+def test_annotators_are_teachers(fer2013: Path, tmp_path: Path) -> None:
+    """Votes that are right for six of seven emotions; those for the seventh are spread over all."""
+    folder = tmp_path / "voted"
+    folder.mkdir()
+    rows = (fer2013 / "fer2013.csv").read_text().splitlines()
+    (folder / "fer2013.csv").write_text("\n".join(rows))
+    columns = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt", "unknown", "NF")
+    with open(folder / "fer2013new.csv", "w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["Usage", "Image name", *columns])
+        for row in rows[1:]:
+            emotion, usage = int(row.split(",")[0]), row.rsplit(",", 1)[1]
+            votes = [1] * 10 if emotion == 6 else [9 if i == emotion else 1 if i == 8 else 0 for i in range(10)]
+            writer.writerow([usage, "x.png", *votes])
+    out = tmp_path / "annotators.safetensors"
+    main(["teach", "--annotators", "--data", f"fer2013:{folder}", "--out", str(out)])
+    samples = load_dataset(f"fer2013:{folder}", "train")
+    answers = load_answers(out, samples, 1.0).numpy()
+    np.testing.assert_allclose(answers.sum(1), 1, atol=1e-5)
+    assert (answers.argmax(1) == samples.targets).all()
+    sure = samples.targets != 6
+    assert answers[sure].max(1).min() > answers[~sure].max(1).max()
+    with pytest.raises(SystemExit, match="FER\\+ has votes on fer2013"):
+        main(["teach", "--annotators", "--data", f"folder:{folder}", "--out", str(out)])

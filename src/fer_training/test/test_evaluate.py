@@ -148,12 +148,27 @@ def test_mirror_images_are_reported_beside_the_single_view(bundle: Path, monkeyp
     single = result["datasets"]["d"]
     assert (single["accuracy"], single["flip"]["accuracy"]) == (0.5, 1.0)
     assert set(single["flip"]) == {
-        "n", "accuracy", "macro_f1", "auroc", "ece", "recall", "confusion", "intervals"
+        "n", "accuracy", "macro_f1", "macro_f1_common", "auroc", "ece", "recall", "confusion", "intervals"
     }  # fmt: skip
     classify = EmotionClassifier(bundle).classify
     both = (classify(images) + classify([image[:, ::-1].copy() for image in images])) / 2
     # Both means have the same top probability, thus one bin, and both are right.
     assert single["flip"]["ece"] == pytest.approx(1 - both[0, HAPPY], abs=1e-5)
+
+
+def test_near_duplicates_of_training_pictures_are_taken_out(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    seen, unseen = (cv2.GaussianBlur(rng.integers(0, 256, (48, 48)).astype(np.uint8), (0, 0), 3) for _ in range(2))
+    test = samples_of("d", EMOTIONS_7, [seen, unseen, seen], [HAPPY, SAD, HAPPY])
+    monkeypatch.setattr(
+        "fer_training.evaluate.load_dataset",
+        lambda name, split, alignment: samples_of("d", EMOTIONS_7, [seen], [0]) if split == "train" else test,
+    )
+    result = evaluate(bundle, ["d:x"], "test", training_data="d:x")
+    found = result["datasets"]["d"]
+    assert (found["n"], found["without_duplicates"]["n"], found["without_duplicates"]["removed"]) == (3, 1, 2)
+    assert sum(map(sum, found["without_duplicates"]["confusion"])) == 1
+    assert "d, without near-duplicates" in format_result(result)
 
 
 def test_samples_of_a_label_that_the_model_lacks_are_left_out(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,15 @@ def test_values_worked_out_by_hand() -> None:
     assert metrics["confusion"] == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
 
 
+def test_rare_classes_do_not_count_among_the_common() -> None:
+    targets = np.array([0] * 100 + [1] * 100 + [2])  # c is less than 1% of the samples
+    probabilities = np.eye(3)[np.array([0] * 90 + [1] * 10 + [1] * 100 + [0])]
+    metrics = classification_metrics(targets, probabilities, LABELS)
+    scores = f1_score(targets, probabilities.argmax(1), labels=[0, 1, 2], average=None)
+    assert metrics["macro_f1_common"] == pytest.approx(scores[:2].mean())
+    assert metrics["macro_f1"] == pytest.approx(scores.mean())
+
+
 def test_auroc_of_one_class_is_not_defined() -> None:
     assert classification_metrics(np.zeros(3, int), np.full((3, 3), 1 / 3), LABELS)["auroc"] is None
 

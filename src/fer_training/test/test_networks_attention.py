@@ -4,6 +4,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from torch import nn
 
 from fer_perception.alignment import AlignmentTemplate
 from fer_perception.errors import FerError
@@ -86,18 +87,32 @@ def test_loss_draws_attention_to_the_regions() -> None:
     torch.manual_seed(0)
     attention = HybridAttention(8)
     regions = torch.from_numpy(landmark_regions(TEMPLATE, 12, 12))[None, None]
-    features = torch.randn(16, 8, 12, 12, generator=torch.Generator().manual_seed(1))
-    features[:, :2] += 2 * regions  # two channels know where eyes, brows and mouth are
-    optimizer = torch.optim.Adam(attention.parameters(), 0.02)
+    # As large as the features of a trained network; two channels know where eyes, brows and mouth are.
+    features = 4 * torch.randn(16, 8, 12, 12, generator=torch.Generator().manual_seed(1)).relu()
+    features[:, :2] += 8 * regions
+    optimizer = torch.optim.SGD(attention.parameters(), 0.5, 0.9)
     losses = []
     for _ in range(60):
-        loss = attention_loss([attention(features)[1]], regions)
+        maps = attention(features)[1]
+        loss = attention_loss([maps], regions)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[0] > 0.7
-    assert losses[-1] < 0.55
+    assert losses[-1] < 0.7 * losses[0]
+    contrast = maps.amax((1, 2, 3)) - maps.amin((1, 2, 3))
+    assert contrast.min() > 0.5
+    assert region_share(maps, regions).mean() > 1.3 * regions.mean()
+
+
+def test_large_features_do_not_saturate_the_map() -> None:
+    torch.manual_seed(0)
+    attention = HybridAttention(8)
+    nn.init.ones_(attention.spatial.norm.weight)
+    features = 30 + 12 * torch.randn(16, 8, 12, 12, generator=torch.Generator().manual_seed(1))
+    _, maps = attention(features)
+    contrast = maps.amax((1, 2, 3)) - maps.amin((1, 2, 3))
+    assert contrast.min() > 0.3
 
 
 def test_regions_lie_on_eyes_brows_and_mouth() -> None:
@@ -130,7 +145,11 @@ def test_share_and_loss() -> None:
     torch.testing.assert_close(region_share(inside, regions), torch.ones(3))
     torch.testing.assert_close(region_share(everywhere, regions), torch.full((3,), 0.5))
     torch.testing.assert_close(region_share(1 - inside, regions), torch.zeros(3))
-    torch.testing.assert_close(attention_loss([inside, everywhere], regions), torch.tensor(0.25))
+    torch.testing.assert_close(attention_loss([inside], regions), torch.tensor(0.0))
+    # At 0.3 everywhere: -log 0.3 in the half that is wanted, -log 0.7 in the other.
+    expected = torch.tensor(-(np.log(0.3) + np.log(0.7)) / 2, dtype=torch.float32)
+    torch.testing.assert_close(attention_loss([everywhere], regions), expected)
+    torch.testing.assert_close(attention_loss([inside, everywhere], regions), expected / 2)
     assert torch.isfinite(attention_loss([torch.zeros(1, 1, 4, 4)], regions))
     half = attention_loss([everywhere.bfloat16()], regions)
     assert half.dtype == torch.float32

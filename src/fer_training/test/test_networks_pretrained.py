@@ -12,7 +12,7 @@ from fer_training.networks import (
     HybridAttentionNetwork,
     MobileNetV2,
     convert_efficientnet_lite0,
-    load_features,
+    load_pretrained,
 )
 
 ENTRIES = 296
@@ -60,7 +60,7 @@ def test_conversion_keeps_every_entry(original: EfficientNetLite0, converted: Pa
 def test_grey_network_answers_as_the_colour_one_does_to_grey(original: EfficientNetLite0, converted: Path) -> None:
     network = EfficientNetLite0(7, in_channels=1).eval()
     before = network.classifier[1].weight.clone()
-    load_features(network, converted)
+    load_pretrained(network, converted)
     grey = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = original.features(grey.expand(-1, 3, -1, -1))
@@ -70,7 +70,7 @@ def test_grey_network_answers_as_the_colour_one_does_to_grey(original: Efficient
 
 def test_hybrid_attention_starts_from_it(original: EfficientNetLite0, converted: Path) -> None:
     network = HybridAttentionNetwork(7, backbone="efficientnet_lite0")
-    load_features(network, converted)
+    load_pretrained(network, converted)
     assert torch.equal(
         network.state_dict()["features.5.layers.expand.conv.weight"],
         original.state_dict()["features.5.layers.expand.conv.weight"],
@@ -79,11 +79,11 @@ def test_hybrid_attention_starts_from_it(original: EfficientNetLite0, converted:
 
 def test_other_networks_are_refused(converted: Path, tmp_path: Path) -> None:
     with pytest.raises(FerError, match="holds another network"):
-        load_features(MobileNetV2(7), converted)
+        load_pretrained(MobileNetV2(7), converted)
     narrow = tmp_path / "narrow.safetensors"
     save_checkpoint(narrow, {"network": MobileNetV2(7, width=0.5).state_dict()}, {})
     with pytest.raises(FerError, match="does not fit the network"):
-        load_features(MobileNetV2(7), narrow)
+        load_pretrained(MobileNetV2(7), narrow)
 
 
 @pytest.mark.parametrize("content", [b"no weights", b""])

@@ -10,7 +10,7 @@ from torch import nn
 
 from fer_perception.preprocessing import InputSpec
 from fer_training.export import OPSET, write_onnx
-from fer_training.networks import NETWORKS
+from fer_training.networks import NETWORKS, DualAdaptiveNetwork
 
 SMALL_INPUT = {"stem_stride": 1}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -19,6 +19,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "hybrid_attention": ("hybrid_attention", SMALL_INPUT),
     "hybrid_attention on efficientnet_lite0": ("hybrid_attention", {"backbone": "efficientnet_lite0", **SMALL_INPUT}),
     "hybrid_attention, dual direction": ("hybrid_attention", {"dual_direction_size": 3, **SMALL_INPUT}),
+    "dual_adaptive": ("dual_adaptive", SMALL_INPUT),
     "mini_xception": ("mini_xception", {}),
     "xception": ("xception", SMALL_INPUT),
 }
@@ -38,6 +39,10 @@ VARIANT_OPERATORS = {
     "hybrid_attention, dual direction": {
         *("Mul", "Sigmoid", "ReduceMean", "ReduceMax", "Concat", "HardSigmoid", "Max"),
     },
+    "dual_adaptive": {
+        *("Mul", "Sigmoid", "ReduceMean", "ReduceMax", "Concat"),
+        *("ReduceSum", "Div", "Split"),
+    },
     "mini_xception": {"MaxPool"},
     "xception": {"MaxPool"},
 }
@@ -46,7 +51,10 @@ VARIANT_OPERATORS = {
 def build(variant: str, in_channels: int = 1) -> nn.Module:
     name, options = VARIANTS[variant]
     torch.manual_seed(0)
-    return NETWORKS[name](num_classes=7, in_channels=in_channels, **options)
+    network = NETWORKS[name](num_classes=7, in_channels=in_channels, **options)
+    if isinstance(network, DualAdaptiveNetwork):  # whose local branch starts without a say
+        nn.init.normal_(network.local_classifier.weight)
+    return network
 
 
 def settle(network: nn.Module, *shape: int) -> nn.Module:

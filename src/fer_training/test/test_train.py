@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fer_perception.bundle import Bundle
 from fer_perception.emotion import EmotionClassifier
@@ -18,8 +19,10 @@ from fer_training.config import load_config
 from fer_training.datasets import load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.export import export
-from fer_training.networks.landmark_regions import landmark_regions, region_share
-from fer_training.train import BEST, CURVES, HISTORY, LAST, load_run, predict, prepare_images, train
+from fer_training.inference import predict, prepare_images
+from fer_training.networks.landmark_regions import attention_loss, landmark_regions
+from fer_training.runs import BEST, CURVES, HISTORY, LAST, load_run, read_history
+from fer_training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -39,7 +42,11 @@ def interrupt_after(epoch: int):  # type: ignore[no-untyped-def]
 def test_from_training_to_bundle(config_file: Path, fer2013: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     main(["train", str(config_file)])
     run = tmp_path / "runs" / "tiny"
-    assert {file.name for file in run.iterdir()} == {LAST, BEST, HISTORY, CURVES, "config.yaml"}
+    events = EventAccumulator(str(run)).Reload()
+    written = {file.name for file in run.iterdir() if "tfevents" not in file.name}
+    assert written == {LAST, BEST, HISTORY, CURVES, "config.yaml"}
+    history = read_history(run / HISTORY, 8)
+    assert [round(e.value, 4) for e in events.Scalars("val_accuracy")] == [round(r["val_accuracy"], 4) for r in history]
 
     main(["export", "--run", str(run), "--out", str(tmp_path / "models")])
     bundle = tmp_path / "models" / "tiny"
@@ -94,7 +101,7 @@ def test_another_seed_gives_another_network(config_file: Path, tmp_path: Path) -
     states = []
     for seed in (0, 1):
         config = load_config(config_file, ["epochs=1", f"seed={seed}", f"out={tmp_path / str(seed)}"])
-        states.append(load_checkpoint(train(config) / LAST)[0]["network"]["features.0.0.weight"])
+        states.append(load_checkpoint(train(config) / LAST)[0]["objective"]["network.features.0.0.weight"])
     assert not torch.equal(*states)
 
 
@@ -175,10 +182,15 @@ def test_shipped_configurations_are_valid() -> None:
 
 
 def test_attention_is_drawn_to_the_landmarks(config_file: Path, fer2013: Path) -> None:
-    shares = {}
+    distances, contrasts = {}, {}
     for weight in (0, 5):
         name = f"attention{weight}"
-        overrides = [f"name={name}", f"attention_weight={weight}", "network.name=hybrid_attention", "epochs=8"]
+        overrides = [
+            f"name={name}",
+            f"attention_weight={weight}",
+            "network.name=hybrid_attention",
+            "learning_rate=0.02",
+        ]
         config = load_config(config_file, [*overrides, "network.options={width: 0.25, stem_stride: 1}"])
         network, _ = load_run(train(config), config)
         spec = config.input.spec()
@@ -186,8 +198,10 @@ def test_attention_is_drawn_to_the_landmarks(config_file: Path, fer2013: Path) -
         regions = torch.from_numpy(landmark_regions(FER2013_TEMPLATE, spec.width, spec.height))[None, None]
         with torch.inference_mode():
             _, maps = network.forward_with_attention(torch.from_numpy(normalize(images, spec)))  # type: ignore[operator]
-        shares[weight] = float(torch.stack([region_share(attention, regions).mean() for attention in maps]).mean())
-    assert shares[5] > shares[0] + 0.02
+        distances[weight] = float(attention_loss(maps, regions))
+        contrasts[weight] = min(float((m.amax((1, 2, 3)) - m.amin((1, 2, 3))).mean()) for m in maps)
+    assert distances[5] < 0.6 * distances[0]
+    assert contrasts[5] > 2 * contrasts[0]  # the maps do weigh places
 
 
 def test_only_attention_networks_take_an_attention_loss(config_file: Path) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,24 @@ VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fea
 NO_EMOTION = ("unknown", "NF")  # NF: no face
 
 
+def read_votes(path: Path, split: Split) -> Iterator[tuple[str, dict[str, str | None], np.ndarray]]:
+    """Each picture of a split: its place, its row of fer2013.csv, and its votes: int64, ``VOTES`` and ``NO_EMOTION``.
+
+    :param path: the folder with both files.
+    :raises DatasetError: a file is missing, a row cannot be used, or the rows of the files do not belong together.
+    """
+    file = path / VOTES_FILE
+    pictures = read_rows(path / FILE, COLUMNS)
+    for where, row in read_rows(file, ("Usage", *VOTES, *NO_EMOTION)):
+        picture_where, picture = next(pictures, ("", None))
+        if picture is None or picture["Usage"] != row["Usage"]:
+            raise DatasetError(f"{where}: is not the same row of {path / FILE}. Get both files in one release")
+        if row["Usage"] == USAGE[split]:
+            yield picture_where, picture, _parse_votes([row[vote] for vote in (*VOTES, *NO_EMOTION)], where)
+    if next(pictures, None) is not None:
+        raise DatasetError(f"{file}: has fewer rows than {path / FILE}. Get both files in one release")
+
+
 def load_ferplus(path: Path, split: Split) -> Samples:
     """Load a split with eight labels, under the rule "majority" of the authors' code.
 
@@ -30,31 +49,23 @@ def load_ferplus(path: Path, split: Split) -> Samples:
     :raises DatasetError: a file is missing, a row cannot be used, or the rows of the files do not belong together.
     """
     labels = [emotion_index(vote, EMOTIONS_8, VOTES_FILE) for vote in VOTES]
-    file = path / VOTES_FILE
     images: list[UInt8Image] = []
     names: list[str] = []
     soft: list[np.ndarray] = []
-    pictures = read_rows(path / FILE, COLUMNS)
-    for where, row in read_rows(file, ("Usage", *VOTES, *NO_EMOTION)):
-        picture_where, picture = next(pictures, ("", None))
-        if picture is None or picture["Usage"] != row["Usage"]:
-            raise DatasetError(f"{where}: is not the same row of {path / FILE}. Get both files in one release")
-        if row["Usage"] != USAGE[split]:
-            continue
-        votes = _parse_votes([row[vote] for vote in (*VOTES, *NO_EMOTION)], where)
+    for where, picture, votes in read_votes(path, split):
         votes[votes <= 1] = 0
         emotions = votes[: len(VOTES)]
         if emotions.max() * 2 <= votes.sum():
             continue
         shares = np.zeros(len(EMOTIONS_8), np.float32)
         shares[labels] = emotions / emotions.sum()
-        images.append(parse_pixels(picture["pixels"], picture_where))
-        names.append(row_name(picture_where))
+        images.append(parse_pixels(picture["pixels"], where))
+        names.append(row_name(where))
         soft.append(shares)
-    if next(pictures, None) is not None:
-        raise DatasetError(f"{file}: has fewer rows than {path / FILE}. Get both files in one release")
     if not images:
-        raise DatasetError(f"{file}: holds no picture of the split '{split}' ({USAGE[split]}) that can be used")
+        raise DatasetError(
+            f"{path / VOTES_FILE}: holds no picture of the split '{split}' ({USAGE[split]}) that can be used"
+        )
     soft_targets = np.stack(soft)
     return Samples("ferplus", split, EMOTIONS_8, images, soft_targets.argmax(axis=1), names, soft_targets)
 

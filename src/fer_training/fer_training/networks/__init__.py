@@ -6,15 +6,17 @@ from collections.abc import Callable
 
 from torch import nn
 
+from fer_training.networks.dual_adaptive import DualAdaptiveNetwork
 from fer_training.networks.efficientnet_lite import EfficientNetLite0
 from fer_training.networks.hybrid_attention import AttentionOutputs, HybridAttentionNetwork
-from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_share
+from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_maps, region_share
 from fer_training.networks.mobilenet_v2 import MobileNetV2
-from fer_training.networks.pretrained import convert_efficientnet_lite0, load_features
+from fer_training.networks.pretrained import convert_efficientnet_lite0, load_pretrained
 from fer_training.networks.xception import MiniXception, Xception
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "baseline": MobileNetV2,
+    "dual_adaptive": DualAdaptiveNetwork,
     "efficientnet_lite0": EfficientNetLite0,
     "hybrid_attention": HybridAttentionNetwork,
     "mini_xception": MiniXception,
@@ -25,6 +27,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 __all__ = [
     "NETWORKS",
     "AttentionOutputs",
+    "DualAdaptiveNetwork",
     "EfficientNetLite0",
     "HybridAttentionNetwork",
     "MiniXception",
@@ -33,6 +36,7 @@ __all__ = [
     "attention_loss",
     "convert_efficientnet_lite0",
     "landmark_regions",
-    "load_features",
+    "load_pretrained",
+    "region_maps",
     "region_share",
 ]

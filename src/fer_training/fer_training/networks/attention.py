@@ -35,32 +35,38 @@ class ChannelAttention(nn.Module):
 class SpatialAttention(nn.Module):
     """Weigh places by the mean and maximum over channels around them: CBAM (Woo et al., 2018, arXiv:1807.06521).
 
-    The map lies in 0..1 and starts at a half. Factors are a half more, so that no place is ever lost.
+    The map lies in 0..1 and starts at a half. Factors are a half more, so that no place is ever lost. Maxima over
+    channels are large: without the batch normalisation before it, the sigmoid soon saturates and all places weigh the
+    same for ever.
 
     :return: (N, C, H, W) weighed, and the map (N, 1, H, W).
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(2, 1, SPATIAL_KERNEL, padding=SPATIAL_KERNEL // 2)
+        self.conv = nn.Conv2d(2, 1, SPATIAL_KERNEL, padding=SPATIAL_KERNEL // 2, bias=False)
+        self.norm = nn.BatchNorm2d(1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         summary = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
-        attention = torch.sigmoid(self.conv(summary))
+        attention = torch.sigmoid(self.norm(self.conv(summary)))
         return x * (attention + 0.5), attention
 
 
 class HybridAttention(nn.Module):
     """Channel attention, then spatial attention. Returns (N, C, H, W) weighed, and the map (N, 1, H, W)."""
 
+    channels: int
+
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.channels = channels
         self.channel = ChannelAttention(channels)
         self.spatial = SpatialAttention()
-        for gate in (self.channel.excite, self.spatial.conv):
-            nn.init.normal_(gate.weight, 0, 1e-3)
-            assert gate.bias is not None
-            nn.init.zeros_(gate.bias)
+        nn.init.normal_(self.channel.excite.weight, 0, 1e-3)
+        assert self.channel.excite.bias is not None
+        nn.init.zeros_(self.channel.excite.bias)
+        nn.init.constant_(self.spatial.norm.weight, 0.1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.spatial(self.channel(x))

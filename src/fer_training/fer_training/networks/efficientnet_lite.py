@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fer_training.networks.layers import Backbone, initialise
+from fer_training.networks.layers import Backbone, DepthwiseConv2d, initialise
 
 # expansion, channels, blocks, stride of the first block, kernel
 STAGES = (
@@ -60,13 +60,22 @@ class ConvBlock(nn.Sequential):
     """Convolution, batch normalisation and, if wanted, ReLU6."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, activation: bool = True
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        stride: int = 1,
+        depthwise: bool = False,
+        activation: bool = True,
     ) -> None:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         if stride == 2:
             layers["pad"] = SamePad(kernel)
         padding = (kernel - 1) // 2 if stride == 1 else 0
-        layers["conv"] = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
+        if depthwise:
+            layers["conv"] = DepthwiseConv2d(outputs, kernel, stride, padding)
+        else:
+            layers["conv"] = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
         layers["norm"] = nn.BatchNorm2d(outputs, eps=1e-3)
         if activation:
             layers["act"] = nn.ReLU6(inplace=True)
@@ -82,7 +91,7 @@ class MBConv(nn.Module):
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         if expansion != 1:
             layers["expand"] = ConvBlock(inputs, hidden)
-        layers["depthwise"] = ConvBlock(hidden, hidden, kernel, stride, groups=hidden)
+        layers["depthwise"] = ConvBlock(hidden, hidden, kernel, stride, depthwise=True)
         layers["project"] = ConvBlock(hidden, outputs, activation=False)
         self.layers = nn.Sequential(layers)
         self.use_residual = stride == 1 and inputs == outputs

@@ -57,13 +57,20 @@ class HybridAttentionNetwork(nn.Module):
 
     def forward_with_attention(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits (N, labels), and of each attended stage the map of places: (N, 1, h, w) in 0..1, finest first."""
+        last, _, maps = self.forward_features(x)
+        return self.classifier(torch.flatten(self.pool(last), 1)), maps
+
+    def forward_features(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The last feature map, that of the last attended stage, and the maps of places."""
         maps = []
+        attended = x
         for index, block in enumerate(self.features):
             x = block(x)
             if str(index) in self.attention:
-                x, attention = self.attention[str(index)](x)
+                attended, attention = self.attention[str(index)](x)
                 maps.append(attention)
-        return self.classifier(torch.flatten(self.pool(x), 1)), maps
+                x = attended
+        return x, attended, maps
 
 
 class AttentionOutputs(nn.Module):

