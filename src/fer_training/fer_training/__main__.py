@@ -188,7 +188,7 @@ def add_report(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace]
     parser.add_argument("--out", type=Path, required=True, help="folder for results.md and accuracy.png")
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.report import report
+        from fer_training.reporting import report
 
         for file in report(arguments.bundles, arguments.out):
             print(file)

@@ -1,0 +1,216 @@
+"""A bundle's model card, from its manifest."""
+
+from __future__ import annotations
+
+from fer_training.reporting.entries import (
+    NOT_MEASURED,
+    NOT_RECORDED,
+    Entry,
+    Evaluation,
+    Figures,
+    Training,
+    count_text,
+    interval_text,
+    names_in,
+    network_name,
+    share_text,
+    value_text,
+)
+from fer_training.reporting.markdown import bullets, table, wrapped
+from fer_training.reporting.sources import INTENDED_USE, LIMITS, UNKNOWN, source_of
+
+# What a model is made from, by the recipe's key.
+INGREDIENTS = {
+    "data": "Training data",
+    "target": "Unlabelled training data",
+    "pretrained": "First weights",
+    "answers": "Teachers' answers",
+}
+
+
+# Sections of a recipe that do nothing while this key is empty.
+SWITCHES = {"distillation": "answers", "adaptation": "target"}
+
+
+def format_card(entry: Entry) -> str:
+    """A bundle's model card, as Markdown."""
+    manifest, training = entry.manifest, entry.training
+    spec = manifest.input
+    data = training.recipe.get("data")
+    lines = [
+        f"# {manifest.name}",
+        "",
+        *wrapped(
+            f"Reads which of {len(manifest.labels)} expressions a face shows, from one aligned picture of the face. A "
+            "model bundle of the FER suite for ROS 2 robots: ONNX files that `fer_perception` serves."
+        ),
+        "",
+        *table(
+            ("", ""),
+            [
+                ("network", network_name(training.recipe.get("network"))),
+                (
+                    "input",
+                    f"face of {spec.width} x {spec.height} pixels, {spec.color}, aligned by eyes and mouth; mean "
+                    f"{value_text(spec.mean)} and standard deviation {value_text(spec.std)} of pixels in 0..1",
+                ),
+                ("output", f"probabilities of {', '.join(manifest.labels)}"),
+                ("parameters", f"{manifest.parameters:,}"),
+                ("multiply-accumulate operations (MACs) for a face", f"{manifest.macs:,}"),
+                ("temperature (the logits are divided by it)", f"{manifest.temperature:g}"),
+            ],
+        ),
+        "",
+        *table(
+            ("precision", "file", "SHA-256"),
+            [(precision, f"`{file.name}`", f"`{file.sha256}`") for precision, file in manifest.files.items()],
+        ),
+        "",
+        "## Use",
+        "",
+        "```bash",
+        f"ros2 launch fer_perception fer.launch.py source:=0 model:=path/to/{manifest.name}",
+        "```",
+        "",
+        "```python",
+        "from fer_perception.emotion import EmotionClassifier",
+        "",
+        f'classifier = EmotionClassifier("path/to/{manifest.name}")',
+        "probabilities = classifier.classify([face])  # uint8 (H, W) grey or (H, W, 3) RGB, aligned",
+        "```",
+        "",
+        "## Intended use",
+        "",
+        *bullets(INTENDED_USE),
+        "",
+        "## Training",
+        "",
+        f"Data: {f'`{data}`' if data else NOT_RECORDED}. Selected epoch: {training.selected_epoch or NOT_RECORDED}.",
+        "",
+    ]
+    if training.data:
+        splits = [
+            (split, count_text(facts.images), f"`{facts.sha256}`" if facts.sha256 else NOT_RECORDED)
+            for split, facts in training.data.items()
+        ]
+        lines += [*table(("split", "images", "SHA-256 over pixels and labels"), splits), ""]
+    recipe = _recipe(training)
+    lines += [*table(("recipe", ""), recipe), ""] if recipe else [f"Recipe: {NOT_RECORDED}.", ""]
+    return "\n".join([*lines, *_metrics(entry), *_limits(entry), *_licences(training)])
+
+
+def _metrics(entry: Entry) -> list[str]:
+    lines = ["## Metrics", ""]
+    if not entry.figures:
+        return [*lines, f"{NOT_MEASURED.capitalize()}.", ""]
+    overview, recalls, notes = [], [], []
+    for evaluation, single in entry.figures.items():
+        for dataset, figures in (
+            (evaluation.dataset, single),
+            (f"{evaluation.dataset}, mean with mirror image", single.flip),
+        ):
+            if figures:
+                overview.append(
+                    (
+                        dataset,
+                        *evaluation[1:],
+                        count_text(figures.n),
+                        share_text(figures, "accuracy"),
+                        interval_text(figures, "accuracy"),
+                        share_text(figures, "macro_f1"),
+                        interval_text(figures, "macro_f1"),
+                        share_text(figures, "macro_f1_common"),
+                        share_text(figures, "auroc"),
+                        share_text(figures, "ece"),
+                        # The temperature belongs to both, and is recorded once.
+                        NOT_RECORDED if single.temperature is None else f"{single.temperature:g}",
+                    )
+                )
+        recalls.append((*evaluation, *(_recall(single, label) for label in entry.manifest.labels)))
+        name = f"{evaluation.dataset} {evaluation.split}"
+        if single.left_out:
+            counts = ", ".join(f"{count:,} of {label}" for label, count in single.left_out.items())
+            notes.append(f"{name}: pictures of labels that the model lacks are left out: {counts}.")
+        if single.unused_labels:
+            notes.append(
+                f"{name}: without {', '.join(single.unused_labels)}, which the dataset lacks. The other probabilities "
+                "sum to 1."
+            )
+    return [
+        *lines,
+        *wrapped(
+            "Intervals are 95%, by bootstrap. Macro-F1 is over the emotions that occur, then over those with at least "
+            "1% of the pictures, AUROC one emotion against the rest, ECE the expected calibration error at the "
+            "temperature of its row. Weights and temperature are "
+            "chosen by means of `val`: only `test` is unseen."
+        ),
+        "",
+        *table(
+            (
+                *Evaluation._fields,
+                *(
+                    "images",
+                    "accuracy",
+                    "95% interval",
+                    "macro-F1",
+                    "95% interval",
+                    "of common emotions",
+                    "AUROC",
+                    "ECE",
+                    "temperature",
+                ),
+            ),
+            overview,
+        ),
+        "",
+        "Recall by emotion, and the number of pictures that show it:",
+        "",
+        *table((*Evaluation._fields, *entry.manifest.labels), recalls),
+        "",
+        *([*bullets(dict.fromkeys(notes)), ""] if notes else []),
+    ]
+
+
+def _limits(entry: Entry) -> list[str]:
+    datasets = dict.fromkeys(
+        [name for key in ("data", "target") for name in names_in(entry.training.recipe, key)]
+        + [evaluation.dataset for evaluation in entry.figures]
+    )
+    known = [(dataset, text) for dataset in datasets for text in source_of(dataset).limits]
+    specific = dict.fromkeys(text.format(name=f"`{dataset}`") for dataset, text in known)
+    return ["## Limits", "", *bullets([*LIMITS, *specific]), ""]
+
+
+def _licences(training: Training) -> list[str]:
+    lines = [
+        "Weights: Apache-2.0, as the project. Whether the terms of what they were made from bind them, too, is for "
+        "you to judge."
+    ]
+    for key, what in INGREDIENTS.items():
+        lines += [f"{what} `{name}`: {source_of(name).licence}." for name in names_in(training.recipe, key)]
+    if not names_in(training.recipe, "data"):
+        lines.append(f"Training data: {NOT_RECORDED}. Their licence is {UNKNOWN.licence}.")
+    origin = "<!-- Written by `python -m fer_training report` from manifest.yaml: changes made here get lost. -->"
+    return ["## Licences", "", *bullets(lines), "", origin, ""]
+
+
+def _recipe(training: Training) -> list[tuple[str, str]]:
+    """Keys and values, without what the card says elsewhere and without sections that are switched off."""
+    facts = [
+        (key, value)
+        for key, value in training.recipe.items()
+        if key not in ("name", "data", "network", "input")
+        and value not in ("", None)
+        and not (key in SWITCHES and isinstance(value, dict) and not value.get(SWITCHES[key]))
+    ]
+    return [(f"`{key}`", value_text(value)) for key, value in [*facts, *(training.model_extra or {}).items()]]
+
+
+def _recall(figures: Figures, label: str) -> str:
+    counts = dict(zip(figures.recall, map(sum, figures.confusion), strict=False))
+    if label not in figures.recall:
+        return NOT_MEASURED
+    recall = figures.recall[label]
+    if recall is None:
+        return "does not occur"
+    return f"{recall * 100:.1f}%" + (f" of {counts[label]:,}" if label in counts else "")
