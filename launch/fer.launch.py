@@ -6,12 +6,14 @@ ros2 launch fer_perception fer.launch.py cameras:=front,rear                    
 ros2 launch fer_perception fer.launch.py source:=astronaut loop:=true            a test image, no camera needed
 """
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, RegisterEventHandler
+from launch.event_handlers import OnProcessExit
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import ExecutableInPackage
 
 from fer_perception.nodes.isolation import use_dds_profile
-from launch import LaunchContext, LaunchDescription
+from launch import Action, LaunchContext, LaunchDescription
 
 ARGUMENTS = (
     ("source", "0", "Camera index, video, picture, folder, 'astronaut' (a test image), or 'none'; unused with cameras"),
@@ -24,6 +26,9 @@ ARGUMENTS = (
     ("loop", "false", "Begin again at the end of a video or folder"),
     ("image_transport", "raw", "raw or compressed"),
     ("model", "", "Model bundle: a folder, or the name of a shipped one; empty: the default"),
+    ("precision", "auto", "auto, fp32, fp16 or int8"),
+    ("backend", "auto", "auto, tensorrt or onnxruntime"),
+    ("prebuild", "false", "Build the model's TensorRT engine first (build_engine), then start the nodes"),
     ("face_mode", "keypoints", "keypoints (fast) or mesh (478 points and head orientation)"),
     ("params_file", "", "YAML file with parameters of the nodes; it wins over the arguments above"),
     ("autostart", "true", "Configure and activate the nodes; false: leave that to ros2 lifecycle or a manager"),
@@ -32,8 +37,8 @@ ARGUMENTS = (
 )
 
 
-def start_nodes(context: LaunchContext) -> list[Node]:
-    """The nodes that the arguments ask for."""
+def start_nodes(context: LaunchContext) -> list[Action]:
+    """The nodes that the arguments ask for; with ``prebuild`` when the engine's build has ended, well or not."""
     given = {name: context.launch_configurations[name] for name, *_ in ARGUMENTS}
     switches = [name for name, default, _ in ARGUMENTS if default in ("true", "false")]
     wanted = {name: given[name].lower() in ("true", "1") for name in switches}
@@ -44,6 +49,8 @@ def start_nodes(context: LaunchContext) -> list[Node]:
         "autostart": wanted["autostart"],
         "image_transport": given["image_transport"],
         "face_mode": given["face_mode"],
+        "precision": given["precision"],
+        "backend": given["backend"],
         **({"model": given["model"]} if given["model"] else {}),
     }
     common = {
@@ -80,7 +87,18 @@ def start_nodes(context: LaunchContext) -> list[Node]:
         nodes += [node(executable, namespace, image.format(camera=camera)) for executable in pipeline]
     if not cameras and given["source"] != "none":
         nodes.append(node("source_node", given["namespace"], image, source=given["source"], loop=wanted["loop"]))
-    return nodes
+    if not wanted["prebuild"]:
+        return nodes
+    # Without an engine the nodes do what backend says: build it themselves, or run on the CPU.
+    build = ExecuteProcess(
+        cmd=[
+            ExecutableInPackage(package="fer_perception", executable="build_engine"),
+            *("--precision", given["precision"]),
+            *(("--model", given["model"]) if given["model"] else ()),
+        ],
+        output="screen",
+    )
+    return [RegisterEventHandler(OnProcessExit(target_action=build, on_exit=nodes)), build]
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -11,10 +11,11 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 flavour=${1:-runtime}
+alone=() # installed without what they depend on
 case $flavour in
   runtime) requirements=(runtime) ;;
   training) requirements=(runtime training) ;;
-  dev) requirements=(runtime training dev) ;;
+  dev) requirements=(runtime training dev) alone=(tensorrt) ;;
   *) echo "usage: scripts/setup.sh [runtime|training|dev]" >&2; exit 2 ;;
 esac
 python=${PYTHON:-python3}
@@ -70,11 +71,16 @@ for name in "${requirements[@]}"; do
   arguments+=(-r "requirements/$name.txt")
   inputs+=("requirements/$name.txt")
 done
+for name in "${alone[@]}"; do inputs+=("requirements/$name.txt"); done
 fingerprint=$(cat "${inputs[@]}" | sha256sum)
 if [ "$(cat "$stamps/$flavour" 2>/dev/null)" != "$fingerprint" ]; then
-  step "Python packages: ${requirements[*]}" \
-    "check that a package index is reached (pip config list) and that 2 GB of disk are free, then run it again"
+  step "Python packages: ${requirements[*]} ${alone[*]}" \
+    "check that a package index is reached (pip config list) and that 3 GB of disk are free, then run it again"
   .venv/bin/python -m pip install --disable-pip-version-check --progress-bar on "${arguments[@]}"
+  for name in "${alone[@]}"; do
+    .venv/bin/python -m pip install --disable-pip-version-check --progress-bar on --no-deps -r "requirements/$name.txt"
+  done
+  if [ "$flavour" = dev ]; then .venv/bin/python scripts/repair_tensorrt_stubs.py; fi
   echo "$fingerprint" >"$stamps/$flavour"
 fi
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from fer_perception.nodes import benchmark
+from fer_perception.nodes.load import Run
 
 COMMAND = [sys.executable, "-m", "fer_perception", "benchmark"]
 
@@ -27,6 +31,47 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     assert "keypoints, 30 Hz, end to end" in done.stdout
     return json.loads(file.read_text())
+
+
+def test_the_engine_is_named(result: dict[str, Any]) -> None:
+    assert result["keypoints"]["engine"].startswith("baseline-fp32-")
+
+
+def test_energy_is_measured_or_the_reason_is_told(result: dict[str, Any]) -> None:
+    energy = result["keypoints"]["energy"]
+    assert energy["w_at_30_hz"] > 0 if "sensor" in energy else energy["reason"]
+
+
+def test_energy_of_an_image_is_what_it_adds(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Meter:
+        """10 W, and 0.2 J an image."""
+
+        sensor, reason, images = "INA3221 VDD_IN", "", 0
+
+        def start(self) -> None:
+            self._begin_s = time.monotonic()
+
+        def energy_j(self) -> float:
+            return 10 * (time.monotonic() - self._begin_s) + 0.2 * self.images
+
+        def close(self) -> None:
+            pass
+
+    class Load:
+        def play(self, images: list[bytearray], hz: float, seconds: float) -> Run:
+            time.sleep(0.3)  # a second of images and some waiting for the last, in less time
+            meter.images = 30
+            return Run(30, 1.0, [5.0] * 30)
+
+    meter = Meter()
+    monkeypatch.setattr(benchmark, "PowerMeter", lambda: meter)
+    energy = benchmark.measure_energy(Load(), [], 0.2)  # type: ignore[arg-type]
+    assert energy["sensor"] == "INA3221 VDD_IN"
+    assert energy["idle_w"] == pytest.approx(10, rel=0.01)
+    assert energy["j_per_image"] == pytest.approx(0.2, rel=0.01)
+    assert energy["w_at_30_hz"] == pytest.approx(16, rel=0.01)
+    assert "200.0 mJ an image" in benchmark.energy_text(energy)
+    assert benchmark.energy_text({"reason": "no sensor"}) == "not measured (no sensor)"
 
 
 def test_floor_and_rates_of_a_mode(result: dict[str, Any]) -> None:

@@ -71,6 +71,7 @@ def launched(graph: Any, log: Path, *arguments: str) -> Iterator[None]:
     [
         ((), {"fer_node", "overlay_node", "source_node"}),
         (("split:=true", "overlay:=false"), {"face_node", "emotion_node", "source_node"}),
+        (("prebuild:=true", "overlay:=false"), {"fer_node", "source_node"}),
     ],
 )
 def test_launch_file_runs_the_graph_in_its_namespace(

@@ -81,7 +81,13 @@ def test_the_robot_side_never_imports_torch(installed: Path, tmp_path: Path) -> 
 
 
 def test_help_of_every_command(installed: Path, tmp_path: Path) -> None:
-    for command in ("fer_perception", "fer_perception demo --help", "fer_training --help", "fer_training train --help"):
+    for command in (
+        "fer_perception",
+        "fer_perception demo --help",
+        "fer_perception build_engine --help",
+        "fer_training --help",
+        "fer_training train --help",
+    ):
         result = run_installed(installed, f"python -m {command}", tmp_path)
         assert result.returncode == 0, result.stderr
         assert result.stdout.strip()

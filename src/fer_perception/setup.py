@@ -15,6 +15,7 @@ EXECUTABLES = (
     "hri_node",
     "demo",
     "benchmark",
+    "build_engine",
     "fetch_face_model",
 )
 

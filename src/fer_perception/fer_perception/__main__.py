@@ -15,6 +15,7 @@ EXECUTABLES = {
     "hri_node": ("fer_perception.nodes.hri_node", "the results as REP 155 names them, in hri_msgs"),
     "demo": ("fer_perception.nodes.demo", "runs the three nodes on a source, records and summarises"),
     "benchmark": ("fer_perception.nodes.benchmark", "latency, peak rate and memory of fer_node on a live graph"),
+    "build_engine": ("fer_perception.build_engine", "builds a model's TensorRT engine ahead of the first start"),
     "fetch_face_model": ("fer_perception.fetch_face_model", "downloads MediaPipe's face model, checked by its hash"),
 }
 
@@ -84,6 +85,11 @@ def demo() -> None:
 def benchmark() -> None:
     """Entry point of ``ros2 run fer_perception benchmark``."""
     run("benchmark")
+
+
+def build_engine() -> None:
+    """Entry point of ``ros2 run fer_perception build_engine``."""
+    run("build_engine")
 
 
 def fetch_face_model() -> None:

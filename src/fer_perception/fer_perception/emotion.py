@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_perception.bundle import Bundle, Precision
-from fer_perception.engine import load_engine
+from fer_perception.backends import Backend, PrecisionChoice, load_engine
+from fer_perception.bundle import Bundle
 from fer_perception.preprocessing import Float32Array, UInt8Image, to_batch
 
 
@@ -16,15 +16,25 @@ class EmotionClassifier:
     """A bundle with its engine.
 
     :param bundle: a bundle or its folder.
+    :param precision: and all others: see :func:`load_engine`.
     :raises BundleError: the bundle cannot be used.
+    :raises EngineError: the engine that was asked for cannot be had here.
     """
 
-    def __init__(self, bundle: Bundle | str | Path, precision: Precision = "fp32", threads: int = 1) -> None:
+    def __init__(
+        self,
+        bundle: Bundle | str | Path,
+        precision: PrecisionChoice = "fp32",
+        threads: int = 1,
+        backend: Backend = "onnxruntime",
+        dla_core: int = -1,
+    ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         self.labels = self.bundle.manifest.labels
         self.temperature = self.bundle.manifest.temperature
-        self._engine = load_engine(self.bundle, precision, threads)
-        self.model_id = self.bundle.model_id(precision)
+        self._engine, used = load_engine(self.bundle, precision, threads, backend, dla_core)
+        self.model_id = self.bundle.model_id(used)
+        self.engine_name = self._engine.name
 
     def classify(self, crops: Sequence[UInt8Image]) -> Float32Array:
         """Emotion probabilities of face crops, all in one engine call.
@@ -40,6 +50,10 @@ class EmotionClassifier:
         if not len(batch):
             return np.empty((0, len(self.labels)), np.float32)
         return self._engine.infer(batch)
+
+    def close(self) -> None:
+        """Free the engine."""
+        self._engine.close()
 
 
 def softmax(logits: Float32Array) -> Float32Array:

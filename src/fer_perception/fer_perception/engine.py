@@ -5,13 +5,29 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
 
-from fer_perception.bundle import Bundle, Precision
 from fer_perception.errors import BundleError
 from fer_perception.preprocessing import Float32Array
+
+
+class Engine(Protocol):
+    """What all engines can do. ``name`` says which one it is and where it runs."""
+
+    name: str
+
+    def infer(self, batch: Float32Array) -> Float32Array:
+        """Logits of a batch; several threads may call it at once.
+
+        :param batch: float32, (N, C, H, W), N at least 1.
+        :return: float32, (N, labels).
+        """
+
+    def close(self) -> None:
+        """Free everything; the engine cannot be used any more."""
 
 
 class OnnxRuntimeEngine:
@@ -36,34 +52,21 @@ class OnnxRuntimeEngine:
             )
         except Exception as error:  # onnxruntime raises many types of its own without a common base
             raise BundleError(f"{onnx_file}: ONNX Runtime cannot load it ({error}). Export the model again") from error
+        self.name = f"ONNX Runtime {onnxruntime.__version__} on the CPU"
         self._input = self._session.get_inputs()[0].name
         self._threads = threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="engine")  # starts threads when needed
 
     def infer(self, batch: Float32Array) -> Float32Array:
-        """Logits of a batch.
-
-        :param batch: float32, (N, C, H, W), N at least 1.
-        :return: float32, (N, labels).
-        """
+        """See :meth:`Engine.infer`."""
         parts = np.array_split(batch, min(len(batch), self._threads))
         others = [self._pool.submit(self._run, part) for part in parts[1:]]
         return np.concatenate([self._run(parts[0]), *(other.result() for other in others)])
 
+    def close(self) -> None:
+        """See :meth:`Engine.close`."""
+        self._pool.shutdown()
+        del self._session
+
     def _run(self, batch: Float32Array) -> Float32Array:
         return np.asarray(self._session.run(None, {self._input: batch})[0], np.float32)
-
-
-def load_engine(bundle: Bundle, precision: Precision = "fp32", threads: int = 1) -> OnnxRuntimeEngine:
-    """The engine of a bundle's precision, checked against its manifest by one trial inference."""
-    file = bundle.onnx_file(precision)
-    engine = OnnxRuntimeEngine(file, threads)
-    spec, labels = bundle.manifest.input, bundle.manifest.labels
-    expected = (1, len(labels))
-    try:
-        shape = engine.infer(np.zeros((1, spec.channels, spec.height, spec.width), np.float32)).shape
-    except Exception as error:
-        raise BundleError(f"{file}: does not take the manifest's input ({error}). Export the model again") from error
-    if shape != expected:
-        raise BundleError(f"{file}: answers {shape} where {expected} fits the manifest. Export the model again")
-    return engine

@@ -19,3 +19,7 @@ class ImageError(FerError):
 
 class SourceError(FerError):
     """A camera, video, image or folder cannot be opened or read."""
+
+
+class EngineError(FerError):
+    """An inference engine cannot be had or run on this machine."""

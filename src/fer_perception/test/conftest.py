@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -28,6 +31,16 @@ def portrait() -> np.ndarray:
     from skimage.data import astronaut
 
     return astronaut()
+
+
+@pytest.fixture(scope="session")
+def tensorrt() -> ModuleType:
+    """TensorRT-RTX; where there are wheels of it, it must be there."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        pytest.skip("TensorRT-RTX has no wheels for this machine")
+    from fer_perception import tensorrt_api
+
+    return tensorrt_api.trt
 
 
 @pytest.fixture(scope="session")

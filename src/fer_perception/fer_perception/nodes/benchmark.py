@@ -3,8 +3,9 @@
 The images lie in memory before anything is measured. For each face mode the same images go through the bare pipeline
 in a loop without ROS (the floor), and then over DDS through a fer_node in a process of its own, back to a subscriber:
 at fixed rates, several rounds, and at the highest rate with at most 1% loss, found by bisection. End to end is from
-before the publication of an image to the arrival of its EmotionArray. Everything stays on this machine, in a ROS
-domain of its own.
+before the publication of an image to the arrival of its EmotionArray. Where a sensor of power is found, the energy of
+the whole machine is measured, without images and at 30 Hz. Everything stays on this machine, in a ROS domain of its
+own.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import platform
 import subprocess
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -30,6 +33,7 @@ import rclpy
 from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
+from fer_perception.backends import Backend, PrecisionChoice
 from fer_perception.emotion import EmotionClassifier
 from fer_perception.errors import FerError
 from fer_perception.faces import FaceFinder
@@ -39,6 +43,7 @@ from fer_perception.nodes.load import LoadNode, Run, serialize
 from fer_perception.nodes.managed_node import NAMESPACE
 from fer_perception.nodes.processes import end_on_signals, start, stop
 from fer_perception.pipeline import Pipeline
+from fer_perception.power import PowerMeter
 from fer_perception.preprocessing import UInt8Image
 from fer_perception.resources import resolve_face_model, resolve_model
 from fer_perception.sources import PORTRAIT, open_source
@@ -51,6 +56,7 @@ SEARCH_S = 2.0
 WARM_UP = 30
 FLOOR_FRAMES = 150
 SOAK_HZ = 30.0
+ENERGY_HZ = 30.0
 
 Result = dict[str, Any]
 
@@ -67,6 +73,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--source", default=PORTRAIT, help="video, picture, folder, or 'astronaut' (640x480, one face)")
     parser.add_argument("--frames", type=int, default=150, help="so many images of the source are used, in turn")
     parser.add_argument("--model", default="", help="bundle: a folder or the name of a shipped one")
+    parser.add_argument("--precision", default="auto", choices=get_args(PrecisionChoice), help="of node and floor")
+    parser.add_argument("--backend", default="auto", choices=get_args(Backend), help="of node and floor")
     parser.add_argument("--threads", type=int, default=2, help="parameter threads of the node and the floor")
     parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES, help="face modes")
     parser.add_argument("--rates", nargs="+", type=float, default=(10.0, 30.0, 60.0), help="fixed rates in Hz")
@@ -128,7 +136,7 @@ def measure_mode(options: argparse.Namespace, mode: str, frames: list[UInt8Image
     images = [serialize(frame) for frame in frames]
     floors: list[list[float]] = []
     runs: dict[float, list[Run]] = {rate: [] for rate in options.rates}
-    with Graph(options, mode) as graph, closing(bare_pipeline(options)) as pipeline:
+    with Graph(options, mode) as graph, bare_pipeline(options) as pipeline:
         graph.load.play(images, 30.0, WARM_UP / 30)
         for _ in range(options.rounds):
             for rate in options.rates:
@@ -144,11 +152,15 @@ def measure_mode(options: argparse.Namespace, mode: str, frames: list[UInt8Image
         durations = np.concatenate(floors)
         floor_fps = 1000 / float(np.mean(durations))
         peak_fps = search_peak(graph.load, images, floor_fps, mode, bar)
+        energy = measure_energy(graph.load, images, options.seconds)
+        classifier = pipeline.emotions.classifier
         if 30 not in options.rates:
             cpu_percent, rss_mb = float("nan"), Usage(graph.process).rss_mb()
     p50, _, p99 = percentiles(durations)
     best = {rate: min(rounds, key=lambda run: (run.loss, run.summary()["p99_ms"])) for rate, rounds in runs.items()}
     return {
+        "engine": f"{classifier.model_id}, {classifier.engine_name}",
+        "energy": energy,
         "floor": {"p50_ms": round(p50, 3), "p99_ms": round(p99, 3), "fps": round(floor_fps, 1)},
         "rates": {f"{rate:g}": run.summary() for rate, run in best.items()},
         "rounds": {f"{rate:g}": [run.summary() for run in rounds] for rate, rounds in runs.items()},
@@ -169,10 +181,39 @@ def floor(pipeline: Pipeline, mode: str, frames: list[UInt8Image]) -> list[float
     return durations[WARM_UP:]
 
 
-def bare_pipeline(options: argparse.Namespace) -> Pipeline:
+@contextmanager
+def bare_pipeline(options: argparse.Namespace) -> Iterator[Pipeline]:
     """The core's pipeline as fer_node makes it."""
-    classifier = EmotionClassifier(resolve_model(options.model), threads=options.threads)
-    return Pipeline(FaceFinder(resolve_face_model("")), classifier)
+    classifier = EmotionClassifier(resolve_model(options.model), options.precision, options.threads, options.backend)
+    with closing(classifier), closing(Pipeline(FaceFinder(resolve_face_model("")), classifier)) as pipeline:
+        yield pipeline
+
+
+def measure_energy(load: LoadNode, images: list[bytearray], seconds: float) -> Result:
+    """Power of the machine without images and at 30 Hz, and what an image adds: all that the sensor sees, with the
+    publication of the images by this process. Where nothing is measured, only the reason.
+    """
+    meter = PowerMeter()
+    meter.start()
+    with closing(meter):
+        if not meter.sensor:
+            return {"reason": meter.reason}
+        first_j, begin_s = meter.energy_j(), time.monotonic()
+        time.sleep(seconds)
+        second_j, middle_s = meter.energy_j(), time.monotonic()
+        run = load.play(images, ENERGY_HZ, seconds)
+        last_j, end_s = meter.energy_j(), time.monotonic()
+    if math.isnan(last_j):
+        return {"reason": meter.reason}
+    idle_w = (second_j - first_j) / (middle_s - begin_s)
+    image_j = (last_j - second_j - idle_w * (end_s - middle_s)) / max(1, run.answered)
+    images_w = image_j * run.answered / run.seconds
+    return {
+        "sensor": meter.sensor,
+        "idle_w": round(idle_w, 3),
+        "w_at_30_hz": round(idle_w + images_w, 3),
+        "j_per_image": round(image_j, 4),
+    }
 
 
 def search_peak(load: LoadNode, images: list[bytearray], floor_fps: float, mode: str, bar: tqdm) -> float:
@@ -256,7 +297,7 @@ def soak(options: argparse.Namespace, frames: list[UInt8Image]) -> Result:
 def measure_cameras(options: argparse.Namespace, frames: list[UInt8Image]) -> Result:
     """Several cameras at 30 Hz: a process for each against one process for all, which share the network."""
     cameras = [f"camera{number}" for number in range(1, options.cameras + 1)]
-    parameters = {"model": options.model, "threads": options.threads}
+    parameters = engine_parameters(options)
     each = [
         partial(start, "fer_node", ros_arguments=["-r", f"__ns:=/{NAMESPACE}/{camera}"], **parameters)
         for camera in cameras
@@ -293,11 +334,16 @@ def measure_cameras(options: argparse.Namespace, frames: list[UInt8Image]) -> Re
     return result
 
 
+def engine_parameters(options: argparse.Namespace) -> dict[str, Any]:
+    """The parameters of the nodes that say what runs the network."""
+    return {name: getattr(options, name) for name in ("model", "precision", "backend", "threads")}
+
+
 class Graph:
     """A fer_node in a process of its own, and the load's node in this one."""
 
     def __init__(self, options: argparse.Namespace, mode: str) -> None:
-        self.process = start("fer_node", model=options.model, face_mode=mode, threads=options.threads)
+        self.process = start("fer_node", face_mode=mode, **engine_parameters(options))
         self.load = LoadNode()
 
     def __enter__(self) -> Graph:
@@ -341,6 +387,16 @@ def size_text(frame: UInt8Image) -> str:
     return f"{frame.shape[1]}x{frame.shape[0]}"
 
 
+def energy_text(energy: Result) -> str:
+    """Energy for people."""
+    if "sensor" not in energy:
+        return f"not measured ({energy['reason']})"
+    return (
+        f"{energy['idle_w']:.2f} W without images, {energy['w_at_30_hz']:.2f} W at 30 Hz, "
+        f"{energy['j_per_image'] * 1000:.1f} mJ an image above the former, by {energy['sensor']}"
+    )
+
+
 def table(result: Result) -> str:
     """The result for people."""
     lines = ["", f"{'':34}{'sent':>6}{'answered':>9}{'p50':>8}{'p95':>8}{'p99':>8}{'jitter':>8}   ms"]
@@ -353,8 +409,9 @@ def table(result: Result) -> str:
             lines.append(f"{f'{mode}, {rate} Hz, end to end':34}{run['sent']:6}{run['answered']:9}{values}")
         lines.append(
             f"{mode}, peak at 1% loss: {data['peak_fps']:.0f} FPS, {data['peak_share_of_floor']:.2f} of the floor's; "
-            f"at 30 Hz {data['cpu_percent']:.0f}% of a core, {data['rss_mb']:.0f} MB"
+            f"at 30 Hz {data['cpu_percent']:.0f}% of a core, {data['rss_mb']:.0f} MB; {data['engine']}"
         )
+        lines.append(f"{mode}, energy: {energy_text(data['energy'])}")
     if "faces" in result:
         faces = result["faces"]
         for name in ("one", "eight"):

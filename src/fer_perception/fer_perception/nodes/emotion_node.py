@@ -17,9 +17,7 @@ class EmotionNode(StreamNode):
     """Subscribes to the ``faces`` of a face_node; publishes ``emotions``."""
 
     parameters = (
-        parameters.MODEL,
-        parameters.PRECISION,
-        parameters.THREADS,
+        *parameters.ENGINE_PARAMETERS,
         parameters.MAX_LOST_S,
         parameters.SMOOTHING_S,
         parameters.IMAGE_TIMEOUT_S,
@@ -32,9 +30,10 @@ class EmotionNode(StreamNode):
         """See :meth:`ManagedNode.configure`."""
         super().configure()
         self._pipeline = parts.load_emotion_pipeline(self.values)
-        self.at_cleanup(lambda: delattr(self, "_pipeline"))
+        self.at_cleanup(lambda: parts.close_emotion_pipeline(self._pipeline))
         self._emotions = self.publisher(EmotionArray, "emotions")
-        self.get_logger().info(f"model {self._pipeline.classifier.model_id}")
+        classifier = self._pipeline.classifier
+        self.get_logger().info(f"model {classifier.model_id}, {classifier.engine_name}")
 
     def subscribe(self) -> Input:
         """See :meth:`StreamNode.subscribe`."""

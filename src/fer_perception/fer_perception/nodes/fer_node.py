@@ -18,9 +18,7 @@ class FerNode(StreamNode):
     """Subscribes to ``image``; publishes ``emotions``, and while somebody subscribes ``faces`` and ``landmarks``."""
 
     parameters = (
-        parameters.MODEL,
-        parameters.PRECISION,
-        parameters.THREADS,
+        *parameters.ENGINE_PARAMETERS,
         *parameters.FACE_PARAMETERS,
         parameters.SMOOTHING_S,
         *parameters.IMAGE_PARAMETERS,
@@ -33,16 +31,14 @@ class FerNode(StreamNode):
         """See :meth:`ManagedNode.configure`."""
         super().configure()
         self._emotion_pipeline = parts.load_emotion_pipeline(self.values)
+        self.at_cleanup(lambda: parts.close_emotion_pipeline(self._emotion_pipeline))
         self._face_pipeline = parts.load_face_pipeline(self.values)
-        self.at_cleanup(self._unload)
+        self.at_cleanup(self._face_pipeline.close)
         self._emotions = self.publisher(EmotionArray, "emotions")
         self._faces = self.publisher(FaceArray, "faces")
         self._landmarks = self.publisher(FaceArray, "landmarks")
-        self.get_logger().info(f"model {self._emotion_pipeline.classifier.model_id}")
-
-    def _unload(self) -> None:
-        self._face_pipeline.close()
-        del self._face_pipeline, self._emotion_pipeline
+        classifier = self._emotion_pipeline.classifier
+        self.get_logger().info(f"model {classifier.model_id}, {classifier.engine_name}")
 
     def subscribe(self) -> Input:
         """See :meth:`StreamNode.subscribe`."""

@@ -25,6 +25,7 @@ from std_msgs.msg import Header
 
 from fer_perception.errors import FerError
 from fer_perception.memory import keep_freed_memory
+from fer_perception.nodes.core_log import core_log
 from fer_perception.nodes.parameters import AUTOSTART, Parameter, Value
 from fer_perception.nodes.qos import RESULT_QOS
 from fer_perception.nodes.spinner import Spinner
@@ -260,6 +261,7 @@ def run_nodes(creators: Sequence[Callable[[], ManagedNode]]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: signals.append(number))
     with ExitStack() as undo:
+        undo.enter_context(core_log())
         undo.callback(rclpy.try_shutdown)
         nodes: list[ManagedNode] = []
         for create in creators:

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
-from fer_perception.bundle import Precision
+from fer_perception.backends import Backend, PrecisionChoice
 
 Value = bool | int | float | str
 
@@ -58,9 +58,26 @@ AUTOSTART = Parameter(
 )
 
 MODEL = Parameter("model", "", "Model bundle: a folder, or the name of a shipped one; empty: the default")
-PRECISION = Parameter("precision", "fp32", "Which file of the bundle", choices=get_args(Precision))
+PRECISION = Parameter(
+    "precision",
+    "auto",
+    "Which file of the bundle; auto: of those it has, the fastest where it runs",
+    choices=get_args(PrecisionChoice),
+)
+BACKEND = Parameter(
+    "backend",
+    "auto",
+    "What runs the network: tensorrt on a GPU, onnxruntime on the CPU; auto: TensorRT where it can be used",
+    choices=get_args(Backend),
+)
+DLA_CORE = Parameter(
+    "dla_core", -1, "With TensorRT: the deep learning accelerator of that number; -1: the GPU", bounds=(-1, 7)
+)
 THREADS = Parameter(
-    "threads", 2, "The faces of an image are shared out among so many threads; 0: one per core", bounds=(0, 64)
+    "threads",
+    2,
+    "With ONNX Runtime: the faces of an image are shared out among so many threads; 0: one per core",
+    bounds=(0, 64),
 )
 FACE_MODEL = Parameter("face_model", "", "Path of face_landmarker.task; empty: the one of make setup")
 FACE_MODE = Parameter(
@@ -101,5 +118,6 @@ IMAGE_TIMEOUT_S = Parameter(
     "image_timeout_s", 5.0, "Without an image for so long, the node warns and says why", bounds=(0.1, 3600.0)
 )
 
+ENGINE_PARAMETERS = (MODEL, PRECISION, BACKEND, DLA_CORE, THREADS)
 FACE_PARAMETERS = (FACE_MODEL, FACE_MODE, MIN_CONFIDENCE, MAX_FACES, MAX_LOST_S, ID_SEED)
 IMAGE_PARAMETERS = (IMAGE_TRANSPORT, IMAGE_RELIABILITY, IMAGE_DEPTH, IMAGE_TIMEOUT_S)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
-from weakref import WeakValueDictionary
 
 from fer_perception.bundle import Bundle
 from fer_perception.emotion import EmotionClassifier
@@ -14,7 +14,8 @@ from fer_perception.smoothing import Smoother
 from fer_perception.tracking import Tracker
 
 # One network for all nodes of a process, as long as one of them uses it; several threads may run it at once.
-_classifiers: WeakValueDictionary[tuple[Any, ...], EmotionClassifier] = WeakValueDictionary()
+_classifiers: dict[tuple[Any, ...], EmotionClassifier] = {}
+_users: Counter[tuple[Any, ...]] = Counter()
 
 
 def load_face_pipeline(values: dict[str, Any]) -> FacePipeline:
@@ -35,15 +36,24 @@ def update_face_pipeline(pipeline: FacePipeline, values: dict[str, Any]) -> None
 
 
 def load_emotion_pipeline(values: dict[str, Any]) -> EmotionPipeline:
-    """The emotion stage.
+    """The emotion stage; to be given back by :func:`close_emotion_pipeline`.
 
-    :raises FerError: the bundle cannot be used.
+    :raises FerError: the bundle or the engine cannot be used.
     """
-    key = (str(resolve_model(values["model"])), values["precision"], values["threads"])
-    classifier = _classifiers.get(key)
-    if classifier is None:
-        classifier = _classifiers[key] = EmotionClassifier(*key)
-    return EmotionPipeline(classifier, Smoother(values["smoothing_s"], values["max_lost_s"]))
+    names = ("precision", "threads", "backend", "dla_core")
+    key = (str(resolve_model(values["model"])), *(values[name] for name in names))
+    if key not in _classifiers:
+        _classifiers[key] = EmotionClassifier(*key)
+    _users[key] += 1
+    return EmotionPipeline(_classifiers[key], Smoother(values["smoothing_s"], values["max_lost_s"]))
+
+
+def close_emotion_pipeline(pipeline: EmotionPipeline) -> None:
+    """Free the network where no other node of this process uses it."""
+    key = next(key for key, classifier in _classifiers.items() if classifier is pipeline.classifier)
+    _users[key] -= 1
+    if not _users[key]:
+        _classifiers.pop(key).close()
 
 
 def update_emotion_pipeline(pipeline: EmotionPipeline, values: dict[str, Any]) -> None:
