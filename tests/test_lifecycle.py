@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,18 @@ class Remote:
 
     def __init__(self, graph: Any, name: str) -> None:
         self._graph, self._name = graph, name
+        self._clients: dict[str, Any] = {}
 
     def call(self, service_type: type, service: str, request: Any) -> Any:
-        client = self._graph.node.create_client(service_type, f"{self._name}/{service}")
-        self._graph.until(client.service_is_ready)
-        future = client.call_async(request)
+        if service not in self._clients:
+            client = self._graph.node.create_client(service_type, f"{self._name}/{service}")
+            self._graph.until(client.service_is_ready)
+            # Ready says that this side knows the service. The other side may not know this client's reader yet, and
+            # an answer sent before it does is lost.
+            time.sleep(1.0)
+            self._clients[service] = client
+        future = self._clients[service].call_async(request)
         self._graph.until(future.done)
-        self._graph.node.destroy_client(client)
         return future.result()
 
     def state(self) -> str:
