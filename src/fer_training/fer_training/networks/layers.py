@@ -23,8 +23,8 @@ class Backbone(nn.Module):
 class DepthwiseConv2d(nn.Conv2d):
     """A convolution of each channel by itself: (N, C, H, W) to the same but for the stride.
 
-    On a CPU, oneDNN's gradients in bfloat16 take three to a hundred times as long as in float32 where the kernel is
-    larger than 3 or strided; such layers then stay in float32, which doubles the speed of a whole training step.
+    On a CPU, oneDNN's gradients in bfloat16 take several times as long as in float32 where the kernel is larger than 3
+    or strided; such layers then stay in float32.
     """
 
     def __init__(self, channels: int, kernel: int, stride: int = 1, padding: int = 0) -> None:
