@@ -50,8 +50,10 @@ def test_everything_a_robot_needs_is_installed(installed: Path) -> None:
         "train",
         "teach",
         "adapt",
+        "prune",
         "evaluate",
         "export",
+        "quantize",
         "report",
     }
 

@@ -53,6 +53,34 @@ def add_adapt(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     return run
 
 
+def add_prune(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Arguments of ``prune``."""
+    parser.description = (
+        "Remove the channels of a trained network that do least for its answers, by default as seen in the regions of "
+        "eyes, brows and mouth, and train what is left; or go on with that."
+    )
+    parser.epilog = (
+        "example: python -m fer_training prune src/fer_training/configs/landmark_compressed.yaml "
+        "data=fer2013:~/data/fer2013 pruning.start=runs/hybrid_attention_lite0 pruning.macs=0.35"
+    )
+    parser.add_argument("config", type=Path, help="YAML file, see src/fer_training/configs")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="replaces a value of the file")
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="instead prune once by each criterion, fine-tune for pruning.step_epochs, and write a table",
+    )
+
+    def run(arguments: argparse.Namespace) -> None:
+        from fer_training.config import load_config
+        from fer_training.pruning import compare_criteria, prune
+
+        work = compare_criteria if arguments.compare else prune
+        print(work(load_config(arguments.config, arguments.overrides)))
+
+    return run
+
+
 def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
     """Arguments of ``evaluate``."""
     parser.description = (
@@ -150,6 +178,40 @@ def add_export(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace]
     return run
 
 
+def add_quantize(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Arguments of ``quantize``."""
+    parser.description = (
+        "Add fp16.onnx and int8.onnx to a bundle, for ONNX Runtime and TensorRT. Blocks that lose most in int8 are "
+        "found on the validation split and stay in floating point."
+    )
+    parser.epilog = (
+        "example: python -m fer_training quantize --bundle src/fer_perception/models/baseline "
+        "--data fer2013:~/data/fer2013; then: evaluate --model src/fer_perception/models/baseline --precision int8 "
+        "--dataset fer2013:~/data/fer2013 --record"
+    )
+    parser.add_argument("--bundle", type=Path, required=True, help="the bundle's folder")
+    parser.add_argument("--data", required=True, metavar="NAME:PATH", help="what the model was trained on")
+    parser.add_argument(
+        "--images", type=int, default=1024, help="of the training split, for calibration (default 1024)"
+    )
+    parser.add_argument(
+        "--agreement",
+        type=float,
+        default=0.99,
+        help="share of validation images to which int8 gives the same label as float32 (default 0.99)",
+    )
+
+    def run(arguments: argparse.Namespace) -> None:
+        from fer_training.quantization import quantize
+
+        if arguments.images < 1:
+            raise FerError("--images: must be at least 1, and should be at least 500")
+        facts = quantize(arguments.bundle, arguments.data, arguments.images, arguments.agreement)
+        print(json.dumps(facts, indent=2))
+
+    return run
+
+
 def add_teach(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
     """Arguments of ``teach``."""
     parser.description = (
@@ -200,8 +262,10 @@ VERBS = {
     "train": add_train,
     "teach": add_teach,
     "adapt": add_adapt,
+    "prune": add_prune,
     "evaluate": add_evaluate,
     "export": add_export,
+    "quantize": add_quantize,
     "report": add_report,
 }
 
@@ -238,6 +302,11 @@ def adapt() -> None:
     main(["adapt", *sys.argv[1:]])
 
 
+def prune() -> None:
+    """Entry point of ``ros2 run fer_training prune``."""
+    main(["prune", *sys.argv[1:]])
+
+
 def evaluate() -> None:
     """Entry point of ``ros2 run fer_training evaluate``."""
     main(["evaluate", *sys.argv[1:]])
@@ -246,6 +315,11 @@ def evaluate() -> None:
 def export() -> None:
     """Entry point of ``ros2 run fer_training export``."""
     main(["export", *sys.argv[1:]])
+
+
+def quantize() -> None:
+    """Entry point of ``ros2 run fer_training quantize``."""
+    main(["quantize", *sys.argv[1:]])
 
 
 def report() -> None:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,16 +37,17 @@ from fer_perception.errors import FerError
 from fer_perception.preprocessing import normalize
 from fer_training.augmentation import Augmentation
 from fer_training.calibration import fit_temperature
-from fer_training.config import AugmentationConfig, TrainConfig
+from fer_training.config import AugmentationConfig, NetworkConfig, TrainConfig, load_config
 from fer_training.datasets import Alignment, load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.distributed import Processes, global_mean
 from fer_training.fitting import fit, moving_average
 from fer_training.inference import predict, prepare_images
 from fer_training.metrics import classification_metrics
-from fer_training.networks.dual_adaptive import LOCAL_FEATURES, DualAdaptiveNetwork
+from fer_training.networks.compressed import NAME
+from fer_training.networks.dual_adaptive import LOCAL_FEATURES, DualAdaptiveNetwork, local_widths
 from fer_training.networks.pretrained import load_pretrained
-from fer_training.runs import BEST, Row, build_network
+from fer_training.runs import BEST, CONFIG, Row, build_network
 from fer_training.train import data_facts, prepared, target_shares
 
 WEAK = AugmentationConfig(
@@ -75,8 +77,19 @@ def adapt(config: TrainConfig, on_epoch_end: Callable[[int], None] | None = None
             raise FerError(f"{config.name}: adaptation.{key} is missing")
     if config.network.name != "dual_adaptive":
         raise FerError(f"network '{config.network.name}' cannot be adapted: its name must be dual_adaptive")
+    config = _with_widths_of_start(config)
     with prepared(config) as group:
         return fit(config, Adaptation(config, group), group, on_epoch_end)
+
+
+def _with_widths_of_start(config: TrainConfig) -> TrainConfig:
+    """The configuration itself, or for a pruned start that of the network with the start's widths."""
+    start = load_config(Path(config.adaptation.start).expanduser() / CONFIG).network
+    if start.name != NAME:
+        return config
+    options = {"network": config.network.name, **config.network.options}
+    widths = start.options["widths"] | local_widths(start.options["widths"], **config.network.options)
+    return replace(config, network=NetworkConfig(NAME, {**options, "widths": widths}))
 
 
 class Adaptation:

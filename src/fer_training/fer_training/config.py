@@ -78,6 +78,23 @@ class AdaptationConfig:
     threshold_decay: float = 0.99  # per step, of the averages that the pseudo-labels' thresholds follow
 
 
+CRITERIA = ("landmark", "taylor", "magnitude", "random")
+
+
+@dataclass
+class PruningConfig:
+    """See :mod:`fer_training.pruning`. Weight and temperature of the unpruned network's answers: ``distillation``."""
+
+    start: str = ""  # the run (its folder) that is pruned; empty: no pruning
+    macs: float = 0.5  # share of its multiply-accumulate operations that is left
+    criterion: str = "landmark"  # one of CRITERIA
+    guidance: float = 3.0  # of landmark: power of how selectively a channel responds to eyes, brows and mouth
+    images: int = 1024  # of the training split, by which channels are judged
+    round_to: int = 8  # channels
+    steps: int = 3  # of pruning, each with fine-tuning
+    step_epochs: int = 2  # of fine-tuning after each step but the last, which has ``epochs``
+
+
 @dataclass
 class TrainConfig:
     """Everything that determines a training run; a run is reproducible from it on one machine."""
@@ -91,6 +108,7 @@ class TrainConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
+    pruning: PruningConfig = field(default_factory=PruningConfig)
     epochs: int = 20
     steps_per_epoch: int = 0  # 0: as many as show every training image once
     batch_size: int = 128
@@ -136,6 +154,13 @@ POSSIBLE: dict[str, Callable[[Any], bool]] = {
     "adaptation.adversarial_weight": lambda weight: 0 <= weight < math.inf,
     "adaptation.pseudo_label_weight": lambda weight: 0 <= weight < math.inf,
     "adaptation.threshold_decay": _share,
+    "pruning.macs": lambda share: 0 < share < 1,
+    "pruning.criterion": lambda name: name in CRITERIA,
+    "pruning.guidance": lambda power: 0 <= power < math.inf,
+    "pruning.images": _positive,
+    "pruning.round_to": _positive,
+    "pruning.steps": _positive,
+    "pruning.step_epochs": _positive,
     "threads": lambda threads: threads >= 0,
     "attention_weight": lambda weight: 0 <= weight < math.inf,
     "augmentation.mixup": lambda alpha: 0 <= alpha < math.inf,

@@ -22,10 +22,9 @@ from fer_perception.preprocessing import InputSpec
 from fer_training.config import load_config
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.inference import predict
+from fer_training.portability import OPSET, require_portable
 from fer_training.runs import CONFIG, load_run
 
-# What TensorRT from 8.2 on parses.
-OPSET = 13
 LARGEST_DIFFERENCE = 1e-4
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,8 @@ log = logging.getLogger(__name__)
 def export(run: Path, out: Path) -> Path:
     """Write a bundle from a run's selected weights; the bundle's folder is OUT/NAME and is replaced if it exists.
 
-    :raises FerError: the run cannot be read, or ONNX Runtime does not answer as torch does.
+    :raises FerError: the run cannot be read, ONNX Runtime does not answer as torch does, or TensorRT would not take the
+        file.
     """
     config = load_config(run / CONFIG)
     network, facts = load_run(run, config)
@@ -46,14 +46,17 @@ def export(run: Path, out: Path) -> Path:
         folder.mkdir()
         onnx_file = folder / "fp32.onnx"
         write_onnx(network, spec, onnx_file)
+        require_portable(onnx_file)
         recipe = {key: value for key, value in asdict(config).items() if key not in ("out", "device", "threads")}
         # Names, not the paths of this machine.
         recipe["data"] = config.data.partition(":")[0]
         recipe["distillation"]["answers"] = Path(config.distillation.answers).name
         recipe["pretrained"] = Path(config.pretrained).name
+        recipe["network"]["options"].pop("widths", None)  # hundreds of numbers, which the ONNX file shows
+        recipe["pruning"]["start"] = Path(config.pruning.start).name
         recipe["adaptation"]["start"] = Path(config.adaptation.start).name
         recipe["adaptation"]["target"] = config.adaptation.target.partition(":")[0]
-        training: dict[str, Any] = {key: facts[key] for key in ("data", "adaptation") if key in facts}
+        training: dict[str, Any] = {key: facts[key] for key in ("data", "adaptation", "pruning") if key in facts}
         write_manifest(
             folder,
             Manifest(

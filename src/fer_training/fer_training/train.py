@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,8 +40,9 @@ def train(config: TrainConfig, on_epoch_end: Callable[[int], None] | None = None
     :param on_epoch_end: see :func:`fer_training.fitting.fit`.
     :raises FerError: bad configuration or data, or the folder holds a run of another configuration.
     """
-    if config.adaptation.target:
-        raise FerError(f"{config.name}: has adaptation.target, so it is a configuration for the verb adapt")
+    for key, verb in (("adaptation.target", "adapt"), ("pruning.start", "prune")):
+        if attrgetter(key)(config):
+            raise FerError(f"{config.name}: has {key}, so it is a configuration for the verb {verb}")
     with prepared(config) as group:
         return fit(config, Supervision(config, group), group, on_epoch_end)
 
@@ -53,56 +55,89 @@ def prepared(config: TrainConfig) -> AbstractContextManager[Processes]:
     return processes(config.device, config.batch_size)
 
 
+class LabelledImages:
+    """Training and validation split of the configured data, as the network takes them.
+
+    ``images`` and ``val_images``: uint8, (N, H, W, C). ``targets``: float32, (N, labels), what annotators say, and
+    ``answers`` what teachers say; without such answers these are the targets, too.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.spec = config.input.spec()
+        alignment = Alignment(FER2013_TEMPLATE, self.spec)
+        self.samples, self.val_samples = (load_dataset(config.data, split, alignment) for split in ("train", "val"))
+        self.images = prepare_images(self.samples, self.spec)
+        self.val_images = prepare_images(self.val_samples, self.spec)
+        log.info("%s: %d training and %d validation images", config.data, len(self.samples), len(self.val_samples))
+        self.targets = target_shares(self.samples)
+        self.answers = _answers(config, self.samples, self.targets)
+
+
 class Supervision:
-    """Learn labels: a :class:`fer_training.fitting.Task`."""
+    """Learn labels: a :class:`fer_training.fitting.Task`.
+
+    :param network: to start with; without it the configured one, newly made.
+    :param teacher: a network that is asked about every batch, in place of teachers' cached answers.
+    """
 
     selection = "val_accuracy"
 
-    def __init__(self, config: TrainConfig, group: Processes) -> None:
-        self.config, self.group, self.spec = config, group, config.input.spec()
-        alignment = Alignment(FER2013_TEMPLATE, self.spec)
-        samples, self.val_samples = (load_dataset(config.data, split, alignment) for split in ("train", "val"))
-        self.images, self.val_images = prepare_images(samples, self.spec), prepare_images(self.val_samples, self.spec)
-        log.info("%s: %d training and %d validation images", config.data, len(samples), len(self.val_samples))
-        self.count, self.facts = len(samples), data_facts(samples, self.val_samples)
-        targets = target_shares(samples)
-        # Without distillation the teachers say what the labels say, at no weight.
-        self.targets = (targets, _answers(config, samples, targets))
-        network = build_network(config, len(samples.labels))
-        if config.pretrained:
-            load_pretrained(network, Path(config.pretrained).expanduser())
+    def __init__(
+        self,
+        config: TrainConfig,
+        group: Processes,
+        data: LabelledImages | None = None,
+        network: nn.Module | None = None,
+        teacher: nn.Module | None = None,
+    ) -> None:
+        self.config, self.group = config, group
+        self.data = LabelledImages(config) if data is None else data
+        self.count, self.facts = len(self.data.samples), data_facts(self.data.samples, self.data.val_samples)
+        if network is None:
+            network = first_network(config, len(self.data.samples.labels))
         self.network = network.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = moving_average(self.network, config.ema_decay)
-        self.objective = SupervisedLoss(config, self.network)
+        self.objective = SupervisedLoss(config, self.network, teacher)
         self.augment = Augmentation(config.augmentation)
         self.regions = _regions(config, network)
 
     def batch(self, picked: Tensor, progress: float) -> tuple[Tensor, ...]:
         """Images, targets, teachers' answers, and where attention is to be drawn the regions."""
-        images = torch.from_numpy(normalize(self.images[picked.numpy()], self.spec)).to(self.group.device)
+        data = self.data
+        images = torch.from_numpy(normalize(data.images[picked.numpy()], data.spec)).to(self.group.device)
         regions = None if self.regions is None else self.regions.to(images.device).expand(len(images), -1, -1, -1)
         images, regions = self.augment(images, regions)
-        batch = [images, *(tensor[picked].to(images.device) for tensor in self.targets)]
+        batch = [images, *(tensor[picked].to(images.device) for tensor in (data.targets, data.answers))]
         if self.config.augmentation.mixup:
             batch = mix_up(self.config.augmentation.mixup, *batch)
         return (*batch,) if regions is None else (*batch, regions)
 
     def validate(self) -> tuple[Row, dict[str, Any]]:
         """Accuracy and macro-F1 on the validation split; all metrics."""
-        probabilities = predict(self.average, self.val_images, self.spec, self.group.device)
-        metrics = classification_metrics(self.val_samples.targets, probabilities, self.val_samples.labels)
+        probabilities = predict(self.average, self.data.val_images, self.data.spec, self.group.device)
+        samples = self.data.val_samples
+        metrics = classification_metrics(samples.targets, probabilities, samples.labels)
         return (
             {"val_accuracy": metrics["accuracy"], "val_macro_f1": metrics["macro_f1"]},
             {"validation": metrics},
         )
 
 
+def first_network(config: TrainConfig, labels: int) -> nn.Module:
+    """The configured network, with random weights or those of ``pretrained``."""
+    network = build_network(config, labels)
+    if config.pretrained:
+        load_pretrained(network, Path(config.pretrained).expanduser())
+    return network
+
+
 class SupervisedLoss(nn.Module):
     """Cross entropy with labels and teachers, and attention outside the regions."""
 
-    def __init__(self, config: TrainConfig, network: nn.Module) -> None:
+    def __init__(self, config: TrainConfig, network: nn.Module, teacher: nn.Module | None = None) -> None:
         super().__init__()
         self.config, self.network = config, network
+        self._teacher = (teacher,)  # in a tuple, so that its weights are not among those that are learnt
 
     def forward(self, images: Tensor, targets: Tensor, answers: Tensor, regions: Tensor | None = None) -> Tensor:
         """A batch's mean loss.
@@ -122,12 +157,22 @@ class SupervisedLoss(nn.Module):
         logits = logits.float()
         loss = nn.functional.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
         distillation = self.config.distillation
-        if distillation.answers:
+        (teacher,) = self._teacher
+        if teacher is not None:
+            answers = self._ask(teacher, images)
+        if teacher is not None or distillation.answers:
             taught = distillation_loss(logits, answers, distillation.temperature)
             loss = torch.lerp(loss, taught, distillation.weight)
         if regions is not None:
             loss = loss + self.config.attention_weight * attention_loss(maps, regions)
         return loss
+
+    @torch.no_grad()
+    def _ask(self, teacher: nn.Module, images: Tensor) -> Tensor:
+        """A teacher's probabilities at the distillation's temperature: float32, (N, labels)."""
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
+            logits = teacher.eval()(images)
+        return torch.softmax(logits.float() / self.config.distillation.temperature, 1)
 
 
 def data_facts(*splits: Samples) -> dict[str, Any]:

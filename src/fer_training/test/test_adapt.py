@@ -14,11 +14,11 @@ from fer_perception.taxonomy import EMOTIONS_7
 from fer_training.__main__ import main
 from fer_training.adapt import GradientReversal, adapt, estimate_shares, mutual_information
 from fer_training.checkpoint import load_checkpoint
-from fer_training.config import TrainConfig, load_config
+from fer_training.config import TrainConfig, load_config, save_config
 from fer_training.datasets import load_dataset
 from fer_training.evaluate import ask, load_model
 from fer_training.export import export
-from fer_training.runs import BEST, HISTORY, read_history
+from fer_training.runs import BEST, CONFIG, HISTORY, read_history
 from fer_training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -134,9 +134,10 @@ def test_adaptation_helps_in_the_other_domain(config_file: Path, fer2013: Path, 
         ("adaptation.target=fer2013:x", "only a manifest has a split 'adapt'"),
     ],
 )
-def test_bad_configurations(config_file: Path, target: Path, override: str, message: str) -> None:
+def test_bad_configurations(config_file: Path, target: Path, tmp_path: Path, override: str, message: str) -> None:
+    save_config(load_config(config_file), tmp_path / CONFIG)
     with pytest.raises(FerError, match=message):
-        adapt(adaptation(config_file, Path("runs/start"), target, override))
+        adapt(adaptation(config_file, tmp_path, target, override))
 
 
 def test_train_and_adapt_are_not_confused(config_file: Path) -> None:

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from fer_perception.preprocessing import InputSpec
-from fer_training.export import OPSET, write_onnx
+from fer_training.export import write_onnx
 from fer_training.networks import NETWORKS, DualAdaptiveNetwork
+from fer_training.portability import OPSET, problems
 
 SMALL_INPUT = {"stem_stride": 1}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -22,6 +23,21 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dual_adaptive": ("dual_adaptive", SMALL_INPUT),
     "mini_xception": ("mini_xception", {}),
     "xception": ("xception", SMALL_INPUT),
+    "landmark_compressed": (
+        "landmark_compressed",
+        {
+            "network": "mobilenet_v2",
+            "widths": {
+                "features.1.conv.1": [32, 8, 1],
+                "features.1.conv.2": [8],
+                "features.2.conv.0.0": [8, 96, 1],
+                "features.18.0": [320, 640, 1],
+                "features.18.1": [640],
+                "classifier.1": [640, 7],
+            },
+            **SMALL_INPUT,
+        },
+    ),
 }
 # Published: Keras' summaries of Xception and mini-Xception (trainable parameters); EfficientNet-Lite0 with its 1000
 # classes has 4,652,008, of which 1280 x 993 weights and 993 biases go with a head for seven.
@@ -118,6 +134,7 @@ def test_onnx_answers_as_torch_with_known_operators(variant: str, tmp_path: Path
     write_onnx(network, InputSpec(width=48, height=48, color="grey", mean=[0.5], std=[0.25]), file)
     model = onnx.load(file)
     assert {entry.version for entry in model.opset_import} == {OPSET}
+    assert problems(model) == []
     assert {node.op_type for node in model.graph.node} <= OPERATORS | VARIANT_OPERATORS.get(variant, set())
     pictures = torch.randn(3, 1, 48, 48, generator=torch.Generator().manual_seed(4))
     with torch.inference_mode():

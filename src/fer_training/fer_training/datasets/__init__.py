@@ -15,7 +15,7 @@ from fer_training.datasets.folder import list_folder
 from fer_training.datasets.manifest import list_manifest
 from fer_training.datasets.photographs import Alignment, Listing, load_photographs
 from fer_training.datasets.rafdb import list_rafdb, list_rafdb_compound
-from fer_training.datasets.samples import SPLITS, DatasetError, Samples, Split
+from fer_training.datasets.samples import SPLITS, DatasetError, Samples, Split, balanced
 
 # Faces that come cut out, all of one size, and are used as they are.
 CROPS: dict[str, Callable[[Path, Split], Samples]] = {"fer2013": load_fer2013, "ferplus": load_ferplus}
@@ -31,7 +31,17 @@ PHOTOGRAPHS: dict[str, Callable[[Path, Split], Listing]] = {
     "manifest": list_manifest,
 }
 
-__all__ = ["CROPS", "PHOTOGRAPHS", "SPLITS", "Alignment", "DatasetError", "Samples", "Split", "load_dataset"]
+__all__ = [
+    "CROPS",
+    "PHOTOGRAPHS",
+    "SPLITS",
+    "Alignment",
+    "DatasetError",
+    "Samples",
+    "Split",
+    "balanced",
+    "load_dataset",
+]
 
 
 def load_dataset(name_and_path: str, split: Split, alignment: Alignment | None = None) -> Samples:

@@ -78,5 +78,18 @@ class Samples:
         )
 
 
+def balanced(targets: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Which samples to take of a large set: (at most count,), as many of each label as there are, always the same.
+
+    :param targets: int64, (N,), each sample's label.
+    """
+    order = np.random.default_rng(0).permutation(len(targets))
+    turns = np.zeros(len(targets), np.int64)  # the n-th sample of each label has turn n
+    for label in np.unique(targets):
+        mine = order[targets[order] == label]
+        turns[mine] = np.arange(len(mine))
+    return order[np.argsort(turns[order], kind="stable")][:count]
+
+
 def _picked(values: Sequence[str], indices: npt.NDArray[np.int64]) -> list[str]:
     return [values[i] for i in indices] if values else []

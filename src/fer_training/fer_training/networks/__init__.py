@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from fer_training.networks.compressed import NAME, compressed
 from fer_training.networks.dual_adaptive import DualAdaptiveNetwork
 from fer_training.networks.efficientnet_lite import EfficientNetLite0
 from fer_training.networks.hybrid_attention import AttentionOutputs, HybridAttentionNetwork
@@ -23,6 +24,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_v2": MobileNetV2,
     "xception": Xception,
 }
+NETWORKS[NAME] = compressed(NETWORKS)
 
 __all__ = [
     "NETWORKS",

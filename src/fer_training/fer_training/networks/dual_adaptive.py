@@ -81,3 +81,17 @@ class DualAdaptiveNetwork(HybridAttentionNetwork):
         local_features = self.local_branch(inner)
         logits = self.classifier(global_features) + self.local_classifier(local_features)
         return Branches(logits, global_features, local_features), maps
+
+
+def local_widths(widths: dict[str, list[int]], **options: Any) -> dict[str, list[int]]:
+    """What a local branch needs beside the widths of a pruned hybrid attention.
+
+    :param widths: see :data:`fer_training.networks.compressed.Widths`; ``options`` are the network's.
+    """
+    with torch.device("meta"):
+        attention = DualAdaptiveNetwork(1, **options).attention
+    last = f"attention.{max(attention, key=int)}.channel.excite"
+    if last not in widths:
+        return {}
+    channels, regions = widths[last][1], 3
+    return {"local_branch.0.attention": [channels, regions, 1], "local_branch.1": [regions * channels, LOCAL_FEATURES]}

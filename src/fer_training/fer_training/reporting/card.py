@@ -29,7 +29,7 @@ INGREDIENTS = {
 
 
 # Sections of a recipe that do nothing while this key is empty.
-SWITCHES = {"distillation": "answers", "adaptation": "target"}
+SWITCHES = {"distillation": "answers", "adaptation": "target", "pruning": "start"}
 
 
 def format_card(entry: Entry) -> str:

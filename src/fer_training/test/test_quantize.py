@@ -1,0 +1,230 @@
+"""Real quantizations of small networks."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from onnx import ModelProto, TensorProto, helper
+from torch import nn
+
+from fer_perception.bundle import Bundle
+from fer_perception.emotion import EmotionClassifier
+from fer_perception.errors import FerError
+from fer_perception.preprocessing import Float32Array, InputSpec
+from fer_training.__main__ import main
+from fer_training.config import load_config
+from fer_training.datasets import load_dataset
+from fer_training.export import export, write_onnx
+from fer_training.networks import NETWORKS
+from fer_training.portability import problems, require_portable
+from fer_training.quantization import quantize
+from fer_training.quantization.bundles import with_float16
+from fer_training.quantization.placement import block_of, blocks_of, with_int8
+from fer_training.quantization.sensitivity import agreement, answers, divergence, largest_values, quantize_insensitive
+from fer_training.train import train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SPEC = InputSpec(width=48, height=48, color="grey", mean=[0.5], std=[0.25])
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mobilenet_v2": ("mobilenet_v2", {"stem_stride": 1, "width": 0.5}),
+    "hybrid_attention on efficientnet_lite0": (
+        "hybrid_attention",
+        {"backbone": "efficientnet_lite0", "stem_stride": 2},
+    ),
+    "dual_adaptive": ("dual_adaptive", {"stem_stride": 1, "width": 0.5}),
+    "mini_xception": ("mini_xception", {}),
+}
+
+
+def exported(variant: str, folder: Path) -> tuple[ModelProto, Float32Array]:
+    """A network with random weights and settled statistics as ONNX, and images."""
+    name, options = VARIANTS[variant]
+    torch.manual_seed(0)
+    network = NETWORKS[name](7, 1, **options)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, 0.1)
+    images = torch.randn(16, 1, 48, 48)
+    with torch.no_grad():
+        network.train()(images)
+    write_onnx(network.eval(), SPEC, folder / "fp32.onnx")
+    return onnx.load(folder / "fp32.onnx"), images.numpy()
+
+
+@pytest.fixture(scope="module")
+def run(fer2013: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run."""
+    folder = tmp_path_factory.mktemp("quantize")
+    file = folder / "tiny.yaml"
+    options = "{width: 0.5, stem_stride: 2, dropout: 0.0}"
+    file.write_text(
+        f"name: tiny\ndata: fer2013:{fer2013}\nout: {folder}\nnetwork: {{name: hybrid_attention, options: {options}}}\n"
+        "augmentation: {flip: false, rotation_deg: 3.0, translation: 0.02, scale: 0.02, erasing_probability: 0.0}\n"
+        "epochs: 8\nbatch_size: 35\nlearning_rate: 0.05\nema_decay: 0.9\nthreads: 1\n"
+    )
+    return train(load_config(file))
+
+
+def test_from_bundle_to_lower_precisions(run: Path, fer2013: Path, tmp_path: Path) -> None:
+    bundle = export(run, tmp_path)
+    data = f"fer2013:{fer2013}"
+    arguments = ["quantize", "--bundle", str(bundle), "--data", data, "--images", "105", "--agreement", "0.94"]
+    main(arguments)
+    samples = load_dataset(data, "train")
+    expected = EmotionClassifier(bundle, "fp32").logits(samples.images)
+    manifest = Bundle(bundle).manifest
+    assert set(manifest.files) == {"fp32", "fp16", "int8"}
+    for precision, least in (("fp16", 0.99), ("int8", 0.9)):
+        classifier = EmotionClassifier(bundle, precision)  # type: ignore[arg-type]
+        assert agreement(expected, classifier.logits(samples.images)) >= least
+        alone = classifier.logits(samples.images[:1])  # any number of faces
+        assert divergence(classifier.logits(samples.images[:5])[:1], alone) < 1e-3
+        assert precision in classifier.model_id
+    sizes = {precision: (bundle / file.name).stat().st_size for precision, file in manifest.files.items()}
+    assert sizes["int8"] < 0.45 * sizes["fp32"]
+    assert sizes["fp16"] < 0.6 * sizes["fp32"]
+    facts = manifest.training["quantization"]
+    assert facts["int8"]["calibration_images"] == 105
+    assert facts["int8"]["agreement"] >= 0.94
+    assert facts["measured_on"] == {"dataset": "fer2013", "split": "val", "images": 35}
+
+    main(["evaluate", "--model", str(bundle), "--dataset", data, "--split", "val", "--precision", "int8", "--record"])
+    main(["evaluate", "--model", str(bundle), "--dataset", data, "--split", "val", "--record"])
+    assert {"fer2013/val/int8", "fer2013/val/fp32"} <= set(Bundle(bundle).manifest.metrics)
+    main(["report", "--bundles", str(tmp_path), "--out", str(tmp_path / "report")])
+    main(arguments)  # again: the same files, without what was measured on their predecessors
+    again = Bundle(bundle).manifest
+    assert again.files == manifest.files
+    assert "fer2013/val/int8" not in again.metrics
+    assert "fer2013/val/fp32" in again.metrics
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_quantized(variant: str, tmp_path: Path) -> None:
+    model, images = exported(variant, tmp_path)
+    quantized = with_int8(model, largest_values(model, images), blocks_of(model))
+    assert problems(quantized) == []
+    nodes = quantized.graph.node
+    makers = {name: node for node in nodes for name in node.output}
+    for node in nodes:
+        if node.op_type == "Conv":
+            is_quantized = makers[node.input[0]].op_type == "DequantizeLinear" if node.input[0] in makers else False
+            assert is_quantized == bool(block_of(node)), node.name
+            assert is_quantized == (node.input[1] in makers)
+        if node.op_type == "Gemm":
+            assert not {makers[name].op_type for name in node.input if name in makers} & {"DequantizeLinear"}
+        if node.op_type == "Add":  # Q/DQ on one branch
+            assert [makers[name].op_type for name in node.input if name in makers].count("DequantizeLinear") <= 1
+    assert any(node.name.startswith("/attention") for node in nodes) == ("hybrid" in variant or "dual" in variant)
+    # A network of random weights amplifies rounding from layer to layer, so late blocks are looked at, one by one.
+    largest, expected = largest_values(model, images), answers(model, images)
+    for block in blocks_of(model)[-8:]:
+        found = answers(with_int8(model, largest, [block]), images)
+        deviations = [(logits - expected.mean(0)).ravel() for logits in (expected, found)]
+        assert np.corrcoef(*deviations)[0, 1] > 0.95, block
+
+    # ONNX Runtime computes every quantized convolution in int8.
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 4
+    ort.InferenceSession(quantized.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    counts = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
+    assert counts["QLinearConv"] == sum(bool(block_of(node)) for node in nodes)
+
+
+def test_float16_has_float32_ends(tmp_path: Path) -> None:
+    model, images = exported("dual_adaptive", tmp_path)
+    half = with_float16(model)
+    assert problems(half) == []
+    assert all(tensor.data_type != TensorProto.FLOAT for tensor in half.graph.initializer)
+    np.testing.assert_allclose(answers(half, images), answers(model, images), atol=0.2)
+
+
+def test_sensitive_blocks_stay_in_float(tmp_path: Path) -> None:
+    model, images = exported("mobilenet_v2", tmp_path)
+    largest = largest_values(model, images)
+    spoiled = {name: value * (1000 if "/features.4/" in name else 1) for name, value in largest.items()}
+    quantized, divergences, in_float = quantize_insensitive(model, spoiled, images, 14 / 16)
+    assert max(divergences, key=lambda block: divergences[block]) == "features.4"
+    assert "features.4" in in_float
+    assert len(in_float) < 12
+    dequantized = {name for node in quantized.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    for node in quantized.graph.node:
+        if node.op_type == "Conv":
+            assert (node.input[1] in dequantized) == (block_of(node) not in in_float)
+
+
+def test_measures() -> None:
+    logits = np.array([[0.0, 1.0], [2.0, 0.0]], np.float32)
+    assert divergence(logits, logits + 5) == pytest.approx(0, abs=1e-6)
+    assert divergence(np.log([[0.5, 0.5]]), np.log([[0.25, 0.75]])) == pytest.approx(0.5 * np.log(4 / 3))
+    assert agreement(logits, logits[:, ::-1]) == 0.0
+    assert agreement(logits, np.array([[0.0, 1.0], [0.0, 1.0]], np.float32)) == 0.5
+
+
+def small(opset: int = 13, operator: str = "Relu", batch: str | int = "batch", zero: Any = None) -> ModelProto:
+    """One operator, or Q and DQ with this zero point."""
+    kind = TensorProto.FLOAT
+    nodes = [helper.make_node(operator, ["x"], ["y"], "op")]
+    constants = []
+    if zero is not None:
+        names = ["scale", "zero"]
+        constants = [onnx.numpy_helper.from_array(np.float32(0.1), "scale"), onnx.numpy_helper.from_array(zero, "zero")]
+        nodes = [
+            helper.make_node("QuantizeLinear", ["x", *names], ["q"], "Q"),
+            helper.make_node("DequantizeLinear", ["q", *names], ["y"], "DQ"),
+        ]
+    ends = [helper.make_tensor_value_info(name, kind, [batch, 4]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, ""),
+        ({"zero": np.int8(0)}, ""),
+        ({"opset": 14}, "opset 14"),
+        ({"operator": "Softplus"}, "operator Softplus"),
+        ({"batch": 1}, "no dynamic batch"),
+        ({"zero": np.int8(3)}, "zero point of 0"),
+        ({"zero": np.uint8(0)}, "zero point of 0"),
+    ],
+)
+def test_what_tensorrt_takes(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    found = problems(small(**options))
+    assert (message in " ".join(found)) if message else found == []
+    onnx.save(small(**options), tmp_path / "x.onnx")
+    if message:
+        with pytest.raises(FerError, match=rf"x\.onnx: TensorRT does not take it: .*{message}"):
+            require_portable(tmp_path / "x.onnx")
+
+
+def test_errors(run: Path, fer2013: Path, tmp_path: Path) -> None:
+    bundle = export(run, tmp_path)
+    before = (bundle / "manifest.yaml").read_text()
+    for arguments, message in (
+        (["--bundle", str(tmp_path), "--data", f"fer2013:{fer2013}"], "cannot be read"),
+        (["--bundle", str(bundle), "--data", "fer2013:/nowhere"], "/nowhere"),
+        (["--bundle", str(bundle), "--data", f"fer2013:{fer2013}", "--images", "0"], "--images: must be at least 1"),
+        (["--bundle", str(bundle), "--data", f"fer2013:{fer2013}", "--agreement", "1.01"], "Lower --agreement"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(["quantize", *arguments])
+        assert message in str(caught.value)
+    assert (bundle / "manifest.yaml").read_text() == before
+    assert not list(bundle.glob("*.partial"))
+    (bundle / "fp32.onnx").write_bytes(b"no model")
+    with pytest.raises(FerError, match="SHA-256"):
+        quantize(bundle, f"fer2013:{fer2013}")
+    with pytest.raises(FerError, match="is no valid ONNX file"):
+        require_portable(bundle / "fp32.onnx")
