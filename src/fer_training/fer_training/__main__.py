@@ -8,11 +8,27 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from fer_perception.bundle import MANIFEST, Precision
 from fer_perception.errors import FerError
 from fer_training.datasets import SPLITS
+
+if TYPE_CHECKING:
+    from fer_training.config import TrainConfig
+
+
+def take_config(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verbs that make a run."""
+    parser.add_argument("config", type=Path, help="YAML file, see src/fer_training/configs")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="replaces a value of the file")
+
+
+def config_of(arguments: argparse.Namespace) -> TrainConfig:
+    """The configuration that :func:`take_config`'s arguments name."""
+    from fer_training.config import load_config
+
+    return load_config(arguments.config, arguments.overrides)
 
 
 def add_train(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
@@ -22,14 +38,12 @@ def add_train(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
         "example: python -m fer_training train src/fer_training/configs/baseline.yaml data=fer2013:~/data/fer2013 "
         "epochs=30 network.options.width=0.5"
     )
-    parser.add_argument("config", type=Path, help="YAML file, see src/fer_training/configs")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="replaces a value of the file")
+    take_config(parser)
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.config import load_config
         from fer_training.train import train
 
-        print(train(load_config(arguments.config, arguments.overrides)))
+        print(train(config_of(arguments)))
 
     return run
 
@@ -41,14 +55,12 @@ def add_adapt(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
         "example: python -m fer_training adapt src/fer_training/configs/dual_adaptive.yaml data=fer2013:~/data/fer2013 "
         "adaptation.start=runs/hybrid_attention adaptation.target=manifest:~/data/robot"
     )
-    parser.add_argument("config", type=Path, help="YAML file, see src/fer_training/configs")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="replaces a value of the file")
+    take_config(parser)
 
     def run(arguments: argparse.Namespace) -> None:
         from fer_training.adapt import adapt
-        from fer_training.config import load_config
 
-        print(adapt(load_config(arguments.config, arguments.overrides)))
+        print(adapt(config_of(arguments)))
 
     return run
 
@@ -63,8 +75,7 @@ def add_prune(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
         "example: python -m fer_training prune src/fer_training/configs/landmark_compressed.yaml "
         "data=fer2013:~/data/fer2013 pruning.start=runs/hybrid_attention_lite0 pruning.macs=0.35"
     )
-    parser.add_argument("config", type=Path, help="YAML file, see src/fer_training/configs")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="replaces a value of the file")
+    take_config(parser)
     parser.add_argument(
         "--compare",
         action="store_true",
@@ -72,11 +83,10 @@ def add_prune(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     )
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.config import load_config
         from fer_training.pruning import compare_criteria, prune
 
         work = compare_criteria if arguments.compare else prune
-        print(work(load_config(arguments.config, arguments.overrides)))
+        print(work(config_of(arguments)))
 
     return run
 

@@ -119,7 +119,8 @@ class TrainConfig:
     label_smoothing: float = 0.1
     ema_decay: float = 0.998  # per step, of the weights that are evaluated and exported
     sam_radius: float = 0.0  # above 0: sharpness-aware minimisation; takes twice the time
-    pretrained: str = ""  # safetensors that the network, but for its classifier, starts with; see networks.pretrained
+    pretrained: str = ""  # safetensors that the network starts with, its classifier only if the labels are the same
+    frozen_stages: int = 0  # so many of the network's first stages keep the weights they start with
     attention_weight: float = 0.0  # of the loss that draws attention maps to eyes, brows and mouth
     mixed_precision: bool = True  # bfloat16 in the forward pass
     device: str = "cpu"
@@ -161,6 +162,7 @@ POSSIBLE: dict[str, Callable[[Any], bool]] = {
     "pruning.round_to": _positive,
     "pruning.steps": _positive,
     "pruning.step_epochs": _positive,
+    "frozen_stages": lambda count: count >= 0,
     "threads": lambda threads: threads >= 0,
     "attention_weight": lambda weight: 0 <= weight < math.inf,
     "augmentation.mixup": lambda alpha: 0 <= alpha < math.inf,

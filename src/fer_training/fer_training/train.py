@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from fer_perception.errors import FerError
 from fer_perception.preprocessing import normalize
 from fer_training.augmentation import Augmentation, mix_up
+from fer_training.checkpoint import load_checkpoint
 from fer_training.config import TrainConfig
 from fer_training.datasets import Alignment, Samples, load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
@@ -94,7 +96,7 @@ class Supervision:
         self.data = LabelledImages(config) if data is None else data
         self.count, self.facts = len(self.data.samples), data_facts(self.data.samples, self.data.val_samples)
         if network is None:
-            network = first_network(config, len(self.data.samples.labels))
+            network = first_network(config, self.data.samples.labels)
         self.network = network.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = moving_average(self.network, config.ema_decay)
         self.objective = SupervisedLoss(config, self.network, teacher)
@@ -123,11 +125,14 @@ class Supervision:
         )
 
 
-def first_network(config: TrainConfig, labels: int) -> nn.Module:
-    """The configured network, with random weights or those of ``pretrained``."""
-    network = build_network(config, labels)
+def first_network(config: TrainConfig, labels: Sequence[str]) -> nn.Module:
+    """The configured network, with random weights or those of ``pretrained``, and its first stages frozen."""
+    network = build_network(config, len(labels))
     if config.pretrained:
-        load_pretrained(network, Path(config.pretrained).expanduser())
+        file = Path(config.pretrained).expanduser()
+        load_pretrained(network, file, with_classifier=load_checkpoint(file)[1].get("labels") == list(labels))
+    for stage in islice(cast(nn.Sequential, network.features), config.frozen_stages):
+        stage.requires_grad_(False)
     return network
 
 

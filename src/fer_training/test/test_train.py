@@ -1,6 +1,7 @@
 """Real, small trainings."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from fer_perception.emotion import EmotionClassifier
 from fer_perception.errors import FerError
 from fer_perception.preprocessing import normalize
 from fer_training.__main__ import main
-from fer_training.checkpoint import load_checkpoint
+from fer_training.checkpoint import load_checkpoint, save_checkpoint
 from fer_training.config import load_config
 from fer_training.datasets import load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
@@ -209,11 +210,34 @@ def test_only_attention_networks_take_an_attention_loss(config_file: Path) -> No
         train(load_config(config_file, ["name=none", "attention_weight=1"]))
 
 
-def test_training_starts_from_pretrained_features(config_file: Path, tmp_path: Path) -> None:
+def test_training_starts_from_another_run(config_file: Path, tmp_path: Path) -> None:
     first = train(load_config(config_file, ["name=first", "epochs=1"]))
-    second = load_config(config_file, ["name=second", "epochs=1", "learning_rate=1e-9", f"pretrained={first / BEST}"])
-    before, after = (load_checkpoint(run / BEST)[0]["network"] for run in (first, train(second)))
-    stem = next(name for name in before if name.startswith("features.") and name.endswith("weight"))
-    torch.testing.assert_close(after[stem], before[stem], atol=1e-4, rtol=0)
-    head = "classifier.1.weight"
-    assert (after[head] - before[head]).abs().max() > 1e-3  # the classifier starts anew
+    other_labels, facts = load_checkpoint(first / BEST)
+    save_checkpoint(tmp_path / "other.safetensors", other_labels, {**facts, "labels": facts["labels"][::-1]})
+    stem, head = "features.0.0.weight", "classifier.1.weight"
+
+    def start(file: Path) -> tuple[float, float]:
+        """The largest changes of the first and the last layer."""
+        config = load_config(config_file, ["name=second", "epochs=1", "learning_rate=1e-9", f"pretrained={file}"])
+        shutil.rmtree(config.run_folder, ignore_errors=True)
+        after = load_checkpoint(train(config) / BEST)[0]["network"]
+        before = other_labels["network"]
+        return float((after[stem] - before[stem]).abs().max()), float((after[head] - before[head]).abs().max())
+
+    assert max(start(first / BEST)) < 1e-4
+    of_stem, of_head = start(tmp_path / "other.safetensors")
+    assert of_stem < 1e-4
+    assert of_head > 1e-3  # other labels: the classifier starts anew
+
+
+def test_frozen_stages_keep_their_weights(config_file: Path) -> None:
+    first = train(load_config(config_file, ["name=first", "epochs=1"]))
+    config = load_config(config_file, ["name=second", "epochs=1", f"pretrained={first / BEST}", "frozen_stages=2"])
+    before, after = (load_checkpoint(run / BEST)[0]["network"] for run in (first, train(config)))
+    changed = {
+        name.split(".")[1]
+        for name in before
+        if name.startswith("features.") and name.endswith("weight") and not torch.equal(before[name], after[name])
+    }
+    assert {"0", "1"}.isdisjoint(changed)
+    assert {"2", "3"} <= changed

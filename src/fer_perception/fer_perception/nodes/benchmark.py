@@ -35,6 +35,7 @@ from tqdm import tqdm
 
 from fer_perception.backends import Backend, PrecisionChoice
 from fer_perception.emotion import EmotionClassifier
+from fer_perception.engine_benchmark import format_engines, measure_engines
 from fer_perception.errors import FerError
 from fer_perception.faces import FaceFinder
 from fer_perception.memory import keep_freed_memory
@@ -68,7 +69,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  benchmark --json result.json\n  benchmark --source film.mp4 --modes keypoints\n"
-        "  benchmark --modes keypoints --rounds 1 --soak 600   (ten minutes at 30 Hz)",
+        "  benchmark --modes keypoints --rounds 1 --soak 600   (ten minutes at 30 Hz)\n"
+        "  benchmark --engines --rounds 30 --json engines.json   (all shipped models side by side, without a graph)\n"
+        "  benchmark --engines baseline path/to/mine --precision int8",
     )
     parser.add_argument("--source", default=PORTRAIT, help="video, picture, folder, or 'astronaut' (640x480, one face)")
     parser.add_argument("--frames", type=int, default=150, help="so many images of the source are used, in turn")
@@ -82,6 +85,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each round")
     parser.add_argument("--cameras", type=int, default=0, help="then so many cameras at 30 Hz, by process and shared")
     parser.add_argument("--soak", type=float, default=0.0, help="then run for so many seconds at 30 Hz, watch memory")
+    parser.add_argument(
+        "--engines",
+        nargs="*",
+        metavar="MODEL",
+        help="instead compare the networks of bundles, all shipped or these, on one thread; ratios are to the first",
+    )
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     return parser.parse_args(arguments)
 
@@ -89,6 +98,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark."""
     options = parse_arguments(arguments)
+    if options.engines is not None:
+        rows = measure_engines(options.engines, options.precision, options.backend, options.rounds)
+        print(format_engines(rows))
+        write_json(options.json, {"machine": machine(), "engines": rows})
+        return 0
     frames = load_frames(options.source, options.frames)
     end_on_signals()
     isolate()
@@ -114,10 +128,15 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         rclpy.try_shutdown()
     print(table(result))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        print(f"written: {options.json}")
+    write_json(options.json, result)
     return 0
+
+
+def write_json(file: Path | None, result: Result) -> None:
+    """Write the result, where a file is wanted."""
+    if file:
+        file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        print(f"written: {file}")
 
 
 def load_frames(source: str, count: int) -> list[UInt8Image]:

@@ -1,0 +1,47 @@
+"""Engines side by side. How fast they are is not judged here: the machine is not ours alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fer_perception.bundle import Bundle, write_manifest
+from fer_perception.engine_benchmark import BATCHES, format_engines, measure_engines
+from fer_perception.errors import BundleError
+from fer_perception.nodes.benchmark import main
+
+
+def test_ratios_are_to_the_first_engine(tiny_bundle: Path) -> None:
+    manifest = Bundle(tiny_bundle).manifest
+    metrics = {"fer2013/test/fp32": {"accuracy": 0.25}, "fer2013/val/fp32": {"accuracy": 0.5}}
+    write_manifest(tiny_bundle, manifest.model_copy(update={"metrics": metrics}))
+    baseline, tiny = measure_engines(["baseline", str(tiny_bundle)], "fp32", "onnxruntime", rounds=2)
+    assert (baseline["name"], tiny["name"]) == ("baseline", "tiny")
+    for batch in BATCHES:
+        first, second = baseline[f"batch_{batch}"], tiny[f"batch_{batch}"]
+        assert first["speed_ratio"] == 1
+        assert second["speed_ratio"] > 5  # seven operations against millions
+        assert second["faces_per_s"] == pytest.approx(batch * 1000 / second["p50_ms"], rel=0.01)
+    assert tiny["accuracy"] == {"fer2013": 0.25}
+    assert tiny["bytes"] == (tiny_bundle / "fp32.onnx").stat().st_size
+    last = format_engines([baseline, tiny]).splitlines()[-1]
+    assert last.startswith("tiny, fp32")
+    assert last.endswith("25.00%")
+
+
+def test_the_command_writes_what_it_found(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "engines.json"
+    assert main(["--engines", str(tiny_bundle), "--rounds", "1", "--json", str(file)]) == 0
+    result = json.loads(file.read_text())
+    assert [(row["name"], row["precision"]) for row in result["engines"]] == [("tiny", "fp32")]
+    assert "Python" in result["machine"]
+    assert "not measured" in capsys.readouterr().out
+
+
+def test_a_precision_that_a_bundle_lacks_is_named(tiny_bundle: Path) -> None:
+    with pytest.raises(BundleError, match="has no precision 'int8', only fp32"):
+        measure_engines([str(tiny_bundle)], "int8", "onnxruntime", rounds=1)
