@@ -258,11 +258,14 @@ def add_report(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace]
     parser.epilog = "example: python -m fer_training report --bundles src/fer_perception/models --out docs/results"
     parser.add_argument("--bundles", type=Path, required=True, help="the folder that holds the bundles' folders")
     parser.add_argument("--out", type=Path, required=True, help="folder for results.md and accuracy.png")
+    parser.add_argument(
+        "--speed", type=Path, metavar="FILE", help="result of fer_perception's benchmark --engines: speed.md, speed.png"
+    )
 
     def run(arguments: argparse.Namespace) -> None:
         from fer_training.reporting import report
 
-        for file in report(arguments.bundles, arguments.out):
+        for file in report(arguments.bundles, arguments.out, arguments.speed):
             print(file)
 
     return run

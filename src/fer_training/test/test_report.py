@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from fer_perception.errors import FerError
 from fer_perception.preprocessing import InputSpec
 from fer_perception.taxonomy import EMOTIONS_7
 from fer_training.__main__ import main
-from fer_training.reporting import compare, draw_accuracy, read_entry, report
+from fer_training.reporting import compare, draw_accuracy, draw_speed, read_entry, read_speed, report
 
 TEST = {
     "n": 70,
@@ -267,3 +268,39 @@ def test_errors_name_the_folder_and_write_nothing(tmp_path: Path) -> None:
         report(tmp_path, out)
     assert not out.exists()
     assert not (good / "README.md").exists()
+
+
+def engine(name: str, precision: str, ms: float, accuracy: dict[str, float]) -> dict[str, Any]:
+    speed = {"p50_ms": ms, "faces_per_s": 1000 / ms, "speed_ratio": 2 / ms}
+    sizes = {"parameters": 2_200_000, "macs": 53_700_000, "bytes": 8_900_000}
+    return {"name": name, "precision": precision, **sizes, "accuracy": accuracy, "batch_1": speed, "batch_8": speed}
+
+
+def test_speed_has_a_table_and_a_picture(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundles" / "one", {})
+    engines = [
+        engine("one", "fp32", 2.0, {"fer2013": 0.65}),
+        engine("one", "int8", 0.5, {"fer2013": 0.64, "ferplus": 0.7}),
+        engine("two", "fp32", 8.0, {}),
+    ]
+    file = tmp_path / "engines.json"
+    file.write_text(json.dumps({"machine": "a board", "engines": engines}))
+    main(["report", "--bundles", str(tmp_path / "bundles"), "--out", str(tmp_path), "--speed", str(file)])
+    text = (tmp_path / "speed.md").read_text()
+    assert "a board." in text
+    assert "| one | int8 | 0.500 | 4.00 | 2,000 | 4.00 | 2.20 M | 53.7 M | 8.90 MB | 64.00% |" in text
+    assert "| two | fp32 | 8.000 | 0.25 | 125 | 0.25 | 2.20 M | 53.7 M | 8.90 MB | not measured |" in text
+    picture = cv2.imread(str(tmp_path / "speed.png"))
+    assert picture is not None
+    points = [text.get_text() for text in draw_speed(read_speed(file)).legends[0].get_texts()]
+    assert points == ["one, fp32: 2.00 ms, 65.00%", "one, int8: 0.50 ms, 64.00%"]
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"machine": "x", "engines": [{"name": "one"}]}'])
+def test_another_file_is_no_speed(tmp_path: Path, content: str) -> None:
+    write_bundle(tmp_path / "bundles" / "one", {})
+    file = tmp_path / "engines.json"
+    file.write_text(content)
+    with pytest.raises(FerError, match=r"engines\.json: is not what"):
+        report(tmp_path / "bundles", tmp_path / "out", file)
+    assert not (tmp_path / "out").exists()

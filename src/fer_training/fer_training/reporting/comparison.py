@@ -12,6 +12,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from fer_training.reporting.entries import NOT_MEASURED, Entry, Figures, count_text, network_name, share_text
 from fer_training.reporting.markdown import table, wrapped
+from fer_training.reporting.speed import MARKERS
 
 METRICS = {
     "accuracy": "accuracy",
@@ -20,9 +21,6 @@ METRICS = {
     "auroc": "AUROC",
     "ece": "ECE",
 }
-
-
-MARKERS = {"fp32": "o", "fp16": "s", "int8": "^"}
 
 
 class Row(NamedTuple):

@@ -1,0 +1,122 @@
+"""The table and the picture of what ``fer_perception``'s ``benchmark --engines`` found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from pydantic import BaseModel, ValidationError
+
+from fer_perception.errors import FerError
+from fer_training.reporting.entries import NOT_MEASURED
+from fer_training.reporting.markdown import table, wrapped
+
+MARKERS = {"fp32": "o", "fp16": "s", "int8": "^"}
+COMMAND = "python -m fer_perception benchmark --engines"
+
+
+class Batch(BaseModel):
+    """Speed at one size of batch; the ratio is to the first engine of the run."""
+
+    p50_ms: float
+    faces_per_s: float
+    speed_ratio: float
+
+
+class EngineSpeed(BaseModel):
+    """One bundle at one precision; ``accuracy`` by dataset, on the test splits."""
+
+    name: str
+    precision: str
+    parameters: int
+    macs: int
+    bytes: int
+    accuracy: dict[str, float]
+    batch_1: Batch
+    batch_8: Batch
+
+
+class SpeedRun(BaseModel):
+    """Engines that were measured side by side."""
+
+    machine: str
+    engines: list[EngineSpeed]
+
+    @property
+    def dataset(self) -> str:
+        """The dataset with the most accuracies; empty without any."""
+        names = [name for engine in self.engines for name in engine.accuracy]
+        return max(sorted(set(names)), key=names.count) if names else ""
+
+
+def read_speed(file: Path) -> SpeedRun:
+    """Read the JSON that ``benchmark --engines`` wrote.
+
+    :raises FerError: it is another file.
+    """
+    try:
+        return SpeedRun.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, ValidationError) as error:
+        raise FerError(f"{file}: is not what `{COMMAND} --json` writes ({error})") from error
+
+
+def format_speed(run: SpeedRun, picture: str) -> str:
+    """The table, as Markdown."""
+    rows = [
+        (
+            engine.name,
+            engine.precision,
+            f"{engine.batch_1.p50_ms:.3f}",
+            f"{engine.batch_1.speed_ratio:.2f}",
+            f"{engine.batch_8.faces_per_s:,.0f}",
+            f"{engine.batch_8.speed_ratio:.2f}",
+            f"{engine.parameters / 1e6:.2f} M",
+            f"{engine.macs / 1e6:.1f} M",
+            f"{engine.bytes / 1e6:.2f} MB",
+            f"{engine.accuracy[run.dataset] * 100:.2f}%" if run.dataset in engine.accuracy else NOT_MEASURED,
+        )
+        for engine in run.engines
+    ]
+    header = ("bundle", "precision", "ms, one face", "ratio", "faces/s, eight", "ratio")
+    first = run.engines[0]
+    text = (
+        f"{run.machine}. One thread, ONNX Runtime; engines take turns, times are medians, ratios are to {first.name} "
+        f"{first.precision} in the same round. By `{COMMAND} --json FILE`."
+    )
+    sizes = ("parameters", "MACs", "file", f"{run.dataset} test accuracy")
+    lines = ["# Speed", "", *wrapped(text), "", *table((*header, *sizes), rows), ""]
+    if run.dataset:
+        lines += [f"![accuracy on {run.dataset} against latency]({picture})", ""]
+    return "\n".join(
+        [*lines, "<!-- Written by `python -m fer_training report --speed`: changes made here get lost. -->", ""]
+    )
+
+
+def draw_speed(run: SpeedRun) -> Figure:
+    """Accuracy against the time for one face; up and to the left is better."""
+    measured = [engine for engine in run.engines if run.dataset in engine.accuracy]
+    names = list(dict.fromkeys(engine.name for engine in measured))
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    for engine in measured:
+        axes.plot(
+            engine.batch_1.p50_ms,
+            100 * engine.accuracy[run.dataset],
+            MARKERS.get(engine.precision, "o"),
+            color=f"C{names.index(engine.name)}",
+            markersize=9,
+            label=f"{engine.name}, {engine.precision}: {engine.batch_1.p50_ms:.2f} ms, "
+            f"{engine.accuracy[run.dataset] * 100:.2f}%",
+        )
+    axes.set_xscale("log")
+    times = [engine.batch_1.p50_ms for engine in measured]
+    axes.set(xlim=(min(times) / 1.5, max(times) * 1.5), ylabel=f"{run.dataset} test accuracy, %")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel=f"ms for one face on one thread, ONNX Runtime, {run.machine}")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure
