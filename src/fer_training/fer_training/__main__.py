@@ -179,11 +179,17 @@ def add_export(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace]
     parser.epilog = "example: python -m fer_training export --run runs/baseline --out src/fer_perception/models"
     parser.add_argument("--run", type=Path, required=True, help="the run's folder")
     parser.add_argument("--out", type=Path, required=True, help="the bundle becomes the folder OUT/NAME")
+    parser.add_argument(
+        "--attention", type=Path, metavar="FILE", help="also write an ONNX file that gives the attention maps, too"
+    )
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.export import export
+        from fer_training.export import export, export_attention
 
         print(export(arguments.run, arguments.out))
+        if arguments.attention:
+            export_attention(arguments.run, arguments.attention)
+            print(arguments.attention)
 
     return run
 

@@ -6,6 +6,7 @@ import logging
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from fer_perception.preprocessing import InputSpec
 from fer_training.config import load_config
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.inference import predict
+from fer_training.networks import AttentionOutputs, HybridAttentionNetwork
 from fer_training.portability import OPSET, require_portable
 from fer_training.runs import CONFIG, load_run
 
@@ -82,7 +84,23 @@ def export(run: Path, out: Path) -> Path:
     return bundle
 
 
-def write_onnx(network: nn.Module, spec: InputSpec, file: Path) -> None:
+def export_attention(run: Path, file: Path) -> None:
+    """Write a run's network as an ONNX file that gives its attention maps, too.
+
+    Input ``crops`` as a bundle's; outputs ``logits``, float32 (N, labels), and ``attention_0`` and so on, float32
+    (N, 1, H, W) in 0..1, from fine to coarse.
+
+    :raises FerError: the run cannot be read, or its network has no attention.
+    """
+    config = load_config(run / CONFIG)
+    network, _ = load_run(run, config)
+    if not isinstance(network, HybridAttentionNetwork):
+        raise FerError(f"{run}: network '{config.network.name}' has no attention maps. Leave out --attention")
+    maps = [f"attention_{number}" for number in range(len(network.attention))]
+    write_onnx(AttentionOutputs(network), config.input.spec(), file, ["logits", *maps])
+
+
+def write_onnx(network: nn.Module, spec: InputSpec, file: Path, outputs: Sequence[str] = ("logits",)) -> None:
     """Write a network as ONNX: input ``crops`` float32 (N, C, H, W), output ``logits`` (N, labels), N dynamic."""
     example = torch.zeros(2, spec.channels, spec.height, spec.width)
     with warnings.catch_warnings():
@@ -95,8 +113,8 @@ def write_onnx(network: nn.Module, spec: InputSpec, file: Path) -> None:
             dynamo=False,
             opset_version=OPSET,
             input_names=["crops"],
-            output_names=["logits"],
-            dynamic_axes={"crops": {0: "batch"}, "logits": {0: "batch"}},
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "batch"} for name in ("crops", *outputs)},
         )
 
 

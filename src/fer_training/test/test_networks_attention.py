@@ -8,6 +8,8 @@ from torch import nn
 
 from fer_perception.alignment import AlignmentTemplate
 from fer_perception.errors import FerError
+from fer_perception.preprocessing import InputSpec
+from fer_training.export import write_onnx
 from fer_training.networks import AttentionOutputs, HybridAttentionNetwork, MobileNetV2
 from fer_training.networks.attention import HybridAttention
 from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_share
@@ -66,16 +68,7 @@ def test_maps_can_be_exported(tmp_path: Path) -> None:
     network = AttentionOutputs(HybridAttentionNetwork(7, in_channels=1, stem_stride=1)).eval()
     names = ["logits", "attention_0", "attention_1"]
     file = tmp_path / "network.onnx"
-    torch.onnx.export(
-        network,
-        (pictures(),),
-        str(file),
-        dynamo=False,
-        opset_version=13,
-        input_names=["crops"],
-        output_names=names,
-        dynamic_axes={name: {0: "batch"} for name in ("crops", *names)},
-    )
+    write_onnx(network, InputSpec(width=48, height=48, color="grey", mean=[0.5], std=[0.25]), file, names)
     answers = ort.InferenceSession(file, providers=["CPUExecutionProvider"]).run(names, {"crops": pictures(3).numpy()})
     with torch.inference_mode():
         expected = network(pictures(3))

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 import yaml
@@ -19,7 +20,7 @@ from fer_training.checkpoint import load_checkpoint, save_checkpoint
 from fer_training.config import load_config
 from fer_training.datasets import load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.export import export
+from fer_training.export import export, export_attention
 from fer_training.inference import predict, prepare_images
 from fer_training.networks.landmark_regions import attention_loss, landmark_regions
 from fer_training.runs import BEST, CURVES, HISTORY, LAST, load_run, read_history
@@ -182,7 +183,7 @@ def test_shipped_configurations_are_valid() -> None:
         assert yaml.safe_load(file.read_text())["name"] == file.stem
 
 
-def test_attention_is_drawn_to_the_landmarks(config_file: Path, fer2013: Path) -> None:
+def test_attention_is_drawn_to_the_landmarks_and_can_be_had(config_file: Path, fer2013: Path, tmp_path: Path) -> None:
     distances, contrasts = {}, {}
     for weight in (0, 5):
         name = f"attention{weight}"
@@ -204,10 +205,21 @@ def test_attention_is_drawn_to_the_landmarks(config_file: Path, fer2013: Path) -
     assert distances[5] < 0.6 * distances[0]
     assert contrasts[5] > 2 * contrasts[0]  # the maps do weigh places
 
+    file = tmp_path / "maps.onnx"
+    main(["export", "--run", str(config.run_folder), "--out", str(tmp_path), "--attention", str(file)])
+    found = onnxruntime.InferenceSession(file).run(
+        ["attention_0", "attention_1"], {"crops": normalize(images[:5], spec)}
+    )
+    for expected, answer in zip(maps, found, strict=True):
+        np.testing.assert_allclose(answer, expected[:5].numpy(), atol=1e-4)
+
 
 def test_only_attention_networks_take_an_attention_loss(config_file: Path) -> None:
     with pytest.raises(FerError, match="has no attention"):
         train(load_config(config_file, ["name=none", "attention_weight=1"]))
+    run = train(load_config(config_file, ["name=plain", "epochs=1"]))
+    with pytest.raises(FerError, match="has no attention maps"):
+        export_attention(run, run / "maps.onnx")
 
 
 def test_training_starts_from_another_run(config_file: Path, tmp_path: Path) -> None:
