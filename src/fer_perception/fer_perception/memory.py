@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # malloc.h
 LARGEST_BUFFER = 32 << 20  # the most that glibc takes
 KEPT = 256 << 20
+EVERYTHING = (1 << 31) - 1  # the most that mallopt takes
 
 
 def keep_freed_memory() -> None:
@@ -20,3 +21,11 @@ def keep_freed_memory() -> None:
     if hasattr(libc, "mallopt"):
         libc.mallopt(M_MMAP_THRESHOLD, LARGEST_BUFFER)
         libc.mallopt(M_TRIM_THRESHOLD, KEPT)
+
+
+def keep_all_freed_memory() -> None:
+    """The same without limits, for a training, whose buffers are larger and all come back in the next step."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, EVERYTHING)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_perception.errors import FerError
+from fer_perception.memory import keep_all_freed_memory
 from fer_perception.preprocessing import normalize
 from fer_training.augmentation import Augmentation, mix_up
 from fer_training.checkpoint import load_checkpoint
@@ -50,7 +51,8 @@ def train(config: TrainConfig, on_epoch_end: Callable[[int], None] | None = None
 
 
 def prepared(config: TrainConfig) -> AbstractContextManager[Processes]:
-    """Threads and seed are set, torchrun's other processes are met."""
+    """Threads, seed and memory are set, torchrun's other processes are met."""
+    keep_all_freed_memory()
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
