@@ -53,7 +53,7 @@ def add_adapt(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     parser.description = "Adapt a trained network to unlabelled pictures of another domain, or go on with that."
     parser.epilog = (
         "example: python -m fer_training adapt src/fer_training/configs/dual_adaptive.yaml data=fer2013:~/data/fer2013 "
-        "adaptation.start=runs/hybrid_attention adaptation.target=manifest:~/data/robot"
+        "adaptation.start=runs/hybrid_attention_lite0_long adaptation.target=manifest:~/data/robot"
     )
     take_config(parser)
 
@@ -73,7 +73,7 @@ def add_prune(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     )
     parser.epilog = (
         "example: python -m fer_training prune src/fer_training/configs/landmark_compressed.yaml "
-        "data=fer2013:~/data/fer2013 pruning.start=runs/hybrid_attention_lite0 pruning.macs=0.35"
+        "data=fer2013:~/data/fer2013 pruning.start=runs/hybrid_attention_lite0_long pruning.macs=0.35"
     )
     take_config(parser)
     parser.add_argument(

@@ -20,12 +20,12 @@ from fer_perception.bundle import MANIFEST, Manifest, ModelFile, sha256_of, writ
 from fer_perception.emotion import EmotionClassifier
 from fer_perception.errors import FerError
 from fer_perception.preprocessing import InputSpec
-from fer_training.config import load_config
+from fer_training.config import TrainConfig, load_config
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.inference import predict
 from fer_training.networks import AttentionOutputs, HybridAttentionNetwork
 from fer_training.portability import OPSET, require_portable
-from fer_training.runs import CONFIG, load_run
+from fer_training.runs import BEST, CONFIG, load_run
 
 LARGEST_DIFFERENCE = 1e-4
 
@@ -49,16 +49,10 @@ def export(run: Path, out: Path) -> Path:
         onnx_file = folder / "fp32.onnx"
         write_onnx(network, spec, onnx_file)
         require_portable(onnx_file)
-        recipe = {key: value for key, value in asdict(config).items() if key not in ("out", "device", "threads")}
-        # Names, not the paths of this machine.
-        recipe["data"] = config.data.partition(":")[0]
-        recipe["distillation"]["answers"] = Path(config.distillation.answers).name
-        recipe["pretrained"] = Path(config.pretrained).name
-        recipe["network"]["options"].pop("widths", None)  # hundreds of numbers, which the ONNX file shows
-        recipe["pruning"]["start"] = Path(config.pruning.start).name
-        recipe["adaptation"]["start"] = Path(config.adaptation.start).name
-        recipe["adaptation"]["target"] = config.adaptation.target.partition(":")[0]
+        recipe, *earlier = recipes_of(config)
         training: dict[str, Any] = {key: facts[key] for key in ("data", "adaptation", "pruning") if key in facts}
+        if earlier:
+            training["earlier_recipes"] = earlier
         write_manifest(
             folder,
             Manifest(
@@ -82,6 +76,35 @@ def export(run: Path, out: Path) -> Path:
             shutil.rmtree(bundle)
         folder.rename(bundle)
     return bundle
+
+
+def recipes_of(config: TrainConfig) -> list[dict[str, Any]]:
+    """A configuration as a manifest has it, and those of the run that it starts from, and so on; without paths."""
+    recipe = {key: value for key, value in asdict(config).items() if key not in ("out", "device", "threads")}
+    recipe["data"] = config.data.partition(":")[0]
+    recipe["distillation"]["answers"] = Path(config.distillation.answers).name
+    recipe["adaptation"]["target"] = config.adaptation.target.partition(":")[0]
+    recipe["network"]["options"].pop("widths", None)  # hundreds of numbers, which the ONNX file shows
+    recipe["pretrained"] = Path(config.pretrained).name
+    for section in ("adaptation", "pruning"):
+        recipe[section]["start"] = Path(recipe[section]["start"]).name
+    start = start_of(config)
+    if start is None:
+        return [recipe]
+    if config.pretrained:
+        recipe["pretrained"] = start.name
+    return [recipe, *recipes_of(load_config(start / CONFIG))]
+
+
+def start_of(config: TrainConfig) -> Path | None:
+    """The folder of the run that a run starts from, where that is known."""
+    checkpoint = Path(config.pretrained)
+    start = config.adaptation.start or config.pruning.start or (checkpoint.parent if checkpoint.name == BEST else "")
+    folder = Path(start).expanduser()
+    if start and not (folder / CONFIG).exists():
+        log.warning("%s: the run that it starts from, %s, is gone: its recipe is not recorded", config.name, folder)
+        return None
+    return folder if start else None
 
 
 def export_attention(run: Path, file: Path) -> None:

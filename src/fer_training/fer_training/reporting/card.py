@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fer_training.reporting.entries import (
     NOT_MEASURED,
     NOT_RECORDED,
@@ -94,8 +96,11 @@ def format_card(entry: Entry) -> str:
             for split, facts in training.data.items()
         ]
         lines += [*table(("split", "images", "SHA-256 over pixels and labels"), splits), ""]
-    recipe = _recipe(training)
+    recipe = [*_recipe(training.recipe), *_facts(training.model_extra or {})]
     lines += [*table(("recipe", ""), recipe), ""] if recipe else [f"Recipe: {NOT_RECORDED}.", ""]
+    for earlier in training.earlier_recipes:
+        name = f"earlier recipe `{earlier.get('name', NOT_RECORDED)}`, {network_name(earlier.get('network'))}"
+        lines += [*table((name, ""), _recipe(earlier)), ""]
     return "\n".join([*lines, *_metrics(entry), *_limits(entry), *_licences(training)])
 
 
@@ -173,7 +178,7 @@ def _metrics(entry: Entry) -> list[str]:
 
 def _limits(entry: Entry) -> list[str]:
     datasets = dict.fromkeys(
-        [name for key in ("data", "target") for name in names_in(entry.training.recipe, key)]
+        [name for key in ("data", "target") for name in names_in(entry.training.recipes, key)]
         + [evaluation.dataset for evaluation in entry.figures]
     )
     known = [(dataset, text) for dataset in datasets for text in source_of(dataset).limits]
@@ -186,24 +191,34 @@ def _licences(training: Training) -> list[str]:
         "Weights: Apache-2.0, as the project. Whether the terms of what they were made from bind them, too, is for "
         "you to judge."
     ]
+    earlier = [recipe.get("name") for recipe in training.earlier_recipes]
     for key, what in INGREDIENTS.items():
-        lines += [f"{what} `{name}`: {source_of(name).licence}." for name in names_in(training.recipe, key)]
-    if not names_in(training.recipe, "data"):
+        lines += [
+            f"{what} `{name}`: {source_of(name).licence}."
+            for name in names_in(training.recipes, key)
+            if name not in earlier  # what that was made from is listed
+        ]
+    if not names_in(training.recipes, "data"):
         lines.append(f"Training data: {NOT_RECORDED}. Their licence is {UNKNOWN.licence}.")
     origin = "<!-- Written by `python -m fer_training report` from manifest.yaml: changes made here get lost. -->"
     return ["## Licences", "", *bullets(lines), "", origin, ""]
 
 
-def _recipe(training: Training) -> list[tuple[str, str]]:
+def _recipe(recipe: dict[str, Any]) -> list[tuple[str, str]]:
     """Keys and values, without what the card says elsewhere and without sections that are switched off."""
-    facts = [
-        (key, value)
-        for key, value in training.recipe.items()
-        if key not in ("name", "data", "network", "input")
-        and value not in ("", None)
-        and not (key in SWITCHES and isinstance(value, dict) and not value.get(SWITCHES[key]))
-    ]
-    return [(f"`{key}`", value_text(value)) for key, value in [*facts, *(training.model_extra or {}).items()]]
+    return _facts(
+        {
+            key: value
+            for key, value in recipe.items()
+            if key not in ("name", "data", "network", "input")
+            and value not in ("", None)
+            and not (key in SWITCHES and isinstance(value, dict) and not value.get(SWITCHES[key]))
+        }
+    )
+
+
+def _facts(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(f"`{key}`", value_text(value)) for key, value in facts.items()]
 
 
 def _recall(figures: Figures, label: str) -> str:

@@ -51,6 +51,12 @@ class Training(BaseModel):
     data: dict[str, SplitFacts] = {}
     selected_epoch: int | None = None
     recipe: dict[str, Any] = Field(default_factory=dict)
+    earlier_recipes: list[dict[str, Any]] = []  # of the run that it starts from, and so on
+
+    @property
+    def recipes(self) -> list[dict[str, Any]]:
+        """All of them, the last first."""
+        return [self.recipe, *self.earlier_recipes]
 
 
 class Evaluation(NamedTuple):
@@ -97,9 +103,13 @@ def read_entry(folder: Path) -> Entry:
     return Entry(folder, manifest, training, dict(sorted(figures.items())))
 
 
-def names_in(recipe: dict[str, Any], key: str) -> list[str]:
-    """The texts under a key of a recipe and of its sections, without the empty ones."""
-    found = [recipe.get(key), *(section.get(key) for section in recipe.values() if isinstance(section, dict))]
+def names_in(recipes: list[dict[str, Any]], key: str) -> list[str]:
+    """The texts under a key of recipes and of their sections, without the empty ones."""
+    found = [
+        part.get(key)
+        for recipe in recipes
+        for part in (recipe, *(section for section in recipe.values() if isinstance(section, dict)))
+    ]
     return list(dict.fromkeys(name for name in found if isinstance(name, str) and name))
 
 
