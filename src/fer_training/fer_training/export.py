@@ -20,7 +20,7 @@ from fer_perception.bundle import MANIFEST, Manifest, ModelFile, sha256_of, writ
 from fer_perception.emotion import EmotionClassifier
 from fer_perception.errors import FerError
 from fer_perception.preprocessing import InputSpec
-from fer_training.config import TrainConfig, load_config
+from fer_training.config import load_config
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.inference import predict
 from fer_training.networks import AttentionOutputs, HybridAttentionNetwork
@@ -49,7 +49,7 @@ def export(run: Path, out: Path) -> Path:
         onnx_file = folder / "fp32.onnx"
         write_onnx(network, spec, onnx_file)
         require_portable(onnx_file)
-        recipe, *earlier = recipes_of(config)
+        recipe, *earlier = recipes_of(run)
         training: dict[str, Any] = {key: facts[key] for key in ("data", "adaptation", "pruning") if key in facts}
         if earlier:
             training["earlier_recipes"] = earlier
@@ -78,8 +78,9 @@ def export(run: Path, out: Path) -> Path:
     return bundle
 
 
-def recipes_of(config: TrainConfig) -> list[dict[str, Any]]:
-    """A configuration as a manifest has it, and those of the run that it starts from, and so on; without paths."""
+def recipes_of(run: Path) -> list[dict[str, Any]]:
+    """A run's configuration as a manifest has it, and that of the run that it starts from, and so on; without paths."""
+    config = load_config(run / CONFIG)
     recipe = {key: value for key, value in asdict(config).items() if key not in ("out", "device", "threads")}
     recipe["data"] = config.data.partition(":")[0]
     recipe["distillation"]["answers"] = Path(config.distillation.answers).name
@@ -88,23 +89,18 @@ def recipes_of(config: TrainConfig) -> list[dict[str, Any]]:
     recipe["pretrained"] = Path(config.pretrained).name
     for section in ("adaptation", "pruning"):
         recipe[section]["start"] = Path(recipe[section]["start"]).name
-    start = start_of(config)
-    if start is None:
-        return [recipe]
-    if config.pretrained:
-        recipe["pretrained"] = start.name
-    return [recipe, *recipes_of(load_config(start / CONFIG))]
-
-
-def start_of(config: TrainConfig) -> Path | None:
-    """The folder of the run that a run starts from, where that is known."""
     checkpoint = Path(config.pretrained)
     start = config.adaptation.start or config.pruning.start or (checkpoint.parent if checkpoint.name == BEST else "")
-    folder = Path(start).expanduser()
-    if start and not (folder / CONFIG).exists():
-        log.warning("%s: the run that it starts from, %s, is gone: its recipe is not recorded", config.name, folder)
-        return None
-    return folder if start else None
+    if not start:
+        return [recipe]
+    if config.pretrained:
+        recipe["pretrained"] = Path(start).name
+    folders = [Path(start).expanduser(), run.resolve().parent / Path(start).name]  # where it was, or with this run
+    found = next((folder for folder in folders if (folder / CONFIG).exists()), None)
+    if found is None:
+        log.warning("%s: the run that it starts from, %s, is gone: its recipe is not recorded", run, start)
+        return [recipe]
+    return [recipe, *recipes_of(found)]
 
 
 def export_attention(run: Path, file: Path) -> None:
