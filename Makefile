@@ -8,13 +8,16 @@ SOURCE ?= astronaut
 DATA ?= $(or $(FER_DATA),../shared/data)
 ENV = . scripts/env.sh &&
 
-.PHONY: help setup setup-training setup-dev demo test lint clean
+.PHONY: help setup setup-replay setup-training setup-dev demo test lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: ## virtual environment, ROS 2, face model, colcon build
 	@scripts/setup.sh runtime
+
+setup-replay: ## the same with what replay needs
+	@scripts/setup.sh replay
 
 setup-training: ## the same with what training needs (torch)
 	@scripts/setup.sh training

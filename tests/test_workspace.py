@@ -44,6 +44,7 @@ def test_everything_a_robot_needs_is_installed(installed: Path) -> None:
     share = installed / "fer_perception" / "share" / "fer_perception"
     for name in ("config/fastdds.xml", "launch/fer.launch.py", "models/baseline/manifest.yaml", f"models/{FACE_MODEL}"):
         assert (share / name).is_file(), name
+    assert list((installed / "fer_perception").rglob("replay/report/page.html.j2"))
     executables = {file.name for file in (installed / "fer_perception" / "lib" / "fer_perception").iterdir()}
     assert executables == set(EXECUTABLES)
     assert {file.name for file in (installed / "fer_training" / "lib" / "fer_training").iterdir()} == {
@@ -76,7 +77,7 @@ def test_the_robot_side_never_imports_torch(installed: Path, tmp_path: Path) -> 
     code = (
         "import sys; "
         "from fer_perception.nodes import benchmark, demo_monitor, face_node, fer_nodes, hri_node, overlay_node; "
-        "print([name for name in ('torch', 'kornia', 'sklearn') if name in sys.modules])"
+        "print([name for name in ('torch', 'kornia', 'sklearn', 'pandas', 'plotly') if name in sys.modules])"
     )
     result = run_installed(installed, f'python -c "{code}"', tmp_path)
     assert result.stdout.strip() == "[]", result.stderr
@@ -87,6 +88,8 @@ def test_help_of_every_command(installed: Path, tmp_path: Path) -> None:
         "fer_perception",
         "fer_perception demo --help",
         "fer_perception build_engine --help",
+        "fer_perception replay --help",
+        "fer_perception make_bag --help",
         "fer_training --help",
         "fer_training train --help",
     ):

@@ -15,6 +15,8 @@ EXECUTABLES = (
     "hri_node",
     "demo",
     "benchmark",
+    "replay",
+    "make_bag",
     "build_engine",
     "fetch_face_model",
 )
@@ -31,6 +33,7 @@ setup(
     name=NAME,
     version="0.1.0",
     packages=find_packages(exclude=["test"]),
+    package_data={f"{NAME}.replay.report": ["*.html.j2"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

@@ -15,6 +15,8 @@ EXECUTABLES = {
     "hri_node": ("fer_perception.nodes.hri_node", "the results as REP 155 names them, in hri_msgs"),
     "demo": ("fer_perception.nodes.demo", "runs the three nodes on a source, records and summarises"),
     "benchmark": ("fer_perception.nodes.benchmark", "latency, peak rate and memory of fer_node on a live graph"),
+    "replay": ("fer_perception.replay.command", "evaluates the pipeline on recorded bags"),
+    "make_bag": ("fer_perception.replay.make_bag", "a bag of a video, of pictures or of labelled pictures"),
     "build_engine": ("fer_perception.build_engine", "builds a model's TensorRT engine ahead of the first start"),
     "fetch_face_model": ("fer_perception.fetch_face_model", "downloads MediaPipe's face model, checked by its hash"),
 }
@@ -85,6 +87,16 @@ def demo() -> None:
 def benchmark() -> None:
     """Entry point of ``ros2 run fer_perception benchmark``."""
     run("benchmark")
+
+
+def replay() -> None:
+    """Entry point of ``ros2 run fer_perception replay``."""
+    run("replay")
+
+
+def make_bag() -> None:
+    """Entry point of ``ros2 run fer_perception make_bag``."""
+    run("make_bag")
 
 
 def build_engine() -> None:

@@ -23,3 +23,11 @@ class SourceError(FerError):
 
 class EngineError(FerError):
     """An inference engine cannot be had or run on this machine."""
+
+
+class BagError(FerError):
+    """A rosbag is missing, damaged, or holds nothing that can be used."""
+
+
+class LabelsError(FerError):
+    """Ground truth cannot be read or does not fit the bags."""

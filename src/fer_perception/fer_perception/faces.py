@@ -99,7 +99,7 @@ class FaceFinder:
         faces: list[Face] = []
         for face in sure + self._look_again(image, unsure):
             if all(_overlap(face.box, other.box) < SAME_FACE_OVERLAP for other in faces):
-                faces.append(replace(face, box=_clipped(face.box, width, height)))
+                faces.append(replace(face, box=clip(face.box, width, height)))
         faces = sorted(faces, key=lambda face: -face.confidence)[: self.max_faces]
         return [self._with_mesh(image, face) for face in faces] if mesh else faces
 
@@ -237,7 +237,7 @@ def _inside(box: tuple[int, int, int, int], frame: tuple[int, int, int, int]) ->
     )
 
 
-def _clipped(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:
+def clip(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:
     """The part of a box inside the image, at least one pixel of it."""
     left, top = min(max(box[0], 0), width - 1), min(max(box[1], 0), height - 1)
     right, bottom = min(max(box[0] + box[2], left + 1), width), min(max(box[1] + box[3], top + 1), height)

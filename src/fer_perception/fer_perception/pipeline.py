@@ -63,16 +63,24 @@ class FacePipeline:
         :raises ImageError: the array is no RGB image.
         """
         stopwatch = stopwatch or Stopwatch()
-        faces = self.finder.find(image, mesh)
+        faces = self.find(image, mesh)
         track_ids = self.tracker.update([face.box for face in faces], stamp_s)
         stopwatch.lap("detect")
-        spec, template = self.manifest.input, self.manifest.alignment
-        source = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if faces and spec.color == "grey" else image
-        crops = [
-            align(source, face.keypoints[list(EYES_AND_MOUTH)], template, spec.width, spec.height) for face in faces
-        ]
+        crops = self.crop(image, faces)
         stopwatch.lap("align")
         return Faces(faces, track_ids, crops)
+
+    def find(self, image: UInt8Image, mesh: bool) -> list[Face]:
+        """The faces of an image."""
+        return self.finder.find(image, mesh)
+
+    def crop(self, image: UInt8Image, faces: Sequence[Face]) -> list[UInt8Image]:
+        """The aligned crops of an image's faces, in their order."""
+        spec, template = self.manifest.input, self.manifest.alignment
+        source = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if faces and spec.color == "grey" else image
+        return [
+            align(source, face.keypoints[list(EYES_AND_MOUTH)], template, spec.width, spec.height) for face in faces
+        ]
 
     def close(self) -> None:
         """Free the face finder."""

@@ -11,19 +11,19 @@ FACE_MODEL = "face_landmarker.task"
 DEFAULT_MODEL = "baseline"
 
 
-def share_folder() -> Path:
-    """The folder with ``config``, ``launch`` and ``models``: the source package, or share/fer_perception.
+def share_folder(package: str = "fer_perception") -> Path:
+    """A package's folder with ``config``, ``launch``, ``models`` or ``msg``: its sources, or share/PACKAGE.
 
     :raises FerError: the package is neither run from its sources nor installed in a prefix of AMENT_PREFIX_PATH.
     """
-    source = Path(__file__).resolve().parents[1]
+    source = Path(__file__).resolve().parents[2] / package
     if (source / "package.xml").is_file():
         return source
     for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
-        share = Path(prefix, "share", "fer_perception")
+        share = Path(prefix, "share", package)
         if (share / "package.xml").is_file():
             return share
-    raise FerError("fer_perception's share folder is not found: source the workspace's setup file first")
+    raise FerError(f"{package}'s share folder is not found: source the workspace's setup file first")
 
 
 def resolve_model(name_or_path: str) -> Path:

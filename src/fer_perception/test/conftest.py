@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +19,7 @@ from fer_perception.alignment import AlignmentTemplate
 from fer_perception.bundle import Manifest, ModelFile, sha256_of, write_manifest
 from fer_perception.preprocessing import InputSpec
 from fer_perception.resources import resolve_face_model
+from fer_perception.sources import open_source
 from fer_perception.taxonomy import EMOTIONS_7
 
 
@@ -94,3 +96,20 @@ def tiny_bundle(tmp_path: Path) -> Path:
 @pytest.fixture
 def write_tiny_bundle() -> Callable[..., Path]:
     return _write_tiny_bundle
+
+
+@pytest.fixture(scope="session")
+def moving_portrait() -> list[np.ndarray]:
+    """24 images of 640x480 in which one face moves."""
+    return list(islice(open_source("astronaut").frames(), 24))
+
+
+@pytest.fixture(scope="session")
+def portrait_bag(moving_portrait: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """These images as a bag at 10 Hz: 12 labelled neutral, then 12 labelled happy."""
+    from fer_perception.replay.make_bag import Item, write_bag
+
+    folder = tmp_path_factory.mktemp("bags") / "portrait"
+    items = [Item(image, "neutral" if n < 12 else "happy") for n, image in enumerate(moving_portrait)]
+    write_bag(items, folder, 10.0)
+    return folder

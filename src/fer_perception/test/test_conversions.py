@@ -11,11 +11,11 @@ from std_msgs.msg import Header
 
 from fer_perception import faces as core
 from fer_perception.errors import ImageError
+from fer_perception.image_messages import image_from_message
 from fer_perception.nodes.conversions import (
     emotion_array_message,
     face_array_message,
     face_from_message,
-    image_from_message,
     image_message,
     latency_message,
     probabilities_from_message,

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from fer_perception.errors import FerError
+from fer_perception.metrics import classification_metrics
 from fer_perception.preprocessing import normalize
 from fer_training.augmentation import Augmentation
 from fer_training.calibration import fit_temperature
@@ -43,7 +44,6 @@ from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.distributed import Processes, global_mean
 from fer_training.fitting import fit, moving_average
 from fer_training.inference import predict, prepare_images
-from fer_training.metrics import classification_metrics
 from fer_training.networks.compressed import NAME
 from fer_training.networks.dual_adaptive import LOCAL_FEATURES, DualAdaptiveNetwork, local_widths
 from fer_training.networks.pretrained import load_pretrained

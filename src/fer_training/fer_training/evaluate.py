@@ -13,13 +13,13 @@ from tqdm import tqdm
 from fer_perception.bundle import MANIFEST, Bundle, Precision, write_manifest
 from fer_perception.emotion import EmotionClassifier, softmax
 from fer_perception.errors import FerError
+from fer_perception.metrics import bootstrap_intervals, classification_metrics, expected_calibration_error, reliability
 from fer_perception.preprocessing import Float32Array, UInt8Image, prepare_crop
 from fer_training.calibration import fit_temperature, negative_log_likelihood
 from fer_training.config import load_config
 from fer_training.datasets import Alignment, Samples, Split, load_dataset
 from fer_training.datasets.duplicates import report_duplicates
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.metrics import bootstrap_intervals, classification_metrics, expected_calibration_error, reliability
 
 BATCH_SIZE = 64
 
@@ -142,7 +142,7 @@ def evaluate(
     :param training_data: ``NAME:PATH``; also without the pictures that have a near-duplicate in its training split.
     :param attention: measures where the model looks, see :mod:`fer_training.attention_share`.
     :return: ``model``, ``precision``, ``split``, ``temperature`` and ``datasets``. There, by dataset: the metrics of
-        :func:`fer_training.metrics.classification_metrics`, ``intervals`` (95%, of accuracy and macro-F1),
+        :func:`fer_perception.metrics.classification_metrics`, ``intervals`` (95%, of accuracy and macro-F1),
         ``reliability``, ``labels`` (those that model and data share), ``left_out`` (samples by label that the model
         lacks), ``unused_labels`` (of the model, that the data lack), the data's ``sha256`` and, if asked for,
         ``flip`` (metrics and intervals), ``attention`` and ``without_duplicates`` (the number ``removed``, metrics and

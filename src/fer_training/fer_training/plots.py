@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fer_training.metrics import CALIBRATION_BINS
+from fer_perception.metrics import CALIBRATION_BINS
 
 
 def plot_result(result: dict[str, Any], folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fer_perception.errors import FerError
 from fer_perception.memory import keep_all_freed_memory
+from fer_perception.metrics import classification_metrics
 from fer_perception.preprocessing import normalize
 from fer_training.augmentation import Augmentation, mix_up
 from fer_training.checkpoint import load_checkpoint
@@ -25,7 +26,6 @@ from fer_training.distillation import distillation_loss, load_answers
 from fer_training.distributed import Processes, processes
 from fer_training.fitting import fit, moving_average
 from fer_training.inference import predict, prepare_images
-from fer_training.metrics import classification_metrics
 from fer_training.networks.hybrid_attention import HybridAttentionNetwork
 from fer_training.networks.landmark_regions import attention_loss, landmark_regions
 from fer_training.networks.pretrained import load_pretrained

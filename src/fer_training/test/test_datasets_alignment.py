@@ -17,7 +17,7 @@ from fer_perception.pipeline import FacePipeline
 from fer_perception.preprocessing import InputSpec, UInt8Image
 from fer_perception.resources import resolve_face_model, resolve_model
 from fer_training.datasets import Alignment, DatasetError, load_dataset
-from fer_training.datasets.keypoints import CACHE, cut, find_points
+from fer_training.datasets.keypoints import CACHE
 
 TEMPLATE = AlignmentTemplate(right_eye=(0.315, 0.395), left_eye=(0.685, 0.395), mouth=(0.5, 0.78))
 RGB = Alignment(TEMPLATE, InputSpec(width=64, height=64, color="rgb", mean=[0.5] * 3, std=[0.5] * 3))
@@ -152,24 +152,6 @@ def test_the_annotated_box_says_which_face(tmp_path: Path, portrait: UInt8Image)
     with open(root / CACHE, newline="") as stream:
         eyes = [float(row["left_eye_x"]) for row in csv.DictReader(stream)]
     assert eyes[0] < 512 < eyes[1]
-
-
-def test_tight_pictures_are_looked_at_with_room_around(portrait: UInt8Image) -> None:
-    finder = FaceFinder(resolve_face_model(""))
-    tight, corner = cut(portrait, FACE)
-    whole, part = find_points(finder, portrait, None), find_points(finder, tight, None)
-    finder.close()
-    assert whole is not None
-    assert part is not None
-    np.testing.assert_allclose(part + corner, whole, atol=6)
-
-
-def test_cut_repeats_the_border(portrait: UInt8Image) -> None:
-    part, corner = cut(portrait, (-10.5, 500, 30, 20))
-    assert corner == (-11, 500)
-    assert part.shape == (20, 31, 3)
-    np.testing.assert_array_equal(part[:12, 11:], portrait[500:, :20])
-    np.testing.assert_array_equal(part[19, 0], portrait[511, 0])
 
 
 def test_exif_orientation(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from rclpy.serialization import deserialize_message
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
-from fer_perception.nodes.conversions import image_from_message
+from fer_perception.image_messages import image_from_message
 from fer_perception.nodes.managed_node import FAILED, NAMESPACE
 from fer_perception.nodes.recorder import BagRecorder, VideoRecorder
 from fer_perception.nodes.source_node import FRAMES_SENT

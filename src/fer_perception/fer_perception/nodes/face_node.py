@@ -5,6 +5,7 @@ from __future__ import annotations
 from fer_msgs.msg import FaceArray
 from std_msgs.msg import Header
 
+from fer_perception.image_messages import image_from_message
 from fer_perception.nodes import conversions, parameters, parts
 from fer_perception.nodes.input import Input, image_input
 from fer_perception.nodes.managed_node import NAMESPACE, run_node
@@ -39,7 +40,7 @@ class FaceNode(StreamNode):
 
     def answer(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
         """See :meth:`StreamNode.answer`."""
-        image = conversions.image_from_message(arrival.message)
+        image = image_from_message(arrival.message)
         stopwatch.lap("decode")
         landmarks_wanted = self._landmarks.get_subscription_count() > 0
         mesh_wanted = self.values["face_mode"] == "mesh"

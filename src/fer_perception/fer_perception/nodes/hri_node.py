@@ -23,6 +23,7 @@ from std_msgs.msg import Header
 
 from fer_perception import hri
 from fer_perception.errors import FerError, ImageError
+from fer_perception.image_messages import image_from_message
 from fer_perception.nodes import conversions, parameters
 from fer_perception.nodes.input import Input, image_input
 from fer_perception.nodes.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
@@ -266,7 +267,7 @@ class HriNode(ManagedNode):
         cropped, aligned = self._wanted(message, "cropped"), self._wanted(message, "aligned")
         if not cropped and not aligned:
             return
-        image = conversions.image_from_message(image_message)
+        image = image_from_message(image_message)
         if image.shape[:2] != (message.image_height, message.image_width):
             raise ImageError("the image has another size than the one in which the faces were found")
         for face in cropped:

@@ -11,6 +11,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 
 from fer_perception.drawing import draw_results
+from fer_perception.image_messages import image_from_message
 from fer_perception.nodes import conversions, parameters
 from fer_perception.nodes.input import Input, image_input
 from fer_perception.nodes.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
@@ -86,7 +87,7 @@ class OverlayNode(ManagedNode):
     def _draw(self, image: Any, faces: FaceArray, emotions: EmotionArray) -> None:
         try:
             canvas = draw_results(
-                conversions.image_from_message(image),
+                image_from_message(image),
                 [conversions.face_from_message(face) for face in faces.faces],
                 conversions.probabilities_from_message(emotions),
                 emotions.labels,

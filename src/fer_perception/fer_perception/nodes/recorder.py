@@ -8,12 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-from ament_index_python.packages import get_package_share_path
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
 
+from fer_perception.bag_types import typestore
 from fer_perception.errors import FerError
 from fer_perception.preprocessing import UInt8Image
 
@@ -27,7 +25,7 @@ class BagRecorder:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._typestore = _typestore()
+        self._typestore = typestore()
         self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._writer.open()
@@ -118,11 +116,3 @@ class _JobThread:
     def _raise_error(self) -> None:
         if self._error is not None:
             raise self._error
-
-
-def _typestore() -> Typestore:
-    """The standard types and those of fer_msgs, read from its installed definitions."""
-    store = get_typestore(Stores.LATEST)
-    for definition in sorted((get_package_share_path("fer_msgs") / "msg").glob("*.msg")):
-        store.register(get_types_from_msg(definition.read_text(encoding="utf-8"), f"fer_msgs/msg/{definition.stem}"))
-    return store

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_perception.one_face import Region
 from fer_perception.taxonomy import EMOTIONS_7, EMOTIONS_8
-from fer_training.datasets.keypoints import Box
 from fer_training.datasets.photographs import Listing, Photograph, without_validation
 from fer_training.datasets.samples import DatasetError, Split
 
@@ -103,7 +103,7 @@ def _target(expression: str | None, labels: tuple[str, ...], where: str) -> int 
     return labels.index(name) if name in labels else None
 
 
-def _box(values: list[str | None], where: str) -> Box | None:
+def _box(values: list[str | None], where: str) -> Region | None:
     if all(value == "NULL" for value in values):
         return None
     try:

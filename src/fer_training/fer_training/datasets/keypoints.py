@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import logging
-import math
 import os
 from pathlib import Path
 from types import TracebackType
 
-import cv2
 import numpy as np
 
-from fer_perception.faces import EYES_AND_MOUTH, FACE_MODEL_SHA256, Face, FaceFinder
+from fer_perception.faces import EYES_AND_MOUTH, FACE_MODEL_SHA256, FaceFinder
+from fer_perception.one_face import Region, find_one_face
 from fer_perception.preprocessing import Float32Array, UInt8Image
 from fer_perception.resources import resolve_face_model
 
@@ -20,15 +19,6 @@ from fer_perception.resources import resolve_face_model
 CACHE = f"keypoints-{FACE_MODEL_SHA256[:8]}.csv"
 POINTS = tuple(f"{point}_{axis}" for point in ("right_eye", "left_eye", "mouth") for axis in "xy")
 COLUMNS = ("file", "size", "mtime_ns", "box", *POINTS)
-
-# Room around an annotated box: the detector expects more than the face.
-BOX_MARGIN = 0.5
-# First as on the robot. Every picture is known to show a face: where none is found, a less sure one will do, and
-# room is added around a picture that was cut tightly.
-ATTEMPTS = ((0.75, 0.0), (0.5, 0.0), (0.5, 0.3))  # confidence, margin
-
-Box = tuple[float, float, float, float]
-"""x, y, width, height in pixels."""
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +47,7 @@ class KeyPoints:
         if self._changed:
             self._write()
 
-    def of(self, file: Path, name: str, picture: UInt8Image, box: Box | None) -> Float32Array | None:
+    def of(self, file: Path, name: str, picture: UInt8Image, box: Region | None) -> Float32Array | None:
         """Right eye, left eye and mouth: float32, (3, 2), in pixels of the picture; None where no face is found.
 
         :param name: the file's name in the cache. Size and time of change tell whether it is still the same file.
@@ -69,7 +59,8 @@ class KeyPoints:
         if name not in self._known or self._known[name][0] != state:
             if self._finder is None:
                 self._finder = FaceFinder(resolve_face_model(""))
-            self._known[name] = (state, find_points(self._finder, picture, box))
+            face = find_one_face(self._finder, picture, box)
+            self._known[name] = (state, None if face is None else face.keypoints[list(EYES_AND_MOUTH)])
             self._changed = True
         return self._known[name][1]
 
@@ -87,48 +78,6 @@ class KeyPoints:
             log.warning("%s: cannot be written (%s): the faces will be looked for again", self._file, error.strerror)
             if temporary.exists():
                 temporary.unlink()
-
-
-def find_points(finder: FaceFinder, picture: UInt8Image, box: Box | None) -> Float32Array | None:
-    """Right eye, left eye and mouth of the one face that a picture is about: float32, (3, 2), or None."""
-    height, width = picture.shape[:2]
-    region = (0.0, 0.0, width, height) if box is None else _widened(box, BOX_MARGIN)
-    for confidence, margin in ATTEMPTS:
-        finder.min_confidence = confidence
-        part, (x, y) = cut(picture, _widened(region, margin))
-        faces = finder.find(part)
-        if faces:
-            face = max(faces, key=lambda face: _prominence(face, part))
-            return face.keypoints[list(EYES_AND_MOUTH)] + np.asarray([x, y], np.float32)
-    return None
-
-
-def cut(picture: UInt8Image, region: Box) -> tuple[UInt8Image, tuple[int, int]]:
-    """A region of a picture, which may reach beyond it (its border is repeated), and the region's corner."""
-    height, width = picture.shape[:2]
-    left, top = math.floor(region[0]), math.floor(region[1])
-    right, bottom = max(math.ceil(region[0] + region[2]), left + 1), max(math.ceil(region[1] + region[3]), top + 1)
-    inside = picture[
-        min(max(top, 0), height - 1) : max(min(bottom, height), 1),
-        min(max(left, 0), width - 1) : max(min(right, width), 1),
-    ]
-    above, before = max(-top, 0), max(-left, 0)
-    below, behind = max(bottom - height, 0), max(right - width, 0)
-    if above or before or below or behind:
-        inside = cv2.copyMakeBorder(inside, above, below, before, behind, cv2.BORDER_REPLICATE)
-    return np.ascontiguousarray(inside), (left, top)
-
-
-def _prominence(face: Face, picture: UInt8Image) -> float:
-    """Large and central faces first: the box's side less the distance of its centre from the picture's centre."""
-    x, y, width, height = face.box
-    centre = (x + width / 2 - picture.shape[1] / 2, y + height / 2 - picture.shape[0] / 2)
-    return max(width, height) - math.hypot(*centre)
-
-
-def _widened(box: Box, margin: float) -> Box:
-    x, y, width, height = box
-    return x - margin * width, y - margin * height, width * (1 + 2 * margin), height * (1 + 2 * margin)
 
 
 def _read(file: Path) -> dict[str, tuple[tuple[str, str, str], Float32Array | None]]:

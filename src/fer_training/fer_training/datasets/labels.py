@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
+from fer_perception.taxonomy import ALIASES, emotion_named
 from fer_training.datasets.samples import DatasetError
-
-ALIASES = {
-    "anger": "angry",
-    "disgusted": "disgust",
-    "fearful": "fear",
-    "happiness": "happy",
-    "sadness": "sad",
-    "surprised": "surprise",
-}
 
 
 def emotion_index(name: str | None, labels: tuple[str, ...], where: str) -> int:
@@ -20,10 +12,9 @@ def emotion_index(name: str | None, labels: tuple[str, ...], where: str) -> int:
     :param where: file and row, for the error.
     :raises DatasetError: the name is neither a label nor a known spelling of one.
     """
-    plain = (name or "").strip().lower()
-    plain = ALIASES.get(plain, plain)
-    if plain not in labels:
+    emotion = emotion_named(name or "")
+    if emotion not in labels:
         raise DatasetError(
             f"{where}: emotion is '{name}'. Write one of {', '.join(labels)} (or {', '.join(ALIASES)}), or delete it"
         )
-    return labels.index(plain)
+    return labels.index(emotion)

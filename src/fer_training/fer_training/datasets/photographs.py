@@ -13,8 +13,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from fer_perception.alignment import AlignmentTemplate, align
+from fer_perception.one_face import Region, cut
 from fer_perception.preprocessing import Float32Array, InputSpec, UInt8Image, prepare_crop
-from fer_training.datasets.keypoints import Box, KeyPoints, cut
+from fer_training.datasets.keypoints import KeyPoints
 from fer_training.datasets.samples import DatasetError, Samples, Split
 from fer_training.datasets.splits import held_out
 
@@ -42,7 +43,7 @@ class Photograph:
     file: Path
     target: int
     where: str
-    box: Box | None = None
+    box: Region | None = None
     is_crop: bool = False
     soft: tuple[float, ...] | None = None
     groups: dict[str, str] = field(default_factory=dict)
@@ -131,7 +132,7 @@ def read_picture(file: Path, where: str) -> UInt8Image:
         raise DatasetError(f"{where}: {file} is not a readable picture ({error}). Delete or replace it") from error
 
 
-def _crop(picture: UInt8Image, points: Float32Array | None, box: Box | None, alignment: Alignment) -> UInt8Image:
+def _crop(picture: UInt8Image, points: Float32Array | None, box: Region | None, alignment: Alignment) -> UInt8Image:
     spec = alignment.spec
     if points is None:
         whole = prepare_crop(picture if box is None else cut(picture, box)[0], spec)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fer_perception.one_face import Region
 from fer_perception.taxonomy import EMOTIONS_7
-from fer_training.datasets.keypoints import Box
 from fer_training.datasets.photographs import Listing, Photograph, without_validation
 from fer_training.datasets.samples import DatasetError, Split
 
@@ -119,7 +119,7 @@ def _attributes(file: Path) -> dict[str, str]:
         ) from error
 
 
-def _box(file: Path) -> Box | None:
+def _box(file: Path) -> Region | None:
     if not file.is_file():
         return None
     try:

@@ -1,18 +1,29 @@
+"""Metrics of classification; what scikit-learn computes is not tested again."""
+
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from fer_perception.errors import FerError
-from fer_training.calibration import fit_temperature, negative_log_likelihood
-from fer_training.metrics import bootstrap_intervals, classification_metrics, expected_calibration_error, reliability
+from fer_perception.metrics import (
+    bootstrap_intervals,
+    classification_metrics,
+    expected_calibration_error,
+    interval,
+    reliability,
+    resampled_confusions,
+    scores,
+)
 
+RNG = np.random.default_rng(0)
 LABELS = ("a", "b", "c")
 CONFUSION = [[40, 10, 0], [5, 30, 5], [1, 2, 7]]  # accuracy 0.77
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(logits)
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+def units_of(right: np.ndarray) -> np.ndarray:
+    """One 2 x 2 confusion matrix for each row of right (True) and wrong answers to the label 0."""
+    return np.asarray([[[row.sum(), (~row).sum()], [0, 0]] for row in right], np.int64)
 
 
 def test_values_worked_out_by_hand() -> None:
@@ -32,9 +43,9 @@ def test_rare_classes_do_not_count_among_the_common() -> None:
     targets = np.array([0] * 100 + [1] * 100 + [2])  # c is less than 1% of the samples
     probabilities = np.eye(3)[np.array([0] * 90 + [1] * 10 + [1] * 100 + [0])]
     metrics = classification_metrics(targets, probabilities, LABELS)
-    scores = f1_score(targets, probabilities.argmax(1), labels=[0, 1, 2], average=None)
-    assert metrics["macro_f1_common"] == pytest.approx(scores[:2].mean())
-    assert metrics["macro_f1"] == pytest.approx(scores.mean())
+    expected = f1_score(targets, probabilities.argmax(1), labels=[0, 1, 2], average=None)
+    assert metrics["macro_f1_common"] == pytest.approx(expected[:2].mean())
+    assert metrics["macro_f1"] == pytest.approx(expected.mean())
 
 
 def test_auroc_of_one_class_is_not_defined() -> None:
@@ -65,10 +76,10 @@ def test_intervals_are_those_of_resampled_samples() -> None:
     rng = np.random.default_rng(1)
     resamples = rng.integers(0, 100, (2000, 100))
     accuracies = [accuracy_score(targets[r], predictions[r]) for r in resamples]
-    scores = [f1_score(targets[r], predictions[r], average="macro") for r in resamples[:500]]
+    f1 = [f1_score(targets[r], predictions[r], average="macro") for r in resamples[:500]]
     found = bootstrap_intervals(CONFUSION, resamples=20_000)
     np.testing.assert_allclose(found["accuracy"], np.percentile(accuracies, (2.5, 97.5)), atol=0.011)
-    np.testing.assert_allclose(found["macro_f1"], np.percentile(scores, (2.5, 97.5)), atol=0.03)
+    np.testing.assert_allclose(found["macro_f1"], np.percentile(f1, (2.5, 97.5)), atol=0.03)
     # The normal approximation of a share.
     np.testing.assert_allclose(
         found["accuracy"], 0.77 + np.array([-1.96, 1.96]) * np.sqrt(0.77 * 0.23 / 100), atol=0.011
@@ -91,38 +102,31 @@ def test_intervals_of_a_class_that_may_be_missing_in_a_resample() -> None:
     assert bootstrap_intervals([[50, 0, 0], [0, 1, 0], [0, 0, 0]]) == {"accuracy": [1.0, 1.0], "macro_f1": [1.0, 1.0]}
 
 
-def test_likelihood_worked_out_by_hand() -> None:
-    logits = np.log([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]])
-    assert negative_log_likelihood(logits, np.array([0, 2])) == pytest.approx(-(np.log(0.5) + np.log(0.1)) / 2)
-    assert negative_log_likelihood(logits[:1], np.array([1]), 0.5) == pytest.approx(np.log(6))  # 4 : 1 : 1
+def test_scores_are_those_of_scikit_learn() -> None:
+    targets, predictions = RNG.integers(0, 3, 200), RNG.integers(0, 4, 200)
+    matrix = np.zeros((1, 4, 4), np.int64)
+    np.add.at(matrix[0], (targets, predictions), 1)
+    found = scores(matrix)
+    assert found["accuracy"][0] == pytest.approx(accuracy_score(targets, predictions))
+    expected = f1_score(targets, predictions, labels=[0, 1, 2], average="macro")
+    assert found["macro_f1"][0] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
-def test_temperature_is_recovered(temperature: float) -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 2, (20_000, 7))
-    cumulated = softmax(logits).cumsum(axis=1)
-    targets = (rng.random((20_000, 1)) > cumulated).sum(axis=1)
-    assert fit_temperature(temperature * logits, targets) == pytest.approx(temperature, rel=0.03)
+def test_samples_that_resemble_each_other_widen_the_interval() -> None:
+    alone = RNG.random((400, 1)) < 0.7
+    together = np.repeat(alone[:40], 10, axis=1)  # as many samples, but only 40 different ones
+    narrow = interval(scores(resampled_confusions(units_of(alone)))["accuracy"])
+    wide = interval(scores(resampled_confusions(units_of(together)))["accuracy"])
+    assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
 
 
-def test_temperature_leaves_labels_and_lowers_the_calibration_error() -> None:
-    # Right in 70 of 100 at logits 4 and 0 six times: the likelihood is best where the top probability is 0.7.
-    logits = np.zeros((100, 7))
-    logits[:, 2] = 4
-    targets = np.array([2] * 70 + [3] * 30)
-    temperature = fit_temperature(logits, targets)
-    assert temperature == pytest.approx(4 / np.log(0.7 * 6 / 0.3), rel=1e-4)
-    before, after = softmax(logits), softmax(logits / temperature)
-    assert (before.argmax(axis=1) == after.argmax(axis=1)).all()
-    assert expected_calibration_error(targets, before) == pytest.approx(np.exp(4) / (np.exp(4) + 6) - 0.7)
-    assert expected_calibration_error(targets, after) == pytest.approx(0, abs=1e-4)
+def test_units_of_one_sample_are_the_plain_bootstrap() -> None:
+    units = units_of(RNG.random((300, 1)) < 0.6)
+    plain = bootstrap_intervals(units.sum(axis=0).tolist())["accuracy"]
+    assert interval(scores(resampled_confusions(units))["accuracy"]) == pytest.approx(plain, abs=0.02)
 
 
-def test_data_that_leave_the_temperature_open() -> None:
-    with pytest.raises(FerError, match="all 3 predictions are right"):
-        fit_temperature(100 * np.eye(3), np.arange(3))
-    with pytest.raises(FerError, match="tells nothing about these 3"):
-        fit_temperature(np.eye(3), np.array([1, 2, 0]))
-    with pytest.raises(FerError, match="tells nothing"):
-        fit_temperature(np.zeros((3, 3)), np.arange(3))
+def test_the_same_seed_draws_the_same_units() -> None:
+    right = RNG.random((50, 4)) < 0.5
+    both = [scores(resampled_confusions(units_of(answers)))["accuracy"] for answers in (right, ~right)]
+    np.testing.assert_allclose(both[0] + both[1], 1)  # where A is right, B is wrong, in every resample

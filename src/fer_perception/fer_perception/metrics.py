@@ -1,4 +1,7 @@
-"""Classification metrics: those that scikit-learn has are from there; calibration error and intervals are here."""
+"""Classification metrics: those that scikit-learn has are from there; calibration error and intervals are here.
+
+Needs scikit-learn, which the nodes do without: see requirements/replay.txt.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy.typing as npt
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score, roc_auc_score
 
 CALIBRATION_BINS = 15
+RESAMPLES = 1000
 COMMON = 0.01  # share of the samples from which on a class is not rare
 
 
@@ -82,7 +86,7 @@ def expected_calibration_error(targets: npt.NDArray[np.int64], probabilities: np
 
 
 def bootstrap_intervals(
-    confusion: Sequence[Sequence[int]], resamples: int = 1000, seed: int = 0
+    confusion: Sequence[Sequence[int]], resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, list[float]]:
     """95% intervals of accuracy and macro-F1: percentiles over resamples of the evaluated samples.
 
@@ -95,10 +99,40 @@ def bootstrap_intervals(
     cells = np.asarray(confusion, np.float64)
     total = int(cells.sum())
     draws = np.random.default_rng(seed).multinomial(total, cells.ravel() / total, resamples)
-    matrices = draws.reshape(resamples, *cells.shape)
-    hits = matrices.diagonal(axis1=1, axis2=2)
-    shown, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
+    return {name: interval(values) for name, values in scores(draws.reshape(resamples, *cells.shape)).items()}
+
+
+def resampled_confusions(
+    confusions: npt.NDArray[np.int64], resamples: int = RESAMPLES, seed: int = 0
+) -> npt.NDArray[np.int64]:
+    """Confusion matrices of resamples in which units of samples that resemble each other are drawn as a whole.
+
+    The same ``seed`` draws the same units, so that two models can be compared on the same resamples.
+
+    :param confusions: int64, (units, labels, labels), the confusion matrix of each unit.
+    :return: int64, (resamples, labels, labels).
+    """
+    units, labels = confusions.shape[:2]
+    flat = confusions.reshape(units, -1)
+    rng = np.random.default_rng(seed)
+    drawn = [rng.multinomial(units, np.full(units, 1 / units)) @ flat for _ in range(resamples)]
+    return np.asarray(drawn, np.int64).reshape(resamples, labels, labels)
+
+
+def scores(confusions: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float64]]:
+    """Accuracy and macro-F1 (over the classes that occur) of N confusion matrices: float64, (N,), NaN of empty ones.
+
+    :param confusions: (N, labels, labels), rows are targets, columns predictions.
+    """
+    hits = confusions.diagonal(axis1=1, axis2=2)
+    shown, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
     occurs = shown > 0
     f1 = np.where(occurs, 2 * hits / np.maximum(shown + predicted, 1), 0.0)
-    statistics = {"accuracy": hits.sum(axis=1) / total, "macro_f1": f1.sum(axis=1) / occurs.sum(axis=1)}
-    return {name: np.percentile(values, (2.5, 97.5)).tolist() for name, values in statistics.items()}
+    with np.errstate(invalid="ignore"):
+        return {"accuracy": hits.sum(axis=1) / shown.sum(axis=1), "macro_f1": f1.sum(axis=1) / occurs.sum(axis=1)}
+
+
+def interval(values: npt.NDArray[np.float64]) -> list[float]:
+    """The central 95% of bootstrap values: lower and upper end."""
+    lower, upper = np.nanpercentile(values, (2.5, 97.5))
+    return [float(lower), float(upper)]

@@ -1,0 +1,15 @@
+"""Evaluation on rosbags, without ROS: from a recording to tables, metrics and a report.
+
+``bags`` reads, ``offline`` runs the pipeline, ``tables`` holds its answers, whoever made them, ``ground_truth`` says
+what was shown, ``evaluation`` and ``comparison`` measure, ``report`` shows. ``make_bag`` makes bags.
+"""
+
+from importlib.util import find_spec
+
+from fer_perception.errors import FerError
+
+# The nodes do without them.
+NEEDED = ("jinja2", "pandas", "plotly", "pyarrow", "sklearn")
+
+if missing := [name for name in NEEDED if find_spec(name) is None]:
+    raise FerError(f"{', '.join(missing)} missing: pip install -r requirements/replay.txt")

@@ -1,0 +1,189 @@
+"""Reading rosbags: which topics hold images, and their frames one after another."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Collection, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import Reader
+
+from fer_perception.bag_types import typestore
+from fer_perception.errors import BagError, ImageError
+from fer_perception.image_messages import image_from_message
+from fer_perception.preprocessing import UInt8Image
+
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+
+
+class Bag:
+    """A rosbag2 that is open for reading; a context.
+
+    ``start_ns``, ``end_ns``: when its first and last message were recorded. ``counts``: messages by topic, as the
+    metadata say. ``read``: messages by topic that were read.
+
+    :param path: a bag's folder, or a single .mcap or .db3 file.
+    :raises BagError: it is missing or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.is_dir() and not (path / "metadata.yaml").is_file():
+            raise BagError(
+                f"{path}: holds no metadata.yaml. Was the recording cut off? Make one with 'ros2 bag reindex {path}'; "
+                "if the folder is no bag, give the folder of a bag"
+            )
+        if not path.exists():
+            raise BagError(f"{path}: there is no such bag. Give the folder that holds its metadata.yaml")
+        try:
+            self._reader = Reader(path)
+            self._reader.open()
+        except Exception as error:  # rosbags lets out what it runs into in a damaged file
+            raise self._damaged(error) from error
+        self.start_ns, self.end_ns = self._reader.start_time, self._reader.end_time - 1
+        self._connections: dict[str, list[Connection]] = defaultdict(list)
+        for connection in self._reader.connections:
+            self._connections[connection.topic].append(connection)
+        self.counts = {topic: sum(c.msgcount for c in group) for topic, group in self._connections.items()}
+        self.read: Counter[str] = Counter()
+
+    def __enter__(self) -> Bag:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reader.close()
+
+    @property
+    def connections(self) -> list[Connection]:
+        """All topics, each with its type, definition and quality of service."""
+        return self._reader.connections
+
+    def type_of(self, topic: str) -> str | None:
+        """The type of a topic's messages; None where the bag lacks the topic."""
+        group = self._connections.get(topic)
+        return group[0].msgtype if group else None
+
+    def image_topics(self) -> list[str]:
+        """The topics of images, sorted."""
+        return sorted(topic for topic in self._connections if self.type_of(topic) in IMAGE_TYPES)
+
+    def messages(
+        self, topics: Collection[str], start_ns: int | None = None, stop_ns: int | None = None
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        """Messages in the order of recording, each with when it was recorded, in nanoseconds.
+
+        :param start_ns: only from this time on.
+        :param stop_ns: only before this time.
+        :raises BagError: the bag is damaged.
+        """
+        connections = [connection for topic in topics for connection in self._connections.get(topic, ())]
+        if not connections:
+            return
+        try:
+            for message in self._reader.messages(connections, start_ns, stop_ns):
+                self.read[message[0].topic] += 1
+                yield message
+        except Exception as error:  # as above
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> BagError:
+        return BagError(
+            f"{self.path}: cannot be read ({type(error).__name__}: {error}). Is it a rosbag2, and whole? A recording "
+            "that was cut off is repaired by 'mcap recover' (mcap) or 'sqlite3 .recover', then 'ros2 bag reindex'"
+        )
+
+
+def deserialize(raw: bytes, message_type: str) -> Any:
+    """A message of the standard types or of fer_msgs.
+
+    :raises BagError: the bytes are no such message.
+    """
+    try:
+        return typestore().deserialize_cdr(raw, message_type)
+    except Exception as error:  # rosbags' own errors, and those of struct, numpy and UTF-8
+        raise BagError(f"{len(raw)} bytes are no {message_type} ({type(error).__name__}: {error})") from error
+
+
+def choose_topics(bag: Bag, wanted: Sequence[str]) -> list[str]:
+    """The image topics to evaluate.
+
+    :param wanted: their names; empty: the only one.
+    :raises BagError: a wanted one is missing or has no messages, there is none, or there are several and none is
+        wanted.
+    """
+    images = bag.image_topics()
+    listed = ", ".join(f"{topic} ({bag.type_of(topic)}, {bag.counts[topic]} messages)" for topic in images)
+    if not images:
+        raise BagError(f"{bag.path}: holds no topic of {' or '.join(IMAGE_TYPES)}. Record the camera's images, too")
+    if absent := [topic for topic in wanted if topic not in images]:
+        raise BagError(f"{bag.path}: has no image topic {', '.join(absent)}. It has {listed}")
+    if not wanted and len(images) > 1:
+        raise BagError(f"{bag.path}: has several image topics; choose by --topic: {listed}")
+    chosen = list(dict.fromkeys(wanted)) or images
+    if empty := [topic for topic in chosen if not bag.counts[topic]]:
+        raise BagError(f"{bag.path}: {', '.join(empty)} holds no message. Was the camera running?")
+    return chosen
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which frames: from ``start_s`` to ``end_s`` (exclusive) after the bag's first message, every n-th of them."""
+
+    start_s: float = 0.0
+    end_s: float = float("inf")
+    every: int = 1
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image message. ``index``: its place in the topic, from 0, whatever is selected.
+
+    ``stamp_ns``: the stamp of its header, or where it has none ``time_ns``, when it was recorded. ``image``: uint8,
+    (H, W, 3), RGB, or None where the message is malformed; then ``rejected`` says why.
+    """
+
+    index: int
+    stamp_ns: int
+    time_ns: int
+    image: UInt8Image | None
+    rejected: str
+    decode_ms: float
+
+
+def seconds(stamp_ns: int) -> float:
+    """A stamp in seconds, computed as the nodes do it."""
+    return stamp_ns // 1_000_000_000 + stamp_ns % 1_000_000_000 * 1e-9
+
+
+def read_frames(bag: Bag, topic: str, selection: Selection, first: int = 0) -> Generator[Frame, None, None]:
+    """The selected frames of a topic, decoded, from the index ``first`` on.
+
+    :raises BagError: the bag is damaged. A malformed message is a rejected frame instead.
+    """
+    start_ns = bag.start_ns + round(selection.start_s * 1e9)
+    stop_ns = None if selection.end_s == float("inf") else bag.start_ns + round(selection.end_s * 1e9)
+    # From the beginning, since otherwise the index of the first message would not be known.
+    for index, (connection, time_ns, raw) in enumerate(bag.messages([topic], stop_ns=stop_ns)):
+        if index >= first and time_ns >= start_ns and index % selection.every == 0:
+            yield read_frame(index, time_ns, raw, connection.msgtype)
+
+
+def read_frame(index: int, time_ns: int, raw: bytes, message_type: str) -> Frame:
+    """Decode one image message; see :class:`Frame`."""
+    begun = time.perf_counter()
+    image, rejected, stamp_ns = None, "", time_ns
+    try:
+        message = deserialize(raw, message_type)
+        stamp = message.header.stamp
+        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec or time_ns
+        image = image_from_message(message)
+    except (BagError, ImageError) as error:
+        rejected = str(error)
+    return Frame(index, stamp_ns, time_ns, image, rejected, (time.perf_counter() - begun) * 1000)

@@ -1,0 +1,216 @@
+"""What ``replay`` does, from bags to a report: choose topics, answer, measure, write."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from fer_perception.bundle import Bundle
+from fer_perception.errors import BagError, FerError
+from fer_perception.replay.bags import Bag, Selection, choose_topics
+from fer_perception.replay.evaluation import Truth, evaluate
+from fer_perception.replay.ground_truth import LABEL_TOPIC, Interval, file_for, read_truth
+from fer_perception.replay.jobs import run_tasks
+from fer_perception.replay.offline import FRAMES_PER_PART, LIBRARIES, Settings, Task, make_task
+from fer_perception.replay.output_bag import write_bag
+from fer_perception.replay.report import write_report
+from fer_perception.replay.tables import FRAMES, STREAM, Answers, merge_parts, read_answers
+
+PARTS, BAGS, TRUTH = "parts", "bags", "truth.parquet"
+REPORT, PAGE = "report.json", "report.html"
+RESULTS = ("emotions.parquet", "emotions.csv", "frames.parquet", TRUTH, REPORT, PAGE)
+POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run and what to write; the names are those of the command line. ``command``: is quoted in the report."""
+
+    topic: Sequence[str] = ()
+    labels: Sequence[Path] = ()
+    label_topic: str = LABEL_TOPIC
+    jobs: int = 1
+    scheduler: str = ""
+    csv: bool = False
+    write_bags: bool = True
+    images: bool = True
+    show_faces: bool = False
+    command: str = ""
+
+
+def evaluate_bags(
+    bags: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    selection: Selection | None = None,
+    options: Options | None = None,
+) -> dict[str, Any]:
+    """Evaluate bags and write all results into a folder.
+
+    A bag that cannot be evaluated is left out and named in ``failures`` of the report.
+
+    :return: the contents of ``report.json``.
+    :raises FerError: no bag can be evaluated; or model, labels or folder cannot be used.
+    """
+    selection, options = selection or Selection(), options or Options()
+    if len({bag.resolve() for bag in bags}) < len(bags):
+        raise FerError("a bag is given twice")
+    for bag in bags:
+        file_for(bag, bags, options.labels)
+    _prepare(out)
+    tasks, totals, failures = _plan(bags, out, settings, selection, options.topic)
+    with _progress(tasks, totals):
+        results = run_tasks(tasks, options.jobs, options.scheduler)
+    failures += [str(result) for result in results if isinstance(result, FerError)]
+    streams = [result for result in results if not isinstance(result, FerError)]
+    if not streams:
+        raise FerError("no bag was evaluated. " + " | ".join(failures))
+    folders = {task.stream: task.folder for task in tasks}
+    names = [(stream["bag"], stream["topic"]) for stream in streams]
+    labels = tuple(streams[0]["labels"])
+    merge_parts({name: folders[name] for name in names}, labels, out, options.csv)
+    answers = read_answers(out)
+    if (answers.frames["rejected"] != "").all():
+        reason = answers.frames["rejected"].iloc[0] if len(answers.frames) else "no image lies between --from and --to"
+        raise FerError(f"{', '.join(map(str, bags))}: no image was answered: {reason}")
+    truth = _truth(names, bags, answers, options)
+    rows = [(*stream, *interval) for stream, intervals in truth.items() for interval in intervals]
+    pd.DataFrame(rows, columns=[*STREAM, *Interval._fields]).to_parquet(out / TRUTH)
+    measured = evaluate(answers, truth)
+    model = Bundle(settings.model).manifest
+    report = {
+        "command": options.command,
+        "model": {
+            "id": streams[0]["model_id"],
+            "engine": streams[0]["engine"],
+            "sha256": {file.name: file.sha256 for file in model.files.values()},
+        },
+        "settings": asdict(settings),
+        "selection": _described(selection),
+        "software": {name: import_module(name).__version__ for name in LIBRARIES},
+        "failures": failures,
+        "streams": [{**facts, **values} for facts, values in zip(streams, measured["streams"], strict=True)],
+        "all": measured["all"],
+    }
+    if options.write_bags:
+        report["topics_not_copied"] = _write_bags(out / BAGS, answers, streams[0]["model_id"], options.images)
+    write_report(out / PAGE, report, answers, truth, options.images, options.show_faces)
+    # Last: where it is, everything is.
+    (out / REPORT).write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return report
+
+
+def read_truth_table(folder: Path) -> Truth:
+    """The intervals that an earlier run was measured against."""
+    table = pd.read_parquet(folder / TRUTH)
+    return {
+        (str(bag), str(topic)): [
+            Interval(*row) for row in rows[["start_ns", "end_ns", "label"]].itertuples(index=False)
+        ]
+        for (bag, topic), rows in table.groupby(list(STREAM), sort=False)
+    }
+
+
+def _prepare(out: Path) -> None:
+    """Delete an earlier run's results, so that they are never taken for this one's; its parts stay."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / PARTS).is_dir())):
+        raise FerError(f"{out}: exists and is no output of replay. Move it away, or choose another --out")
+    (out / PARTS).mkdir(parents=True, exist_ok=True)
+    for name in RESULTS:
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / BAGS, ignore_errors=True)
+
+
+def _plan(
+    bags: Sequence[Path], out: Path, settings: Settings, selection: Selection, topics: Sequence[str]
+) -> tuple[list[Task], list[int], list[str]]:
+    """Tasks, about how many frames each has, and the bags that cannot be used."""
+    tasks, totals, failures = [], [], []
+    for path in bags:
+        try:
+            with Bag(path) as bag:
+                length_s = max((bag.end_ns - bag.start_ns) * 1e-9, 1e-9)
+                share = min(1.0, (min(selection.end_s, length_s) - selection.start_s) / length_s)
+                for topic in choose_topics(bag, topics):
+                    tasks.append(make_task(path, topic, selection, settings, out / PARTS))
+                    totals.append(max(1, round(bag.counts[topic] * max(0.0, share) / selection.every)))
+        except BagError as error:
+            failures.append(str(error))
+    if not tasks:
+        raise FerError(" | ".join(failures))
+    return tasks, totals, failures
+
+
+@contextmanager
+def _progress(tasks: Sequence[Task], totals: Sequence[int]) -> Iterator[None]:
+    """A bar with the remaining time. It counts the parts on disk, whichever process or machine writes them."""
+
+    def done() -> int:
+        parts = [len(list(task.folder.glob(f"{FRAMES}-*.parquet"))) for task in tasks]
+        return sum(min(count * FRAMES_PER_PART, total) for count, total in zip(parts, totals, strict=True))
+
+    ended = threading.Event()
+    with tqdm(total=sum(totals), initial=done(), unit="frame", desc="replay") as bar:
+
+        def poll() -> None:
+            while not ended.wait(POLL_S):
+                bar.update(done() - bar.n)
+
+        thread = threading.Thread(target=poll, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            bar.update(done() - bar.n)
+
+
+def _truth(
+    names: Sequence[tuple[str, str]], bags: Sequence[Path], answers: Answers, options: Options
+) -> dict[tuple[str, str], list[Interval]]:
+    truth = {}
+    for name, topic in names:
+        frames = answers.frames[(answers.frames["bag"] == name) & (answers.frames["topic"] == topic)]
+        file = file_for(Path(name), bags, options.labels)
+        with Bag(Path(name)) as bag:
+            intervals = read_truth(bag, frames, file, options.label_topic)
+        if intervals:
+            truth[name, topic] = intervals
+    return truth
+
+
+def _write_bags(folder: Path, answers: Answers, model_id: str, images: bool) -> dict[str, list[str]]:
+    """Write a bag for each bag. Returns by bag the topics that could not be copied."""
+    lost = {}
+    taken: set[Path] = set()
+    for name, frames in answers.frames.groupby("bag", sort=False):
+        source = Path(str(name))
+        out = folder / source.stem
+        while out in taken:  # bags of several robots can have the same name
+            out = out.with_name(f"{out.name}_")
+        taken.add(out)
+        emotions = answers.emotions[answers.emotions["bag"] == name]
+        streams = {
+            str(topic): (emotions[emotions["topic"] == topic], rows)
+            for topic, rows in frames.groupby("topic", sort=False)
+        }
+        if missing := write_bag(source, out, streams, answers.labels, model_id, originals=images):
+            lost[str(name)] = missing
+    return lost
+
+
+def _described(selection: Selection) -> str:
+    end = "the end" if selection.end_s == float("inf") else f"{selection.end_s:g} s"
+    which = "every frame" if selection.every == 1 else f"every {selection.every}th frame"
+    return f"{which} from {selection.start_s:g} s to {end}"

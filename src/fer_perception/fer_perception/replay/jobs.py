@@ -1,0 +1,76 @@
+"""Many streams at once: in this process, in several, or on a Dask cluster. The results do not depend on which."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Any
+
+from fer_perception.errors import FerError
+from fer_perception.replay.offline import Task, run
+
+ATTEMPTS = 5
+
+log = logging.getLogger(__name__)
+
+
+def run_task(task: Task) -> dict[str, Any] | FerError:
+    """What :func:`run` returns, or the error of this stream, which must not end the others."""
+    try:
+        return run(task)
+    except FerError as error:
+        return error
+    except OSError as error:
+        return FerError(f"{task.bag}, {task.topic}: {error}")
+
+
+def run_tasks(tasks: Sequence[Task], jobs: int = 1, scheduler: str = "") -> list[dict[str, Any] | FerError]:
+    """Results in the order of the tasks.
+
+    :param jobs: so many processes of this machine.
+    :param scheduler: a Dask scheduler's address; its workers see bags and output folder under the same paths.
+    :raises FerError: the scheduler is not reached, or workers keep dying.
+    """
+    if scheduler:
+        return _on_cluster(tasks, scheduler)
+    if jobs == 1:
+        return [run_task(task) for task in tasks]
+    return _in_processes(tasks, jobs)
+
+
+def _in_processes(tasks: Sequence[Task], jobs: int) -> list[dict[str, Any] | FerError]:
+    """A killed process takes the whole pool with it: what was not finished goes on in a new one."""
+    results: dict[int, dict[str, Any] | FerError] = {}
+    for _ in range(ATTEMPTS):
+        waiting = [number for number in range(len(tasks)) if number not in results]
+        # Threads of mediapipe and onnxruntime do not survive a fork.
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            futures = {pool.submit(run_task, tasks[number]): number for number in waiting}
+            for future in as_completed(futures):
+                try:
+                    results[futures[future]] = future.result()
+                except BrokenProcessPool:
+                    continue
+        if len(results) == len(tasks):
+            return [results[number] for number in range(len(tasks))]
+        log.warning("a worker process died; %d streams go on in new ones", len(tasks) - len(results))
+    raise FerError(
+        f"workers died {ATTEMPTS} times. Is there too little memory for --jobs {jobs}? Run it again with less"
+    )
+
+
+def _on_cluster(tasks: Sequence[Task], scheduler: str) -> list[dict[str, Any] | FerError]:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise FerError("--scheduler needs Dask: pip install 'dask[distributed]'") from error
+    try:
+        client = Client(scheduler)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise FerError(f"--scheduler {scheduler}: is not reached ({error}). Start one with 'dask scheduler'") from error
+    with client:
+        # Dask gives the tasks of a dead worker to another one.
+        return list(client.gather(client.map(run_task, tasks, pure=False)))

@@ -1,0 +1,216 @@
+"""The pipeline on the images of a bag, as fast as the machine allows; what was done is never done again.
+
+Answers are written in parts of some frames. An interrupted run goes on behind the last part: the tracker and the
+smoother get their memory back from the answers that are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_perception.backends import Backend, PrecisionChoice
+from fer_perception.bundle import Bundle, sha256_of
+from fer_perception.emotion import EmotionClassifier
+from fer_perception.faces import FACE_MODEL_SHA256, FaceFinder
+from fer_perception.one_face import OneFacePipeline
+from fer_perception.pipeline import EmotionPipeline, Emotions, FacePipeline, Faces
+from fer_perception.replay.bags import Bag, Frame, Selection, read_frames, seconds
+from fer_perception.replay.prefetch import prefetch
+from fer_perception.replay.tables import EMOTIONS, FRAMES, Part, count_parts, read_parts
+from fer_perception.resources import resolve_face_model
+from fer_perception.smoothing import Smoother
+from fer_perception.timing import Stopwatch
+from fer_perception.tracking import Tracker
+
+FRAMES_PER_PART = 100
+STREAM_FILE = "stream.json"
+# What decides about the numbers beside the model.
+LIBRARIES = ("cv2", "mediapipe", "numpy", "onnxruntime", "PIL")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The pipeline's settings, by the names of ``fer_node``'s parameters. ``model``: the bundle's folder.
+
+    ``one_face``: every image is known to show one face, see :mod:`fer_perception.one_face`; ``min_confidence`` and
+    ``max_faces`` are then not used.
+    """
+
+    model: str
+    precision: PrecisionChoice = "auto"
+    backend: Backend = "auto"
+    min_confidence: float = 0.75
+    max_faces: int = 10
+    max_lost_s: float = 1.0
+    smoothing_s: float = 0.5
+    one_face: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image topic of one bag, what to do with it, and the folder of the parts. Can be sent to another machine.
+
+    ``name``: of the bag in tables and reports, the path as it was given; all other paths are absolute.
+    """
+
+    name: str
+    bag: Path
+    topic: str
+    selection: Selection
+    settings: Settings
+    folder: Path
+
+    @property
+    def stream(self) -> tuple[str, str]:
+        """Bag and topic, as the tables name them."""
+        return self.name, self.topic
+
+
+def make_task(bag: Path, topic: str, selection: Selection, settings: Settings, parts: Path) -> Task:
+    """A task whose folder below ``parts`` is named by everything that decides about the answers.
+
+    Whatever changes gets another folder: the bag (told by its files' sizes and times of change), the topic, the
+    selection, the settings, the model, and the versions of the libraries.
+    """
+    files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in bag_files(bag)]
+    model = {name: file.sha256 for name, file in Bundle(settings.model).manifest.files.items()}
+    libraries = {name: import_module(name).__version__ for name in LIBRARIES}
+    decisive = [str(bag.resolve()), files, topic, asdict(selection), asdict(settings), model, libraries]
+    digest = hashlib.sha256(json.dumps([*decisive, FACE_MODEL_SHA256, FRAMES_PER_PART]).encode()).hexdigest()
+    folder = parts.resolve() / digest[:16]
+    settings = replace(settings, model=str(Path(settings.model).resolve()))
+    return Task(str(bag), bag.resolve(), topic, selection, settings, folder)
+
+
+def bag_files(bag: Path) -> list[Path]:
+    """The files of a bag, sorted."""
+    return sorted(file for file in bag.iterdir() if file.is_file()) if bag.is_dir() else [bag]
+
+
+def run(task: Task) -> dict[str, Any]:
+    """Answer what is not answered yet.
+
+    :return: the contents of ``stream.json``: ``bag``, ``topic``, ``model_id``, ``labels``, ``engine``, ``files`` (of
+        the bag: name, size, SHA-256), ``start_ns`` (of the bag), ``messages`` (of the topic, as the bag's metadata
+        say), ``missing`` (of these, how many were not there to be read), ``frames_per_second`` (of the last run).
+    :raises BagError: the bag is damaged.
+    :raises FerError: the model cannot be used.
+    """
+    done = task.folder / STREAM_FILE
+    if done.exists():
+        return dict(
+            json.loads(done.read_text(encoding="utf-8")), **dict(zip(("bag", "topic"), task.stream, strict=True))
+        )
+    task.folder.mkdir(parents=True, exist_ok=True)
+    hashes: list[dict[str, Any]] = []
+    hashing = threading.Thread(target=lambda: hashes.extend(_hash_files(task.bag)), daemon=True)
+    hashing.start()
+    with Bag(task.bag) as bag, _pipeline(task.settings) as (faces, emotions):
+        speed = _answer(task, bag, faces, emotions)
+        messages = bag.counts[task.topic]
+        # Of a part of the bag nobody knows how many there should be.
+        missing = max(0, messages - bag.read[task.topic]) if task.selection.end_s == float("inf") else 0
+        hashing.join()
+        classifier = emotions.classifier
+        result = {
+            "bag": task.name,
+            "topic": task.topic,
+            "model_id": classifier.model_id,
+            "labels": list(classifier.labels),
+            "engine": classifier.engine_name,
+            "files": hashes or _hash_files(task.bag),
+            "start_ns": bag.start_ns,
+            "messages": messages,
+            "missing": missing,
+            "frames_per_second": speed,
+        }
+    temporary = done.with_suffix(".partial")
+    temporary.write_text(json.dumps(result), encoding="utf-8")
+    temporary.replace(done)
+    return result
+
+
+@contextmanager
+def _pipeline(settings: Settings) -> Iterator[tuple[FacePipeline, EmotionPipeline]]:
+    """Both stages as in ``fer_node``, on one thread and with the same ids in every run."""
+    with closing(EmotionClassifier(settings.model, settings.precision, 1, settings.backend)) as classifier:
+        finder = FaceFinder(resolve_face_model(""), settings.min_confidence, settings.max_faces)
+        stage = OneFacePipeline if settings.one_face else FacePipeline
+        with closing(stage(finder, classifier.bundle.manifest, Tracker(settings.max_lost_s, seed=0))) as faces:
+            yield faces, EmotionPipeline(classifier, Smoother(settings.smoothing_s, settings.max_lost_s))
+
+
+def _answer(task: Task, bag: Bag, faces: FacePipeline, emotions: EmotionPipeline) -> float:
+    """Process the frames that no part holds. Returns frames per second."""
+    labels = emotions.classifier.labels
+    number = count_parts(task.folder)
+    last = _remember(task.folder, labels, faces.tracker, emotions.smoother)
+    part, frames, begun = Part(labels), 0, time.perf_counter()
+    # Three threads: one reads ahead, one finds the faces of the next image while this one reads emotions.
+    with (
+        closing(prefetch(read_frames(bag, task.topic, task.selection, last + 1))) as images,
+        closing(prefetch(_find_faces(images, faces))) as found,
+    ):
+        for frame, its_faces, durations_ms in found:
+            part.add(frame, *_read_emotions(frame, its_faces, durations_ms, emotions))
+            frames += 1
+            if len(part.frames) == FRAMES_PER_PART:
+                part.write(task.folder, number)
+                part, number = Part(labels), number + 1
+    if part.frames or not number:
+        part.write(task.folder, number)
+    return frames / (time.perf_counter() - begun)
+
+
+def _find_faces(
+    images: Iterator[Frame], faces: FacePipeline
+) -> Generator[tuple[Frame, Faces | None, dict[str, float]], None, None]:
+    for frame in images:
+        stopwatch = Stopwatch()
+        found = None if frame.image is None else faces.process(frame.image, seconds(frame.stamp_ns), stopwatch)
+        yield frame, found, {"decode": frame.decode_ms, **stopwatch.stages_ms}
+
+
+def _read_emotions(
+    frame: Frame, found: Faces | None, durations_ms: dict[str, float], emotions: EmotionPipeline
+) -> tuple[Faces | None, Emotions | None, dict[str, float]]:
+    if found is None:
+        return None, None, durations_ms
+    stopwatch = Stopwatch()
+    answers = emotions.process(found.crops, found.track_ids, seconds(frame.stamp_ns), stopwatch)
+    durations_ms |= stopwatch.stages_ms
+    return found, answers, durations_ms | {"total": sum(durations_ms.values())}
+
+
+def _remember(folder: Path, labels: tuple[str, ...], tracker: Tracker, smoother: Smoother) -> int:
+    """Bring tracker and smoother to where the written parts end. Returns the index of their last frame, or -1."""
+    last = -1
+    for frames, emotions in zip(read_parts(folder, FRAMES), read_parts(folder, EMOTIONS), strict=True):
+        boxes = list(zip(*(emotions[name].to_pylist() for name in ("x", "y", "width", "height")), strict=True))
+        columns = [emotions[label].to_numpy() for label in labels]
+        probabilities = np.stack(columns, axis=1).astype(np.float32)
+        row = 0
+        for frame in frames.select(["frame", "stamp_ns", "faces", "rejected"]).to_pylist():
+            last = frame["frame"]
+            if frame["rejected"]:
+                continue
+            rows = slice(row, row + frame["faces"])
+            stamp_s = seconds(frame["stamp_ns"])
+            smoother.update(tracker.update(boxes[rows], stamp_s), probabilities[rows], stamp_s)
+            row += frame["faces"]
+    return last
+
+
+def _hash_files(bag: Path) -> list[dict[str, Any]]:
+    return [{"name": f.name, "size": f.stat().st_size, "sha256": sha256_of(f)} for f in bag_files(bag)]

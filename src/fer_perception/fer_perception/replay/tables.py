@@ -1,0 +1,184 @@
+"""The two tables of answers: one row per face and one row per image, whoever gave the answers.
+
+``emotions.parquet`` is the same, byte by byte, for the same bags, model and settings. ``frames.parquet`` holds
+durations, which never are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from fer_perception.errors import BagError, FerError
+from fer_perception.one_face import most_prominent
+from fer_perception.pipeline import Emotions, Faces
+from fer_perception.replay.bags import Frame
+
+EMOTIONS, FRAMES = "emotions", "frames"
+STREAM = ("bag", "topic")
+STAGES = ("decode", "detect", "align", "infer", "total")
+
+
+def frame_schema() -> pa.Schema:
+    """Columns of ``frames``.
+
+    ``frame``: index of the message in its topic. ``stamp_ns``, ``time_ns``: of the header, of the recording.
+    ``rejected``: why the image was not processed, else empty. ``faces``: how many were found. Durations in ms.
+    """
+    return pa.schema(
+        [(name, pa.int64()) for name in ("frame", "stamp_ns", "time_ns")]
+        + [(name, pa.int32()) for name in ("width", "height", "faces")]
+        + [("rejected", pa.string())]
+        + [(f"{stage}_ms", pa.float32()) for stage in STAGES]
+    )
+
+
+def emotion_schema(labels: Sequence[str]) -> pa.Schema:
+    """Columns of ``emotions``.
+
+    ``frame``, ``stamp_ns``, ``time_ns`` as in ``frames``. ``prominent``: of the faces of its image the most central
+    large one. ``x``, ``y``, ``width``, ``height``: the box in pixels. ``face_confidence``: of the detector. Then the
+    emotion of this image and smoothed, each with its label, its confidence and all probabilities.
+    """
+    columns = [("frame", pa.int64()), ("stamp_ns", pa.int64()), ("time_ns", pa.int64())]
+    columns += [("track_id", pa.string()), ("prominent", pa.bool_())]
+    columns += [(name, pa.int32()) for name in ("x", "y", "width", "height")]
+    columns += [("face_confidence", pa.float32())]
+    for prefix in ("", "smoothed_"):
+        columns += [(f"{prefix}label", pa.string()), (f"{prefix}confidence", pa.float32())]
+        columns += [(f"{prefix}{label}", pa.float32()) for label in labels]
+    return pa.schema(columns)
+
+
+class Part:
+    """Rows of consecutive frames of one stream, on their way to a file."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = labels
+        self.frames: list[dict[str, Any]] = []
+        self.emotions: list[dict[str, Any]] = []
+
+    def add(self, frame: Frame, found: Faces | None, emotions: Emotions | None, durations_ms: dict[str, float]) -> None:
+        """Append a frame and its faces; ``found`` and ``emotions`` are None where the frame was rejected.
+
+        :param durations_ms: by stage, of ``STAGES``; a missing one becomes NaN.
+        """
+        height, width = frame.image.shape[:2] if frame.image is not None else (0, 0)
+        keys = {"frame": frame.index, "stamp_ns": frame.stamp_ns, "time_ns": frame.time_ns}
+        self.frames.append(
+            {
+                **keys,
+                "width": width,
+                "height": height,
+                "faces": len(found.faces) if found else 0,
+                "rejected": frame.rejected,
+                **{f"{stage}_ms": durations_ms.get(stage, float("nan")) for stage in STAGES},
+            }
+        )
+        if found is None or emotions is None or not found.faces:
+            return
+        prominent = most_prominent([face.box for face in found.faces], width, height)
+        for index, (face, track_id) in enumerate(zip(found.faces, found.track_ids, strict=True)):
+            x, y, box_width, box_height = face.box
+            row = {
+                **keys,
+                "track_id": track_id,
+                "prominent": index == prominent,
+                "x": x,
+                "y": y,
+                "width": box_width,
+                "height": box_height,
+                "face_confidence": face.confidence,
+            }
+            for prefix, values in (("", emotions.probabilities[index]), ("smoothed_", emotions.smoothed[index])):
+                winner = int(values.argmax())
+                row |= {f"{prefix}label": self.labels[winner], f"{prefix}confidence": values[winner]}
+                row |= {f"{prefix}{label}": value for label, value in zip(self.labels, values, strict=True)}
+            self.emotions.append(row)
+
+    def write(self, folder: Path, number: int) -> None:
+        """Write the rows as two files. The part counts as written once its file of frames is there."""
+        for name, rows, schema in (
+            (EMOTIONS, self.emotions, emotion_schema(self.labels)),
+            (FRAMES, self.frames, frame_schema()),
+        ):
+            file = part_file(folder, name, number)
+            temporary = file.with_suffix(".partial")
+            pa.parquet.write_table(pa.Table.from_pylist(rows, schema), temporary)
+            temporary.replace(file)
+
+
+def part_file(folder: Path, name: str, number: int) -> Path:
+    """Where a part of a table lies."""
+    return folder / f"{name}-{number:06}.parquet"
+
+
+def count_parts(folder: Path) -> int:
+    """How many parts of a stream are written, counted from the first up to the first that is not."""
+    number = 0
+    while part_file(folder, FRAMES, number).exists():
+        number += 1
+    return number
+
+
+def read_parts(folder: Path, name: str) -> Iterator[pa.Table]:
+    """The parts of a table, in order.
+
+    :raises BagError: one cannot be read.
+    """
+    for number in range(count_parts(folder)):
+        file = part_file(folder, name, number)
+        try:
+            yield pa.parquet.read_table(file)
+        except (OSError, pa.ArrowException) as error:
+            raise BagError(f"{file}: cannot be read ({error}). Delete {folder} and run it again") from error
+
+
+def merge_parts(streams: Mapping[tuple[str, str], Path], labels: Sequence[str], out: Path, csv: bool = False) -> None:
+    """Write ``emotions.parquet`` and ``frames.parquet`` from the parts of streams, in the order of the streams.
+
+    :param streams: bag and topic, and the folder of their parts.
+    :param csv: write ``emotions.csv`` as well.
+    """
+    for name, schema in ((EMOTIONS, emotion_schema(labels)), (FRAMES, frame_schema())):
+        full = pa.schema([(column, pa.string()) for column in STREAM] + list(schema))
+        writers: list[Any] = [pa.parquet.ParquetWriter(out / f"{name}.parquet", full)]
+        if csv and name == EMOTIONS:
+            writers.append(pa.csv.CSVWriter(out / f"{name}.csv", full))
+        for stream, folder in streams.items():
+            for part in read_parts(folder, name):
+                for position, (column, value) in enumerate(zip(STREAM, stream, strict=True)):
+                    part = part.add_column(position, column, pa.array([value] * len(part), pa.string()))
+                for writer in writers:
+                    writer.write_table(part)
+        for writer in writers:
+            writer.close()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of a model: ``labels`` in its order, and the tables ``emotions`` and ``frames``."""
+
+    labels: tuple[str, ...]
+    emotions: pd.DataFrame
+    frames: pd.DataFrame
+
+
+def read_answers(folder: Path) -> Answers:
+    """The tables in a folder that ``replay`` has written.
+
+    :raises FerError: they are not there.
+    """
+    try:
+        emotions, frames = (pd.read_parquet(folder / f"{name}.parquet") for name in (EMOTIONS, FRAMES))
+    except (OSError, pa.ArrowException) as error:
+        raise FerError(f"{folder}: holds no result of replay ({error}). Give the folder of its --out") from error
+    labels = tuple(name.removeprefix("smoothed_") for name in emotions.columns if name.startswith("smoothed_"))
+    return Answers(tuple(name for name in labels if name not in ("label", "confidence")), emotions, frames)

@@ -1,0 +1,127 @@
+"""Measures of small tables that were worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fer_perception.replay.evaluation import Truth, evaluate, label_frames
+from fer_perception.replay.ground_truth import Interval
+from fer_perception.replay.tables import Answers
+
+LABELS = ("happy", "sad", "neutral")
+S = 1_000_000_000
+STREAM = ("bag", "/image")
+
+
+def answers_of(single: str, smoothed: str = "", track: str = "a", rejected: tuple[int, ...] = ()) -> Answers:
+    """Frames at 2 Hz. h, s, n: one face with that label; a blank: no face."""
+    smoothed = smoothed or single
+    names = {label[0]: label for label in LABELS}
+    frames, emotions = [], []
+    for frame, (letter, smooth) in enumerate(zip(single, smoothed, strict=True)):
+        keys = {"bag": STREAM[0], "topic": STREAM[1], "frame": frame, "stamp_ns": frame * S // 2}
+        keys["time_ns"] = keys["stamp_ns"]
+        found = letter != " " and frame not in rejected
+        frames.append(
+            {**keys, "faces": int(found), "rejected": "broken" if frame in rejected else ""}
+            | {f"{stage}_ms": float(frame) for stage in ("decode", "detect", "align", "infer", "total")}
+        )
+        if found:
+            row: dict[str, object] = {**keys, "track_id": track[frame % len(track)], "prominent": True}
+            for prefix, letter_of in (("", letter), ("smoothed_", smooth)):
+                label = names[letter_of]
+                row |= {f"{prefix}label": label, f"{prefix}confidence": 0.7}
+                row |= {f"{prefix}{name}": 0.7 if name == label else 0.15 for name in LABELS}
+            emotions.append(row)
+    return Answers(LABELS, pd.DataFrame(emotions), pd.DataFrame(frames))
+
+
+def intervals(*spans: tuple[float, float, str]) -> Truth:
+    return {STREAM: [Interval(round(start * S), round(end * S), label) for start, end, label in spans]}
+
+
+def test_without_labels() -> None:
+    answers = answers_of("hhsh", "hhhh", rejected=(2,))
+    result = evaluate(answers, {})["all"]
+    assert result["frames"] == 4
+    assert result["with_face"] == result["faces"] == 3
+    assert result["rejected"] == {"broken": 1}
+    assert result["tracks"] == 1
+    assert result["truth"] is None
+    assert result["latency_ms"]["total"] == {"p50": 1.5, "p95": 2.85, "p99": 2.97}
+
+
+def test_flicker_counts_changes_within_a_track() -> None:
+    one = evaluate(answers_of("hshhs", "hhhhh"), {})["all"]["flicker_per_minute"]
+    assert one == {"single": pytest.approx(3 / (2 / 60)), "smoothed": 0.0}
+    two = evaluate(answers_of("hshshs", track="ab"), {})["all"]["flicker_per_minute"]
+    assert two["single"] == 0.0  # each of the two faces keeps its label
+    assert evaluate(answers_of("h"), {})["all"]["flicker_per_minute"]["single"] is None
+
+
+def test_frames_coverage_and_what_the_model_lacks() -> None:
+    truth = intervals((0, 1, "happy"), (1, 2, "sad"), (2, 3, "contempt"))
+    result = evaluate(answers_of("hn s  hh"), truth)["all"]["truth"]
+    assert result["labelled"] == 6  # the last two lie behind the labels
+    assert result["answered"] == 3
+    assert result["coverage"] == 0.5
+    assert result["left_out"] == {}
+    single = result["single"]["frames"]
+    assert single["n"] == 3
+    assert single["accuracy"] == pytest.approx(2 / 3)
+    assert single["confusion"] == [[1, 0, 1], [0, 1, 0], [0, 0, 0]]
+    assert single["reliability"]["count"][10] == 3
+    assert evaluate(answers_of("hhsshh"), truth)["all"]["truth"]["left_out"] == {"contempt": 2}
+
+
+def test_majorities_of_intervals_and_tracks() -> None:
+    truth = intervals((0, 1.5, "happy"), (1.5, 3, "sad"))
+    result = evaluate(answers_of("hhshhs", "hhhsss"), truth)["all"]["truth"]
+    assert result["single"]["intervals"] == {"n": 2, "accuracy": 0.5}
+    assert result["smoothed"]["intervals"] == {"n": 2, "accuracy": 1.0}
+    assert result["single"]["tracks"] == {"n": 1, "accuracy": 1.0}  # as often happy as sad: the first label, twice
+    two = evaluate(answers_of("hsssss", track="ab"), intervals((0, 3, "happy")))["all"]["truth"]
+    assert two["single"]["tracks"] == {"n": 2, "accuracy": 0.0}
+
+
+def test_changes_of_expression() -> None:
+    truth = intervals((0, 1, "neutral"), (1, 2, "happy"), (2, 3, "sad"), (4, 5, "neutral"))
+    result = evaluate(answers_of("nnnhhhhhnn", "nnnnhhhhnn"), truth)["all"]["truth"]
+    assert [(change["from"], change["to"], change["time_ns"]) for change in result["changes"]] == [
+        ("neutral", "happy", S),
+        ("happy", "sad", 2 * S),
+    ]  # none after a gap
+    assert [change["single_s"] for change in result["changes"]] == [0.5, None]
+    assert result["single"]["detection"] == {"changes": 2, "detected": 0.5, "median_s": 0.5}
+    assert result["smoothed"]["detection"] == {"changes": 2, "detected": 0.0, "median_s": None}
+
+
+def test_an_image_is_judged_by_its_most_prominent_face() -> None:
+    answers = answers_of("hh")
+    other = answers.emotions.assign(prominent=False, label="sad", track_id="b")
+    both = Answers(LABELS, pd.concat([other, answers.emotions]), answers.frames)
+    result = evaluate(both, intervals((0, 1, "happy")))["all"]
+    assert result["truth"]["single"]["frames"]["accuracy"] == 1.0
+    assert result["faces"] == 4
+
+
+def test_units_are_pieces_of_at_most_a_second_of_an_interval() -> None:
+    scored = label_frames(answers_of("h" * 6), intervals((0, 0.5, "happy"), (0.5, 3, "sad")))
+    assert scored["unit"].tolist() == ["0/0", "1/0", "1/0", "1/1", "1/1", "1/2"]
+
+
+def test_streams_are_measured_apart_and_together() -> None:
+    one, other = answers_of("hh"), answers_of("sss")
+    both = Answers(
+        LABELS,
+        pd.concat([one.emotions, other.emotions.assign(bag="other")]),
+        pd.concat([one.frames, other.frames.assign(bag="other")]),
+    )
+    truth = {**intervals((0, 9, "happy")), ("other", "/image"): [Interval(0, 9 * S, "happy")]}
+    result = evaluate(both, truth)
+    assert [stream["bag"] for stream in result["streams"]] == ["bag", "other"]
+    accuracies = [stream["truth"]["single"]["frames"]["accuracy"] for stream in [*result["streams"], result["all"]]]
+    np.testing.assert_allclose(accuracies, [1.0, 0.0, 0.4])
+    assert result["all"]["tracks"] == 2

@@ -1,0 +1,177 @@
+"""The offline run: the same answers as the pipeline itself, the same bytes every time, and nothing done twice."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fer_perception.emotion import EmotionClassifier
+from fer_perception.errors import BagError
+from fer_perception.faces import FaceFinder
+from fer_perception.pipeline import Pipeline
+from fer_perception.replay import offline
+from fer_perception.replay.bags import Selection
+from fer_perception.replay.evaluate_bags import Options, evaluate_bags
+from fer_perception.replay.make_bag import TOPIC
+from fer_perception.replay.offline import Settings, make_task, run
+from fer_perception.replay.prefetch import prefetch
+from fer_perception.replay.tables import merge_parts, read_answers
+from fer_perception.smoothing import Smoother
+from fer_perception.taxonomy import EMOTIONS_7
+from fer_perception.tracking import Tracker
+
+PLAIN = Options(write_bags=False, images=False)
+
+
+@pytest.fixture
+def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offline, "FRAMES_PER_PART", 5)
+
+
+def emotions_after(bag: Path, model: Path, out: Path, selection: Selection | None = None) -> bytes:
+    task = make_task(bag, TOPIC, selection or Selection(), Settings(str(model)), out / "parts")
+    result = run(task)
+    merge_parts({task.stream: task.folder}, result["labels"], out)
+    return (out / "emotions.parquet").read_bytes()
+
+
+def test_the_same_answers_as_the_pipeline(
+    portrait_bag: Path, moving_portrait: list[np.ndarray], tiny_bundle: Path, face_model: Path, tmp_path: Path
+) -> None:
+    emotions_after(portrait_bag, tiny_bundle, tmp_path)
+    answers = read_answers(tmp_path)
+    pipeline = Pipeline(FaceFinder(face_model), EmotionClassifier(tiny_bundle), Tracker(seed=0), Smoother())
+    with closing(pipeline):
+        expected = [pipeline.process(image, 1e9 + n / 10) for n, image in enumerate(moving_portrait)]
+    assert answers.labels == EMOTIONS_7
+    assert answers.frames["faces"].tolist() == [len(found.faces) for found, _ in expected] == [1] * 24
+    assert answers.emotions["track_id"].tolist() == [found.track_ids[0] for found, _ in expected]
+    boxes = answers.emotions[["x", "y", "width", "height"]].to_numpy().tolist()
+    assert boxes == [list(found.faces[0].box) for found, _ in expected]
+    np.testing.assert_array_equal(
+        answers.emotions[list(EMOTIONS_7)].to_numpy(np.float32), [values.probabilities[0] for _, values in expected]
+    )
+    smoothed = answers.emotions[[f"smoothed_{label}" for label in EMOTIONS_7]].to_numpy(np.float32)
+    np.testing.assert_allclose(smoothed, [values.smoothed[0] for _, values in expected], atol=1e-6)
+
+
+@pytest.mark.usefixtures("short_parts")
+def test_two_runs_give_the_same_bytes(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    one, other = (emotions_after(portrait_bag, tiny_bundle, tmp_path / name) for name in ("one", "other"))
+    assert one == other
+    assert len(list((tmp_path / "one" / "parts").glob("*/frames-*.parquet"))) == 5
+
+
+@pytest.mark.usefixtures("short_parts")
+@pytest.mark.parametrize("frames_done", [3, 5, 12, 23])
+def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(
+    portrait_bag: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames_done: int
+) -> None:
+    whole = emotions_after(portrait_bag, tiny_bundle, tmp_path / "whole")
+    process, seen = offline._read_emotions, []
+
+    def interrupted(frame: offline.Frame, *rest: object) -> object:
+        if len(seen) == frames_done:
+            raise KeyboardInterrupt
+        seen.append(frame.index)
+        return process(frame, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(offline, "_read_emotions", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        emotions_after(portrait_bag, tiny_bundle, tmp_path / "out")
+    resumed: list[int] = []
+
+    def watched(frame: offline.Frame, *rest: object) -> object:
+        resumed.append(frame.index)
+        return process(frame, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(offline, "_read_emotions", watched)
+    assert emotions_after(portrait_bag, tiny_bundle, tmp_path / "out") == whole
+    assert resumed == list(range(frames_done // 5 * 5, 24))
+
+
+def test_what_is_done_is_not_done_again_until_something_changes(
+    portrait_bag: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emotions_after(portrait_bag, tiny_bundle, tmp_path)
+    calls: list[int] = []
+    answer = offline._answer
+    monkeypatch.setattr(offline, "_answer", lambda *arguments: (calls.append(1), answer(*arguments))[1])
+    emotions_after(portrait_bag, tiny_bundle, tmp_path)
+    assert calls == []
+    emotions_after(portrait_bag, tiny_bundle, tmp_path, Selection(every=2))
+    assert calls == [1]
+    assert read_answers(tmp_path).frames["frame"].tolist() == list(range(0, 24, 2))
+
+
+def test_the_stream_file_tells_what_was_read(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    task = make_task(portrait_bag, TOPIC, Selection(), Settings(str(tiny_bundle)), tmp_path)
+    result = run(task)
+    assert {file["name"] for file in result["files"]} == {"metadata.yaml", "portrait.mcap"}
+    assert result["messages"] == 24
+    assert result["missing"] == 0
+    assert result["model_id"].startswith("tiny-fp32-")
+    assert json.loads((task.folder / "stream.json").read_text()) == result
+
+
+def test_messages_that_the_metadata_promise_are_missed(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    bag = tmp_path / "bag"
+    bag.mkdir()
+    (bag / "portrait.mcap").write_bytes((portrait_bag / "portrait.mcap").read_bytes())
+    text = (portrait_bag / "metadata.yaml").read_text()
+    (bag / "metadata.yaml").write_text(text.replace("message_count: 24", "message_count: 30"))
+    result = run(make_task(bag, TOPIC, Selection(), Settings(str(tiny_bundle)), tmp_path / "parts"))
+    assert result["missing"] == 6
+
+
+def test_a_damaged_part_is_named(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    task = make_task(portrait_bag, TOPIC, Selection(), Settings(str(tiny_bundle)), tmp_path)
+    result = run(task)
+    (task.folder / "frames-000000.parquet").write_bytes(b"no parquet")
+    with pytest.raises(BagError, match=r"frames-000000.parquet: cannot be read .*Delete .* and run it again"):
+        merge_parts({task.stream: task.folder}, result["labels"], tmp_path)
+
+
+def test_one_face_mode_answers_every_image(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    settings = Settings(str(tiny_bundle), one_face=True)
+    report = evaluate_bags([portrait_bag], tmp_path / "out", settings, Selection(), PLAIN)
+    assert report["all"]["with_face"] == report["all"]["faces"] == 24
+
+
+def test_csv_holds_the_same_rows(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    options = Options(write_bags=False, images=False, csv=True)
+    evaluate_bags([portrait_bag], tmp_path / "out", Settings(str(tiny_bundle)), Selection(), options)
+    by_csv = pd.read_csv(tmp_path / "out" / "emotions.csv")
+    pd.testing.assert_frame_equal(by_csv, read_answers(tmp_path / "out").emotions, check_dtype=False, rtol=1e-6)
+
+
+def test_prefetch_hands_on_items_and_errors_and_ends_early() -> None:
+    assert list(prefetch(number for number in range(10))) == list(range(10))
+
+    def failing() -> Generator[int, None, None]:
+        yield 1
+        raise BagError("broken")
+
+    items = prefetch(failing())
+    assert next(items) == 1
+    with pytest.raises(BagError, match="broken"):
+        next(items)
+    made: list[int] = []
+
+    def endless() -> Generator[int, None, None]:
+        while True:
+            made.append(1)
+            yield 1
+
+    with closing(prefetch(endless())) as items:
+        next(items)
+    count = len(made)
+    time.sleep(0.05)
+    assert len(made) == count < 10  # reads a few ahead, and stops when nobody takes them

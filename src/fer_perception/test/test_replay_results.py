@@ -1,0 +1,354 @@
+"""What replay writes: reports without recognisable faces, bags with the answers, comparisons, and clear errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rosbags.rosbag2 import Reader
+
+from fer_perception.bag_types import typestore
+from fer_perception.errors import BagError, FerError
+from fer_perception.replay import jobs
+from fer_perception.replay.bags import Bag, Selection
+from fer_perception.replay.command import main
+from fer_perception.replay.comparison import compare
+from fer_perception.replay.evaluate_bags import Options, evaluate_bags
+from fer_perception.replay.jobs import run_tasks
+from fer_perception.replay.make_bag import TOPIC, Item, write_bag
+from fer_perception.replay.offline import Settings, make_task
+from fer_perception.replay.pictures import SQUARES, blur
+from fer_perception.replay.tables import read_answers
+from fer_perception.resources import resolve_model
+
+PICTURE = "data:image/jpeg"
+BROWSER = Path("/usr/bin/chromium")
+BROWSER_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return Settings(str(resolve_model("baseline")))
+
+
+@pytest.fixture(scope="module")
+def result(portrait_bag: Path, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("replay") / "out"
+    evaluate_bags([portrait_bag], out, settings, Selection(), Options(command="replay BAG"))
+    return out
+
+
+def look_at(page: Path, picture: Path) -> tuple[list[str], dict[str, object]]:
+    """Open a page in Chromium. Returns all that it complained about or loaded, and some of what it shows."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (requirements/dev.txt)")
+    if not BROWSER.exists():
+        pytest.skip(f"{BROWSER} is not on this machine (Debian: apt install chromium)")
+    events: list[str] = []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(BROWSER), args=BROWSER_ARGUMENTS)
+        tab = browser.new_page(viewport={"width": 1150, "height": 900})
+        tab.on("console", lambda message: events.append(f"{message.type}: {message.text}"))
+        tab.on("pageerror", lambda error: events.append(f"error: {error}"))
+        tab.on("request", lambda request: events.append(f"request: {request.url}"))
+        tab.set_default_timeout(90_000)  # on a busy machine
+        tab.goto(page.as_uri())
+        tab.wait_for_selector(".plotly-graph-div .main-svg")
+        shown = tab.evaluate(
+            "() => ({title: document.title, text: document.body.innerText,"
+            " bars: document.querySelectorAll('.bars path').length,"
+            " lines: document.querySelectorAll('.scatterlayer .js-line').length,"
+            " images: [...document.images].filter(i => i.naturalWidth > 0).length})"
+        )
+        tab.screenshot(path=str(picture), full_page=True)
+        browser.close()
+    events.remove(f"request: {page.as_uri()}")
+    return [event for event in events if not event.startswith("request: data:")], shown
+
+
+def test_the_report_renders_in_a_browser_and_loads_nothing(result: Path, tmp_path: Path) -> None:
+    complaints, shown = look_at(result / "report.html", tmp_path / "report.png")
+    assert complaints == []
+    assert shown["title"] == "Replay of 1 stream(s) with baseline-fp32-60d9573f"
+    assert "24 frames are labelled, 24 of them answered (100.00%)" in str(shown["text"])
+    assert shown["lines"] >= 7
+    assert shown["bars"] > 4
+    assert shown["images"] == html_pictures(result) > 0
+    assert (tmp_path / "report.png").stat().st_size > 50_000
+
+
+def html_pictures(out: Path) -> int:
+    return (out / "report.html").read_text(encoding="utf-8").count(f'src="{PICTURE}')
+
+
+def test_report_json_has_everything(result: Path, portrait_bag: Path) -> None:
+    report = json.loads((result / "report.json").read_text())
+    (stream,) = report["streams"]
+    assert stream["bag"] == str(portrait_bag)
+    assert {file["name"] for file in stream["files"]} == {"metadata.yaml", "portrait.mcap"}
+    assert report["model"]["sha256"]["fp32.onnx"].startswith(report["model"]["id"].rsplit("-", 1)[1])
+    assert report["all"]["truth"]["single"]["frames"]["n"] == 24
+    assert np.sum(report["all"]["truth"]["single"]["frames"]["confusion"]) == 24
+    assert report["command"] == "replay BAG"
+
+
+def test_the_bag_holds_the_originals_and_the_answers(result: Path, portrait_bag: Path) -> None:
+    answers = read_answers(result)
+    store = typestore()
+    with Bag(portrait_bag) as source, Bag(result / "bags" / "portrait") as bag:
+        for topic in source.counts:
+            originals = [(time_ns, raw) for _, time_ns, raw in source.messages([topic])]
+            assert [(time_ns, bytes(raw)) for _, time_ns, raw in bag.messages([topic])] == originals
+        emotions = list(bag.messages([f"/replay{TOPIC}/emotions"]))
+        latencies = list(bag.messages([f"/replay{TOPIC}/latency"]))
+    assert len(emotions) == len(latencies) == 24
+    for (_, time_ns, raw), (_, row) in zip(emotions, answers.emotions.iterrows(), strict=True):
+        message = store.deserialize_cdr(raw, "fer_msgs/msg/EmotionArray")
+        assert time_ns == row.time_ns
+        assert message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec == row.stamp_ns
+        assert message.header.frame_id == "camera_optical_frame"
+        (face,) = message.emotions
+        assert (face.track_id, face.label, face.smoothed_label) == (row.track_id, row.label, row.smoothed_label)
+        np.testing.assert_array_equal(face.probabilities, [row[label] for label in answers.labels])
+        assert (face.roi.x_offset, face.roi.width) == (row.x, row.width)
+    latency = store.deserialize_cdr(latencies[3][2], "fer_msgs/msg/Latency")
+    assert latency.detect_ms == answers.frames["detect_ms"][3]
+    assert latency.faces == 1
+    assert np.isnan(latency.age_at_receipt_ms)
+
+
+def test_no_images_leaves_no_picture_anywhere(portrait_bag: Path, settings: Settings, tmp_path: Path) -> None:
+    evaluate_bags([portrait_bag], tmp_path / "out", settings, Selection(), Options(images=False))
+    for file in (tmp_path / "out").rglob("*"):
+        assert not file.is_file() or PICTURE.encode() not in file.read_bytes(), file
+    with Reader(tmp_path / "out" / "bags" / "portrait") as bag:
+        assert sorted(bag.topics) == [f"/replay{TOPIC}/emotions", f"/replay{TOPIC}/latency"]
+
+
+def test_blurred_faces_are_a_few_squares(portrait: np.ndarray) -> None:
+    x, y, width, height = box = (177, 82, 95, 95)
+    before = portrait.copy()
+    blurred = blur(portrait, [box])
+    np.testing.assert_array_equal(portrait, before)
+    face = blurred[y : y + height, x : x + width]
+    assert len(np.unique(face.reshape(-1, 3), axis=0)) <= SQUARES**2
+    np.testing.assert_array_equal(blurred[300:], portrait[300:])
+
+
+def test_pictures_are_blurred_unless_faces_are_asked_for(portrait_bag: Path, result: Path, settings: Settings) -> None:
+    page = (result / "report.html").read_text(encoding="utf-8")
+    assert "Faces that were found are made unrecognisable" in page
+    evaluate_bags([portrait_bag], result, settings, Selection(), Options(write_bags=False, show_faces=True))
+    shown = (result / "report.html").read_text(encoding="utf-8")
+    assert "Faces are shown as they are" in shown
+    # A face has finer detail than six squares, so its JPEGs are larger.
+    assert sum(map(len, shown.split(PICTURE)[1:])) > 1.02 * sum(map(len, page.split(PICTURE)[1:]))
+
+
+def test_comparison(portrait_bag: Path, settings: Settings, tmp_path: Path) -> None:
+    for name, smoothing_s, model in (("a", 0.5, settings.model), ("b", 5.0, settings.model)):
+        evaluate_bags(
+            [portrait_bag],
+            tmp_path / name,
+            replace(settings, model=model, smoothing_s=smoothing_s),
+            Selection(),
+            Options(write_bags=False, images=False),
+        )
+    found = compare((tmp_path / "a", tmp_path / "b"), tmp_path / "out")
+    assert found["frames"] == 24
+    assert found["agreement"] == 1.0  # by themselves the frames are the same
+    single = found["paired"]["single"]
+    assert (single["n"], single["only_a_right"], single["only_b_right"]) == (24, 0, 0)
+    assert single["accuracy"]["difference"] == 0.0
+    assert single["accuracy"]["interval"] == [0.0, 0.0]
+    assert found["differ_most"] == []
+    answers = [read_answers(tmp_path / name) for name in "ab"]
+    right = [float((run.emotions["smoothed_label"] == ["neutral"] * 12 + ["happy"] * 12).mean()) for run in answers]
+    assert found["paired"]["smoothed"]["accuracy"]["difference"] == pytest.approx(right[1] - right[0])
+
+
+def test_comparison_of_two_models_shows_where_they_differ(
+    portrait_bag: Path, settings: Settings, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    quiet = Options(write_bags=False, images=False)
+    evaluate_bags([portrait_bag], tmp_path / "a", settings, Selection(), quiet)
+    evaluate_bags([portrait_bag], tmp_path / "b", Settings(str(tiny_bundle)), Selection(), quiet)
+    assert main(["--compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "compare.json").read_text())
+    single = found["paired"]["single"]
+    assert single["only_a_right"] + single["only_b_right"] > 0
+    difference = (single["only_b_right"] - single["only_a_right"]) / single["n"]
+    assert single["accuracy"]["difference"] == pytest.approx(difference)
+    low, high = single["accuracy"]["interval"]
+    assert low <= difference <= high
+    distances = [row["distance"] for row in found["differ_most"]]
+    assert distances == sorted(distances, reverse=True)
+    assert len(distances) == 3  # one of each second
+    page = (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
+    assert page.count(PICTURE) == 3
+    evaluate_bags([portrait_bag], tmp_path / "b", Settings(str(tiny_bundle)), Selection(), Options(label_topic="/none"))
+    with pytest.raises(FerError, match="have different ground truth"):
+        compare((tmp_path / "a", tmp_path / "b"), tmp_path / "out")
+    with pytest.raises(FerError, match="nowhere: holds no result of replay"):
+        compare((tmp_path / "a", tmp_path / "nowhere"), tmp_path / "out")
+
+
+def test_a_bag_that_cannot_be_used_does_not_end_the_others(
+    portrait_bag: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    arguments = [
+        str(broken),
+        str(portrait_bag),
+        "--model",
+        str(tiny_bundle),
+        "--out",
+        str(tmp_path / "out"),
+        "--no-bag",
+    ]
+    assert main([*arguments, "--no-images"]) == 1
+    assert "not evaluated" in capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["all"]["frames"] == 24
+    assert "broken: holds no metadata.yaml" in report["failures"][0]
+    assert "Not evaluated" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(FerError, match=r"broken: holds no metadata.yaml"):
+        main([str(broken), "--out", str(tmp_path / "out2")])
+
+
+def test_rejected_images_are_counted_and_all_of_them_are_an_error(
+    moving_portrait: list[np.ndarray], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    source, folder = tmp_path / "source", tmp_path / "bag"
+    write_bag([Item(image) for image in moving_portrait[:4]], source, 10.0)
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    kind, store = "sensor_msgs/msg/Image", typestore()
+    for name, bad in (("some", {1, 2}), ("all", {0, 1, 2, 3})):
+        with Bag(source) as bag, Writer(folder / name, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+            connection = writer.add_connection(TOPIC, kind, typestore=store)
+            for index, (_, time_ns, raw) in enumerate(bag.messages([TOPIC])):
+                message = store.deserialize_cdr(raw, kind)
+                if index in bad:
+                    message.encoding = "8UC3"
+                writer.write(connection, time_ns, store.serialize_cdr(message, kind))
+    quiet = Options(images=False)
+    report = evaluate_bags([folder / "some"], tmp_path / "out", Settings(str(tiny_bundle)), Selection(), quiet)
+    assert report["all"]["rejected"] == {"encoding '8UC3' is not known: publish rgb8, bgr8 or mono8": 2}
+    assert report["all"]["with_face"] == 2
+    with Bag(tmp_path / "out" / "bags" / "some") as bag:
+        assert bag.counts == {f"/replay{TOPIC}/emotions": 2, f"/replay{TOPIC}/latency": 2}
+    with pytest.raises(FerError, match=r"all: no image was answered: encoding '8UC3' is not known"):
+        evaluate_bags([folder / "all"], tmp_path / "out", Settings(str(tiny_bundle)), Selection(), quiet)
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_wrong_use(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    bag, model = str(portrait_bag), ["--model", str(tiny_bundle), "--out", str(tmp_path / "out")]
+    with pytest.raises(FerError, match="a bag is given twice"):
+        main([bag, bag, *model])
+    with pytest.raises(FerError, match="--from 3 --to 2: no time lies between them"):
+        main([bag, *model, "--from", "3", "--to", "2"])
+    with pytest.raises(FerError, match="no image lies between --from and --to"):
+        main([bag, *model, "--from", "50"])
+    with pytest.raises(FerError, match=r"no_model/manifest.yaml: cannot be read"):
+        main([bag, "--model", str(tmp_path / "no_model"), "--out", str(tmp_path / "out3")])
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    with pytest.raises(FerError, match=r"mine: exists and is no output of replay"):
+        main([bag, "--out", str(tmp_path / "mine")])
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+    for arguments in ([], [bag, "--compare", "a", "b"], [bag, "--every", "0"], [bag, "--smoothing-s", "nan"]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+
+
+@pytest.fixture
+def tasks(moving_portrait: list[np.ndarray], tiny_bundle: Path, tmp_path: Path) -> list[jobs.Task]:
+    bags = []
+    for number in range(3):
+        bags.append(tmp_path / "bags" / str(number))
+        write_bag([Item(image) for image in moving_portrait[number : number + 4]], bags[-1], 10.0)
+    return [make_task(bag, TOPIC, Selection(), Settings(str(tiny_bundle)), tmp_path / "parts") for bag in bags]
+
+
+def test_an_error_of_one_stream_is_its_result(tasks: list[jobs.Task], tmp_path: Path) -> None:
+    (tasks[1].bag / "1.mcap").write_bytes(b"")
+    results = run_tasks(tasks, jobs=2)
+    assert [isinstance(result, BagError) for result in results] == [False, True, False]
+
+
+def killed_once(task: jobs.Task) -> object:
+    """Ends its process as ``kill -9`` would, at the first try of the task."""
+    marker = task.folder.with_suffix(".tried")
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return jobs.run(task)
+
+
+def test_killed_workers_cost_nothing_but_time(tasks: list[jobs.Task], monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks[0].folder.parent.mkdir()
+    monkeypatch.setattr(jobs, "run_task", killed_once)
+    results = run_tasks(tasks, jobs=2)
+    assert [dict(result)["bag"] for result in results] == [task.name for task in tasks]  # type: ignore[arg-type]
+    assert Counter(path.suffix for path in tasks[0].folder.parent.iterdir()) == {".tried": 3, "": 3}
+
+
+def test_dask_gives_the_same_bytes_even_when_a_worker_is_killed(
+    moving_portrait: list[np.ndarray], tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # paths as people give them; the workers are elsewhere
+    bags = []
+    for number in range(4):
+        bags.append(Path("bags") / str(number))
+        write_bag([Item(image) for image in moving_portrait * 5], bags[-1], 10.0)
+    settings, quiet = Settings(str(tiny_bundle)), Options(write_bags=False, images=False)
+    evaluate_bags(bags, tmp_path / "plain", settings, Selection(), quiet)
+    processes = []
+
+    def start(*command: str) -> None:
+        processes.append(subprocess.Popen([sys.executable, "-m", *command], stderr=subprocess.DEVNULL, cwd="/"))
+
+    address_file = tmp_path / "scheduler.json"
+    start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
+          "--scheduler-file", str(address_file))  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while not address_file.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for _ in range(2):
+            start("distributed.cli.dask_worker", "--scheduler-file", str(address_file), "--nthreads", "1", "--no-nanny",
+                  "--no-dashboard", "--local-directory", str(tmp_path / "dask"))  # fmt: skip
+        address = json.loads(address_file.read_text())["address"]
+        command = [sys.executable, "-m", "fer_perception", "replay", *map(str, bags), "--model", str(tiny_bundle)]
+        command += ["--out", "out", "--no-bag", "--no-images", "--scheduler", address]
+        client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        processes.append(client)
+        while not list((tmp_path / "out").glob("parts/*/frames-*.parquet")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert client.poll() is None
+        processes[1].kill()
+        _, errors = client.communicate(timeout=120)
+        assert client.returncode == 0, errors
+    finally:
+        for process in processes[::-1]:
+            process.kill()
+            process.wait()
+    assert (tmp_path / "out/emotions.parquet").read_bytes() == (tmp_path / "plain/emotions.parquet").read_bytes()
+
+
+def test_a_scheduler_that_is_not_there(tasks: list[jobs.Task], monkeypatch: pytest.MonkeyPatch) -> None:
+    import dask
+
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(FerError, match="is not reached"):
+        run_tasks(tasks, scheduler="tcp://127.0.0.1:9")

@@ -1,0 +1,136 @@
+"""Replay against the training's evaluation, the bare pipeline, and ``kill -9``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from itertools import cycle, islice
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fer_perception.emotion import EmotionClassifier
+from fer_perception.faces import FaceFinder
+from fer_perception.pipeline import Pipeline
+from fer_perception.replay.bags import Selection
+from fer_perception.replay.make_bag import TOPIC, Item, write_bag
+from fer_perception.replay.offline import Settings, make_task, run
+from fer_perception.resources import resolve_face_model, resolve_model
+from fer_perception.sources import open_source
+from fer_training.evaluate import evaluate
+
+MODEL = resolve_model("baseline")
+PICTURES = 300
+MAX_MEMORY_KB = 1_000_000
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "fer_perception", *map(str, arguments)]
+
+
+def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def wildfaces(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 300 test pictures as a dataset of their own."""
+    folder = tmp_path_factory.mktemp("wildfaces")
+    (folder / "images").symlink_to(data / "wildfaces" / "images")
+    with open(data / "wildfaces" / "labels.csv", newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["split"] == "test"][:PICTURES]
+    with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
+def test_a_film_and_labelled_pictures_in_one_command(data: Path, wildfaces: Path, tmp_path: Path) -> None:
+    film, pictures, out = tmp_path / "film", tmp_path / "pictures", tmp_path / "out"
+    (tmp_path / "film.csv").write_text("start_s,end_s,label\n0,0.6,neutral\n0.6,2.5,happy\n")
+    labels = ("--labels", tmp_path / "film.csv")
+    assert call("make_bag", data / "media" / "single_face.mp4", *labels, "--out", film).returncode == 0
+    assert call("make_bag", wildfaces / "labels.csv", "--split", "test", "--out", pictures).returncode == 0
+    result = call("replay", film, pictures, "--one-face", "--precision", "fp32", "--no-bag", "--out", out)
+    assert result.returncode == 0, result.stderr
+    by_film, by_pictures = json.loads((out / "report.json").read_text())["streams"]
+
+    truth = by_film["truth"]
+    assert (truth["labelled"], truth["coverage"]) == (72, 1.0)
+    assert truth["single"]["frames"]["accuracy"] > 0.9
+    assert truth["smoothed"]["intervals"] == {"n": 2, "accuracy": 1.0}
+    assert 0 <= truth["single"]["detection"]["median_s"] <= truth["smoothed"]["detection"]["median_s"] < 1
+
+    expected = evaluate(MODEL, [f"manifest:{wildfaces}"], "test")["datasets"]["manifest"]
+    found = by_pictures["truth"]["single"]["frames"]
+    assert found["n"] == expected["n"] == PICTURES - sum(expected["left_out"].values())
+    assert found["confusion"] == expected["confusion"]
+    for metric in ("accuracy", "macro_f1", "macro_f1_common", "auroc", "ece"):
+        assert found[metric] == pytest.approx(expected[metric], abs=1e-6), metric
+    assert by_pictures["truth"]["left_out"] == expected["left_out"]
+
+
+def test_at_least_nine_tenths_of_the_bare_pipelines_speed(tmp_path: Path) -> None:
+    """In turns, as a shared machine's speed changes by the minute; a busy one gets three tries."""
+    images = list(islice(cycle(open_source("astronaut").frames()), 200))
+    write_bag((Item(image) for image in images), tmp_path / "bag", 30.0)
+    settings = Settings(str(MODEL))
+    ratios = []
+    for number in range(3):
+        with closing(Pipeline(FaceFinder(resolve_face_model("")), EmotionClassifier(MODEL))) as pipeline:
+            pipeline.process(images[0], 0.0)
+            begun = time.perf_counter()
+            for index, image in enumerate(images):
+                pipeline.process(image, 1 + index / 30)
+            bare = len(images) / (time.perf_counter() - begun)
+        replayed = run(make_task(tmp_path / "bag", TOPIC, Selection(), settings, tmp_path / str(number)))
+        ratios.append(replayed["frames_per_second"] / bare)
+        print(f"bare {bare:.0f} frames/s, replay {replayed['frames_per_second']:.0f}")
+    assert max(ratios) >= 0.9, ratios
+
+
+def test_kill_and_resume_in_constant_memory(tmp_path: Path) -> None:
+    """Raw images of together 740 MB, so that a run which kept them would show."""
+    items = (Item(image) for image in islice(cycle(open_source("astronaut").frames()), 800))
+    write_bag(items, tmp_path / "bag", 30.0)
+    plain = ("--no-bag", "--no-images")
+    assert call("replay", tmp_path / "bag", *plain, "--out", tmp_path / "whole").returncode == 0
+    out = tmp_path / "out"
+    process = subprocess.Popen(command("replay", tmp_path / "bag", *plain, "--out", out), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(out.glob("parts/*/frames-*.parquet"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (out / "report.json").exists()
+    assert call("replay", tmp_path / "bag", *plain, "--out", out).returncode == 0
+    assert (out / "emotions.parquet").read_bytes() == (tmp_path / "whole" / "emotions.parquet").read_bytes()
+    columns = ["frame", "stamp_ns", "time_ns", "faces"]
+    frames = [pd.read_parquet(folder / "frames.parquet")[columns] for folder in (out, tmp_path / "whole")]
+    pd.testing.assert_frame_equal(*frames)
+    assert frames[0]["frame"].tolist() == list(range(800))
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < MAX_MEMORY_KB
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "replay: nowhere: there is no such bag"),
+        (["--compare", "a", "b"], "replay: a: holds no result of replay"),
+        (["."], "replay: .: holds no metadata.yaml"),
+    ],
+)
+def test_errors_are_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    result = subprocess.run(command("replay", *arguments), cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert result.stderr.startswith(message)
+    assert "Traceback" not in result.stderr
