@@ -1,4 +1,4 @@
-"""The shipped baseline: what its manifest claims is what it does."""
+"""The shipped models: what their manifests claim is what they do."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from fer_perception.bundle import Bundle
 from fer_perception.emotion import EmotionClassifier
@@ -25,12 +26,26 @@ from fer_training.datasets import load_dataset
 from fer_training.inference import predict, prepare_images
 from fer_training.runs import CONFIG, load_run
 
-CHECKPOINT = Path(__file__).parents[1] / "src" / "fer_training" / "checkpoints" / "baseline"
+CHECKPOINTS = Path(__file__).parents[1] / "src" / "fer_training" / "checkpoints"
 
 
-@pytest.fixture(scope="module")
-def baseline() -> Bundle:
-    return Bundle(resolve_model("baseline"))
+class Expected(NamedTuple):
+    """A model's parameters, the most bytes of its bundle, and the least accuracy on FER2013's test split."""
+
+    parameters: int
+    size: float
+    accuracy: float
+
+
+MODELS = {
+    "baseline": Expected(2_232_263, 10e6, 0.62),
+    "hybrid_attention_lite0_long": Expected(3_382_199, 14e6, 0.70),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    return Bundle(resolve_model(request.param))
 
 
 @pytest.fixture(scope="module")
@@ -55,42 +70,44 @@ def labels_of(video: Path, pipeline: Pipeline) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def pipeline(baseline: Bundle) -> Any:
+def pipeline(bundle: Bundle) -> Any:
     finder = FaceFinder(resolve_face_model(""))
-    with closing(Pipeline(finder, EmotionClassifier(baseline))) as pipeline:
+    with closing(Pipeline(finder, EmotionClassifier(bundle))) as pipeline:
         yield pipeline
 
 
-def test_manifest_tells_data_recipe_and_metrics(baseline: Bundle) -> None:
-    manifest = baseline.manifest
-    assert sum(file.stat().st_size for file in baseline.path.iterdir()) < 10e6
-    assert manifest.parameters == 2_232_263
+def test_manifest_tells_data_recipe_and_metrics(bundle: Bundle) -> None:
+    manifest, expected = bundle.manifest, MODELS[bundle.manifest.name]
+    assert sum(file.stat().st_size for file in bundle.path.iterdir()) < expected.size
+    assert manifest.parameters == expected.parameters
     assert manifest.training["recipe"]["data"] == "fer2013"
     assert manifest.training["data"]["train"]["images"] == 28_213
     test = manifest.metrics["fer2013/test/fp32"]
     assert test["n"] == np.sum(test["confusion"]) == 3_555
-    assert test["accuracy"] == np.trace(test["confusion"]) / 3_555 >= 0.62
+    assert test["accuracy"] == np.trace(test["confusion"]) / 3_555 >= expected.accuracy
+    assert test["temperature"] == manifest.temperature
 
 
-def test_the_claimed_accuracy_is_reproduced_from_the_bundle(baseline: Bundle, fer2013: str, tmp_path: Path) -> None:
+def test_the_claimed_accuracy_is_reproduced_from_the_bundle(bundle: Bundle, fer2013: str, tmp_path: Path) -> None:
     file = tmp_path / "result.json"
-    command = [sys.executable, "-m", "fer_training", "evaluate", "--model", str(baseline.path), "--dataset", fer2013]
+    command = [sys.executable, "-m", "fer_training", "evaluate", "--model", str(bundle.path), "--dataset", fer2013]
     subprocess.run([*command, "--split", "test", "--json", str(file)], check=True)
     found = json.loads(file.read_text())["datasets"]["fer2013"]
-    claimed = baseline.manifest.metrics["fer2013/test/fp32"]
+    claimed = bundle.manifest.metrics["fer2013/test/fp32"]
     assert found["sha256"] == claimed["sha256"]
-    for metric in ("accuracy", "macro_f1", "auroc"):
+    for metric in ("accuracy", "macro_f1", "auroc", "ece"):
         assert found[metric] == pytest.approx(claimed[metric], abs=0.001)
 
 
-def test_checkpoint_and_bundle_give_the_same_probabilities(baseline: Bundle, fer2013: str) -> None:
-    config = load_config(CHECKPOINT / CONFIG)
-    network, _ = load_run(CHECKPOINT, config)
+def test_checkpoint_and_bundle_give_the_same_probabilities(bundle: Bundle, fer2013: str) -> None:
+    run = CHECKPOINTS / bundle.manifest.name
+    config = load_config(run / CONFIG)
+    network, _ = load_run(run, config)
     samples = load_dataset(fer2013, "val")
     spec = config.input.spec()
     by_torch = predict(network, prepare_images(samples, spec)[:100], spec)
-    by_onnx = EmotionClassifier(baseline).classify(samples.images[:100])
-    assert np.abs(by_torch - by_onnx).max() < 1e-4
+    at_temperature = softmax(np.log(by_torch) / bundle.manifest.temperature, axis=1)
+    assert np.abs(at_temperature - EmotionClassifier(bundle).classify(samples.images[:100])).max() < 1e-4
 
 
 def test_neutral_then_happy(pipeline: Pipeline, data: Path) -> None:
