@@ -186,9 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--peer", choices=PEERS, required=True)
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--dataset", action="append", metavar="NAME:PATH", help="may be given again")
-    task.add_argument(
-        "--speed", action="append", metavar="MODEL", help="time it beside this bundle; also repeated"
-    )
+    task.add_argument("--speed", action="append", metavar="MODEL", help="time it beside this bundle; also repeated")
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     options = parser.parse_args(arguments)

@@ -1,7 +1,8 @@
-"""fer.launch.py with the real launch system, where that is installed (it is not on PyPI)."""
+"""The launch files with the real launch system, where that is installed (it is not on PyPI)."""
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from rcl_interfaces.srv import GetParameters
 from sensor_msgs.msg import Image
 
 from fer_perception.nodes.qos import IMAGE_QOS
+from fer_perception.replay.make_bag import Item, write_bag
 from fer_perception.resources import share_folder
 
 pytest.importorskip("launch_ros", reason="launch and launch_ros are not on PyPI: source a ROS distribution to run this")
@@ -45,14 +47,19 @@ def nodes_in(graph: Any) -> set[str]:
     }
 
 
+def command(graph: Any, file: str, *arguments: str) -> list[str]:
+    """Launches a file in the graph's namespace."""
+    namespace = graph.node.get_namespace().strip("/")
+    path = str(share_folder() / "launch" / file)
+    return [sys.executable, "-c", PROGRAM, path, f"namespace:={namespace}", *arguments]
+
+
 @contextmanager
 def launched(graph: Any, log: Path, *arguments: str) -> Iterator[None]:
     """fer.launch.py in the graph's namespace; afterwards it has ended by SIGINT without a traceback."""
-    namespace = graph.node.get_namespace().strip("/")
-    command = [sys.executable, "-c", PROGRAM, str(share_folder() / "launch" / "fer.launch.py")]
     with open(log, "w") as stream:
         process = subprocess.Popen(
-            [*command, f"namespace:={namespace}", *arguments],
+            command(graph, "fer.launch.py", *arguments),
             stdout=stream,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -109,3 +116,25 @@ def test_each_camera_has_a_namespace(graph: Any, tmp_path: Path, portrait: Any, 
             future = client.call_async(GetParameters.Request(names=["smoothing_s"]))
             graph.until(future.done)
             assert future.result().values[0].double_value == 0.25
+
+
+@pytest.mark.parametrize("split", ["false", "true"])
+def test_a_bag_is_played_to_the_graph_and_evaluated(graph: Any, tmp_path: Path, portrait: Any, split: str) -> None:
+    """Compressed images; the launch ends by itself."""
+    write_bag((Item(portrait, "happy") for _ in range(30)), tmp_path / "bag", 20.0, encoding="jpeg")
+    options = f"options:=--no-images --out {tmp_path / 'out'}"
+    arguments = [f"bag:={tmp_path / 'bag'}", options, f"split:={split}", "overlay:=false"]
+    result = subprocess.run(
+        command(graph, "replay.launch.py", *arguments), capture_output=True, text=True, timeout=120, check=False
+    )
+    output = result.stdout + result.stderr
+    assert result.returncode == 0, output
+    assert "Traceback" not in output
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    space = graph.node.get_namespace()
+    assert report["live"]["answers_topic"] == f"{space}/emotions"
+    assert report["all"]["frames"] == 30
+    assert report["all"]["truth"]["answered"] == 30 - report["all"]["dropped"] >= 25
+    assert report["all"]["truth"]["single"]["frames"]["accuracy"] == 1.0
+    assert abs(report["all"]["latency_ms"]["age_at_publication"]["p50"]) < 100  # the nodes use the bag's time
+    graph.until(lambda: nodes_in(graph) == {"test"})

@@ -14,8 +14,10 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue, SetParametersResult
 from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
+from fer_perception.nodes.bag_player import BagPlayer
 from fer_perception.nodes.emotion_node import EmotionNode
 from fer_perception.nodes.face_node import FaceNode
 from fer_perception.nodes.fer_node import FerNode
@@ -25,6 +27,7 @@ from fer_perception.nodes.overlay_node import OverlayNode
 from fer_perception.nodes.parameters import AUTOSTART
 from fer_perception.nodes.qos import IMAGE_QOS
 from fer_perception.nodes.source_node import SourceNode
+from fer_perception.replay.make_bag import START_NS, Item, write_bag
 
 NODES: dict[str, type[ManagedNode]] = {
     "fer_node": FerNode,
@@ -32,6 +35,7 @@ NODES: dict[str, type[ManagedNode]] = {
     "emotion_node": EmotionNode,
     "overlay_node": OverlayNode,
     "source_node": SourceNode,
+    "bag_player": BagPlayer,
     "hri_node": HriNode,
 }
 DOCS = Path(__file__).parents[1] / "docs" / "perception.md"
@@ -224,6 +228,35 @@ def test_several_cameras_share_a_process_and_a_network(graph: Any, portrait: np.
     assert Remote(graph, "rear/fer_node").state() == "active"
     assert process.stop() == 0
     assert "Traceback" not in process.output
+
+
+def test_the_bag_player_pauses_and_goes_on_where_it_was(graph: Any, portrait: np.ndarray, tmp_path: Path) -> None:
+    write_bag((Item(portrait) for _ in range(60)), tmp_path / "bag", 20.0)
+    graph.collect(Image, "image", IMAGE_QOS)
+    graph.collect(Clock, "/clock")
+    process = graph.start("bag_player", autostart=False, bag=tmp_path / "bag")
+    node, images, clock = Remote(graph, "bag_player"), graph.received["image"], graph.received["/clock"]
+    assert node.change(Transition.TRANSITION_CONFIGURE)
+    assert node.change(Transition.TRANSITION_ACTIVATE)
+    graph.until(lambda: len(images) > 10)
+    assert node.change(Transition.TRANSITION_DEACTIVATE)
+    graph.spin(0.3)
+    before = len(images), len(clock)
+    graph.spin(1.0)
+    assert (len(images), len(clock)) == before
+    assert node.change(Transition.TRANSITION_ACTIVATE)
+    graph.until(lambda: not process.running())
+    graph.spin(0.3)
+    assert process.popen.returncode == 0
+    stamps = [message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec for message in images]
+    assert len(stamps) >= 55  # best effort
+    assert set(stamps) <= {START_NS + number * 50_000_000 for number in range(60)}
+    shown = [message.clock.sec * 1_000_000_000 + message.clock.nanosec for message in clock]
+    for times in (stamps, shown):
+        assert times == sorted(times)
+    assert shown[-1] > stamps[-1]
+    assert set(stamps) <= set(shown)  # a tick with each image
+    assert np.diff(shown).max() <= 50_000_000
 
 
 @pytest.mark.parametrize("name", NODES)

@@ -42,7 +42,15 @@ def run_installed(installed: Path, command: str, cwd: Path) -> subprocess.Comple
 
 def test_everything_a_robot_needs_is_installed(installed: Path) -> None:
     share = installed / "fer_perception" / "share" / "fer_perception"
-    for name in ("config/fastdds.xml", "launch/fer.launch.py", "models/baseline/manifest.yaml", f"models/{FACE_MODEL}"):
+    for name in (
+        "config/fastdds.xml",
+        "config/fer.rviz",
+        "config/foxglove.json",
+        "launch/fer.launch.py",
+        "launch/replay.launch.py",
+        "models/baseline/manifest.yaml",
+        f"models/{FACE_MODEL}",
+    ):
         assert (share / name).is_file(), name
     assert list((installed / "fer_perception").rglob("replay/report/page.html.j2"))
     executables = {file.name for file in (installed / "fer_perception" / "lib" / "fer_perception").iterdir()}

@@ -11,11 +11,13 @@ EXECUTABLES = {
     "face_node": ("fer_perception.nodes.face_node", "the first half of fer_node: camera images to faces with crops"),
     "emotion_node": ("fer_perception.nodes.emotion_node", "the second half: faces with crops to emotions"),
     "source_node": ("fer_perception.nodes.source_node", "camera, video, image or folder to images"),
+    "bag_player": ("fer_perception.nodes.bag_player", "a bag's images at their pace, and /clock"),
     "overlay_node": ("fer_perception.nodes.overlay_node", "draws the results into the images"),
     "hri_node": ("fer_perception.nodes.hri_node", "the results as REP 155 names them, in hri_msgs"),
     "demo": ("fer_perception.nodes.demo", "runs the three nodes on a source, records and summarises"),
     "benchmark": ("fer_perception.nodes.benchmark", "latency, peak rate and memory of fer_node on a live graph"),
     "replay": ("fer_perception.replay.command", "evaluates the pipeline on recorded bags"),
+    "live_replay": ("fer_perception.nodes.live_replay", "the same in a running graph, drops included"),
     "make_bag": ("fer_perception.replay.make_bag", "a bag of a video, of pictures or of labelled pictures"),
     "build_engine": ("fer_perception.build_engine", "builds a model's TensorRT engine ahead of the first start"),
     "fetch_face_model": ("fer_perception.fetch_face_model", "downloads MediaPipe's face model, checked by its hash"),
@@ -69,6 +71,11 @@ def source_node() -> None:
     run("source_node")
 
 
+def bag_player() -> None:
+    """Entry point of ``ros2 run fer_perception bag_player``."""
+    run("bag_player")
+
+
 def overlay_node() -> None:
     """Entry point of ``ros2 run fer_perception overlay_node``."""
     run("overlay_node")
@@ -92,6 +99,11 @@ def benchmark() -> None:
 def replay() -> None:
     """Entry point of ``ros2 run fer_perception replay``."""
     run("replay")
+
+
+def live_replay() -> None:
+    """Entry point of ``ros2 run fer_perception live_replay``."""
+    run("live_replay")
 
 
 def make_bag() -> None:

@@ -6,6 +6,7 @@ from array import array
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -13,6 +14,7 @@ from fer_perception import faces as core
 from fer_perception.errors import ImageError
 from fer_perception.image_messages import image_from_message
 from fer_perception.nodes.conversions import (
+    age_ms,
     emotion_array_message,
     face_array_message,
     face_from_message,
@@ -179,3 +181,11 @@ def test_latency_has_a_field_for_every_stage() -> None:
     assert sent.total_ms == 8
     assert sent.decode_ms == 3
     assert (sent.faces, sent.dropped_frames, sent.rejected_frames) == (3, 4, 5)
+
+
+def test_no_age_without_a_stamp_or_without_a_clock() -> None:
+    """With use_sim_time ROS time is zero until the first /clock."""
+    stamp = Time(sec=1_000_000_000, nanosec=5_000_000)
+    assert age_ms(1_000_000_000_025_000_000, stamp) == pytest.approx(20.0)
+    assert np.isnan(age_ms(0, stamp))
+    assert np.isnan(age_ms(1_000_000_000_025_000_000, Time()))

@@ -8,7 +8,7 @@ import pytest
 
 from fer_perception.replay.evaluation import Truth, evaluate, label_frames
 from fer_perception.replay.ground_truth import Interval
-from fer_perception.replay.tables import Answers
+from fer_perception.replay.tables import DURATIONS, Answers
 
 LABELS = ("happy", "sad", "neutral")
 S = 1_000_000_000
@@ -16,17 +16,17 @@ STREAM = ("bag", "/image")
 
 
 def answers_of(single: str, smoothed: str = "", track: str = "a", rejected: tuple[int, ...] = ()) -> Answers:
-    """Frames at 2 Hz. h, s, n: one face with that label; a blank: no face."""
+    """Frames at 2 Hz. h, s, n: one face with that label; a blank: no face; a dash: no answer."""
     smoothed = smoothed or single
     names = {label[0]: label for label in LABELS}
     frames, emotions = [], []
     for frame, (letter, smooth) in enumerate(zip(single, smoothed, strict=True)):
         keys = {"bag": STREAM[0], "topic": STREAM[1], "frame": frame, "stamp_ns": frame * S // 2}
         keys["time_ns"] = keys["stamp_ns"]
-        found = letter != " " and frame not in rejected
+        found = letter not in " -" and frame not in rejected
         frames.append(
-            {**keys, "faces": int(found), "rejected": "broken" if frame in rejected else ""}
-            | {f"{stage}_ms": float(frame) for stage in ("decode", "detect", "align", "infer", "total")}
+            {**keys, "faces": int(found), "rejected": "broken" if frame in rejected else "", "dropped": letter == "-"}
+            | {f"{name}_ms": float(frame) for name in DURATIONS}
         )
         if found:
             row: dict[str, object] = {**keys, "track_id": track[frame % len(track)], "prominent": True}
@@ -51,6 +51,13 @@ def test_without_labels() -> None:
     assert result["tracks"] == 1
     assert result["truth"] is None
     assert result["latency_ms"]["total"] == {"p50": 1.5, "p95": 2.85, "p99": 2.97}
+
+
+def test_dropped_frames_count_against_the_coverage_alone() -> None:
+    result = evaluate(answers_of("h--h"), intervals((0, 2, "happy")))["all"]
+    assert (result["frames"], result["dropped"], result["with_face"]) == (4, 2, 2)
+    assert result["truth"]["coverage"] == 0.5
+    assert result["truth"]["single"]["frames"]["accuracy"] == 1.0
 
 
 def test_flicker_counts_changes_within_a_track() -> None:

@@ -164,9 +164,12 @@ def stamp_s(header: Header) -> float:
 
 
 def age_ms(now_ns: int, stamp: Any) -> float:
-    """Age of a stamp (``sec``, ``nanosec``) in milliseconds of ROS time; NaN where it is zero: not set."""
+    """Age of a stamp (``sec``, ``nanosec``) in milliseconds of ROS time.
+
+    NaN where the stamp is zero, not set, or ROS time is: with ``use_sim_time`` until the first ``/clock``.
+    """
     stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
-    return (now_ns - stamp_ns) * 1e-6 if stamp_ns else float("nan")
+    return (now_ns - stamp_ns) * 1e-6 if stamp_ns and now_ns else float("nan")
 
 
 def latency_message(header: Header, durations_ms: dict[str, float], faces: int, dropped: int, rejected: int) -> Latency:

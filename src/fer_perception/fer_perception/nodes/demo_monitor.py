@@ -2,68 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from fer_msgs.msg import EmotionArray, FaceArray, Latency, LatencyStatistics
-from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.serialization import deserialize_message
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
 from fer_perception.image_messages import image_from_message
-from fer_perception.nodes.managed_node import FAILED, NAMESPACE
-from fer_perception.nodes.recorder import BagRecorder, VideoRecorder
-from fer_perception.nodes.source_node import FRAMES_SENT
+from fer_perception.nodes.managed_node import FAILED
+from fer_perception.nodes.player_node import FRAMES_SENT
+from fer_perception.nodes.recorder import VideoRecorder
+from fer_perception.nodes.recording_node import RECORD_IMAGES, RECORD_RESULTS, RecordingNode
 from fer_perception.session import SessionSummary
 from fer_perception.timing import STAGES
 
-# A recorder wants every message: longer queues than the nodes have.
-RECORD_IMAGES = QoSProfile(depth=30, reliability=ReliabilityPolicy.BEST_EFFORT)
-RECORD_RESULTS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 
-
-class DemoMonitor(Node):
+class DemoMonitor(RecordingNode):
     """Collects the session's summary and writes bag, video and picture."""
 
     def __init__(self, bag: Path, video: Path, snapshot: Path, fps: float) -> None:
-        super().__init__("demo_monitor", namespace=NAMESPACE)
+        super().__init__("demo_monitor", bag)
         self.summary = SessionSummary()
         self.failure = ""
         self._last_emotions: EmotionArray | None = None
-        self._bag = BagRecorder(bag)
         self._video = VideoRecorder(video, snapshot, fps)
-        self._record(FaceArray, "faces", RECORD_RESULTS, None)
-        self._record(EmotionArray, "emotions", RECORD_RESULTS, self._on_emotions)
-        self._record(Latency, "latency", RECORD_RESULTS, self._on_latency)
-        self._record(LatencyStatistics, "latency_statistics", RECORD_RESULTS, self._on_statistics)
-        self._record(DiagnosticArray, "/diagnostics", RECORD_RESULTS, self._on_diagnostics)
+        self.record(FaceArray, "faces", RECORD_RESULTS)
+        self.record(EmotionArray, "emotions", RECORD_RESULTS, self._on_emotions)
+        self.record(Latency, "latency", RECORD_RESULTS, self._on_latency)
+        self.record(LatencyStatistics, "latency_statistics", RECORD_RESULTS, self._on_statistics)
+        self.record(DiagnosticArray, "/diagnostics", RECORD_RESULTS, self._on_diagnostics)
         self.create_subscription(Image, "overlay", self._on_overlay, RECORD_IMAGES)
         self._images_recorded = False
 
     def finish(self) -> None:
         """Complete the files and leave the graph."""
-        self._bag.close()
         self._video.close()
-        self.destroy_node()
-
-    def _record(
-        self, message_type: type, topic: str, qos: QoSProfile, use: Callable[[Any, float], None] | None
-    ) -> None:
-        """Subscribe to serialized messages, write them to the bag, and hand them on with their time of receipt."""
-        name = self.resolve_topic_name(topic)
-        self._bag.add_topic(name, f"{message_type.__module__.split('.')[0]}/msg/{message_type.__name__}")
-
-        def receive(serialized: bytes, info: dict[str, Any]) -> None:
-            received_ns = info["received_timestamp"]
-            self._bag.write(name, received_ns, serialized)
-            if use is not None:
-                use(deserialize_message(serialized, message_type), received_ns * 1e-9)
-
-        self.create_subscription(message_type, topic, receive, qos, raw=True)
+        super().finish()
 
     def _on_emotions(self, message: EmotionArray, received_s: float) -> None:
         self._last_emotions = message
@@ -78,7 +53,7 @@ class DemoMonitor(Node):
         if message.publishers and not self._images_recorded:
             # The source begins when this last subscriber is there: not before the pipeline has found the source, since
             # a publisher knows its subscribers, but not whether they know it.
-            self._record(Image, "image", RECORD_IMAGES, None)
+            self.record(Image, "image", RECORD_IMAGES)
             self._images_recorded = True
         if not message.answered or self._last_emotions is None:
             return

@@ -1,7 +1,8 @@
 """Evaluation on rosbags, without ROS: from a recording to tables, metrics and a report.
 
-``bags`` reads, ``offline`` runs the pipeline, ``tables`` holds its answers, whoever made them, ``ground_truth`` says
-what was shown, ``evaluation`` and ``comparison`` measure, ``report`` shows. ``make_bag`` makes bags.
+``bags`` reads, ``offline`` runs the pipeline, ``recorded`` takes the answers that a live one gave, ``tables`` holds the
+answers, whoever made them, ``ground_truth`` says what was shown, ``evaluation`` and ``comparison`` measure, ``report``
+shows. ``make_bag`` makes bags.
 """
 
 from importlib.util import find_spec

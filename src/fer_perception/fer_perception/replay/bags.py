@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Generator, Iterator, Sequence
@@ -58,6 +59,10 @@ class Bag:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
         self._reader.close()
 
     @property
@@ -132,6 +137,26 @@ def choose_topics(bag: Bag, wanted: Sequence[str]) -> list[str]:
     return chosen
 
 
+def choose_topic(bag: Bag, wanted: Sequence[str]) -> str:
+    """The one image topic to play; see :func:`choose_topics`.
+
+    :raises BagError: as there, and where several are wanted.
+    """
+    chosen = choose_topics(bag, wanted)
+    if len(chosen) > 1:
+        raise BagError(f"{bag.path}: {', '.join(chosen)} are wanted. A live pipeline is shown one topic: give one")
+    return chosen[0]
+
+
+def image_transport(path: Path, wanted: Sequence[str]) -> str:
+    """What a node's parameter of that name has to be for a bag's images: ``raw`` or ``compressed``.
+
+    :raises BagError: see :func:`choose_topic`.
+    """
+    with Bag(path) as bag:
+        return "compressed" if bag.type_of(choose_topic(bag, wanted)) == IMAGE_TYPES[1] else "raw"
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which frames: from ``start_s`` to ``end_s`` (exclusive) after the bag's first message, every n-th of them."""
@@ -155,6 +180,20 @@ class Frame:
     image: UInt8Image | None
     rejected: str
     decode_ms: float
+
+
+def nanoseconds(stamp: Any) -> int:
+    """A message's time (``sec``, ``nanosec``) in nanoseconds."""
+    return int(stamp.sec * 1_000_000_000 + stamp.nanosec)
+
+
+def stamped(raw: bytes, time_ns: int) -> bytes:
+    """A serialized image message; with a time in nanoseconds as its stamp where it has none."""
+    # Four bytes that say how it is encoded, then the stamp: seconds and nanoseconds.
+    if len(raw) < 12 or any(raw[4:12]):
+        return raw
+    order = "<" if raw[1] & 1 else ">"
+    return raw[:4] + struct.pack(f"{order}iI", *divmod(time_ns, 1_000_000_000)) + raw[12:]
 
 
 def seconds(stamp_ns: int) -> float:
@@ -181,8 +220,7 @@ def read_frame(index: int, time_ns: int, raw: bytes, message_type: str) -> Frame
     image, rejected, stamp_ns = None, "", time_ns
     try:
         message = deserialize(raw, message_type)
-        stamp = message.header.stamp
-        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec or time_ns
+        stamp_ns = nanoseconds(message.header.stamp) or time_ns
         image = image_from_message(message)
     except (BagError, ImageError) as error:
         rejected = str(error)

@@ -4,6 +4,8 @@ Runs the pipeline on every image of the bags, as fast as the machine allows, and
 emotions.parquet (a row per face), frames.parquet (a row per image, with durations), report.html and report.json,
 and bags/ with a copy of each bag that holds the answers. An interrupted run goes on when it is started again.
 
+With --answers it runs nothing: it evaluates answers that were recorded while a live pipeline saw the bag's images.
+
 With --compare it sets the results of two runs on the same bags against each other: compare.html, compare.json.
 """
 
@@ -15,16 +17,14 @@ import shlex
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from fer_perception.backends import Backend, PrecisionChoice
-from fer_perception.errors import FerError
-from fer_perception.replay.arguments import number, positive
-from fer_perception.replay.bags import Selection
+from fer_perception.replay.arguments import positive
+from fer_perception.replay.command_line import add_output, add_pipeline, add_selection, refuse_pipeline, selection_of
 from fer_perception.replay.comparison import compare, format_comparison
-from fer_perception.replay.evaluate_bags import Options, evaluate_bags
-from fer_perception.replay.ground_truth import LABEL_TOPIC
+from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
 from fer_perception.replay.offline import Settings
+from fer_perception.replay.recorded import ANSWERS_TOPIC
 from fer_perception.resources import resolve_model
 
 
@@ -36,41 +36,32 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  replay bags/kitchen\n  replay bags/* --model my_bundle --jobs 4 --out out/new\n"
         "  replay bags/kitchen --labels kitchen.csv --from 10 --to 60\n"
+        "  replay bags/kitchen --answers recording\n"
         "  replay --compare out/old out/new --out out/compare",
     )
     parser.add_argument("bags", nargs="*", type=Path, metavar="BAG", help="a bag's folder")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="output folders of two runs")
-    parser.add_argument("--out", type=Path, default=Path("out/replay"), help="output folder (out/replay)")
-    what = parser.add_argument_group("what")
-    what.add_argument("--topic", action="append", default=[], help="image topic; may be given again (the only one)")
-    what.add_argument(
-        "--from", dest="start_s", type=float, default=0.0, metavar="S", help="seconds after the bag's start"
+    parser.add_argument("--answers", type=Path, metavar="RECORDING", help="a bag with the answers of a live pipeline")
+    parser.add_argument(
+        "--answers-topic", default=ANSWERS_TOPIC, help=f"fer_msgs/EmotionArray in the recording ({ANSWERS_TOPIC})"
     )
-    what.add_argument("--to", dest="end_s", type=float, default=float("inf"), metavar="S", help="likewise, exclusive")
+    what = add_selection(parser)
     what.add_argument("--every", type=positive, default=1, metavar="N", help="only every N-th image")
-    what.add_argument("--labels", action="append", type=Path, default=[], help=".csv or .eaf; may be given again")
-    what.add_argument("--label-topic", default=LABEL_TOPIC, help=f"labels in the bag ({LABEL_TOPIC})")
-    pipeline = parser.add_argument_group("pipeline; the same names as fer_node's parameters")
-    pipeline.add_argument("--model", default="", help="bundle: a folder or the name of a shipped one")
-    pipeline.add_argument("--precision", choices=get_args(PrecisionChoice), default="auto")
-    pipeline.add_argument("--backend", choices=get_args(Backend), default="auto")
-    pipeline.add_argument("--min-confidence", type=number(0.3, 1), default=Settings.min_confidence)
-    pipeline.add_argument("--max-faces", type=positive, default=Settings.max_faces)
-    pipeline.add_argument("--max-lost-s", type=number(0, 60), default=Settings.max_lost_s)
-    pipeline.add_argument("--smoothing-s", type=number(0, 60), default=Settings.smoothing_s)
+    pipeline = add_pipeline(parser)
     pipeline.add_argument(
         "--one-face", action="store_true", help="every image shows one face: less sure ones count, as in fer_training"
     )
     how = parser.add_argument_group("how")
     how.add_argument("--jobs", type=positive, default=1, metavar="N", help="so many processes, for several bags (1)")
     how.add_argument("--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster, instead of --jobs")
-    how.add_argument("--csv", action="store_true", help="write emotions.csv, too")
-    how.add_argument("--no-bag", dest="write_bags", action="store_false", help="write no bags")
-    how.add_argument("--no-images", dest="images", action="store_false", help="no picture in reports and bags")
-    how.add_argument("--show-faces", action="store_true", help="do not blur the faces in reports")
+    add_output(parser, "out/replay")
     options = parser.parse_args(arguments)
     if bool(options.bags) == bool(options.compare):
         parser.error("give bags, or --compare with two output folders")
+    if options.answers:
+        refuse_pipeline(parser, options, "--answers: the pipeline that gave them")
+        if len(options.bags) != 1:
+            parser.error("--answers: they are of one bag")
     return options
 
 
@@ -83,17 +74,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(format_comparison(compare(tuple(options.compare), options.out, options.images, options.show_faces)))
         print(f"written: {options.out}/compare.html, {options.out}/compare.json")
         return 0
-    if not 0 <= options.start_s < options.end_s:
-        raise FerError(f"--from {options.start_s:g} --to {options.end_s:g}: no time lies between them")
-    options.model = str(resolve_model(options.model))
     options.command = shlex.join(["python", "-m", "fer_perception", "replay", *arguments])
-    report = evaluate_bags(
-        options.bags,
-        options.out,
-        Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)}),
-        Selection(options.start_s, options.end_s, options.every),
-        Options(**{field.name: getattr(options, field.name) for field in fields(Options)}),
-    )
+    selection = selection_of(options, options.every)
+    chosen = Options(**{field.name: getattr(options, field.name) for field in fields(Options)})
+    if options.answers:
+        report = evaluate_recording(options.bags[0], options.answers, options.out, selection, chosen)
+    else:
+        options.model = str(resolve_model(options.model))
+        settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
+        report = evaluate_bags(options.bags, options.out, settings, selection, chosen)
     print(format_report(report))
     print(f"written: {options.out}/report.html and the tables beside it")
     return 1 if report["failures"] else 0
@@ -106,6 +95,7 @@ def format_report(report: dict[str, Any]) -> str:
         rejected = sum(stream["rejected"].values())
         line = f"{stream['bag']} {stream['topic']}: {stream['frames']} frames, {stream['with_face']} with a face"
         line += f", {rejected} rejected" if rejected else ""
+        line += f", {stream['dropped']} dropped" if stream["dropped"] else ""
         line += f", {stream['missing']} missing" if stream.get("missing") else ""
         truth = stream["truth"]
         if truth:

@@ -1,11 +1,11 @@
-"""What ``replay`` does, from bags to a report: choose topics, answer, measure, write."""
+"""What ``replay`` does, from bags to a report: choose topics, answer (or take recorded answers), measure, write."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -17,16 +17,17 @@ from tqdm import tqdm
 
 from fer_perception.bundle import Bundle
 from fer_perception.errors import BagError, FerError
-from fer_perception.replay.bags import Bag, Selection, choose_topics
+from fer_perception.replay.bags import Bag, Selection, choose_topic, choose_topics
 from fer_perception.replay.evaluation import Truth, evaluate
 from fer_perception.replay.ground_truth import LABEL_TOPIC, Interval, file_for, read_truth
 from fer_perception.replay.jobs import run_tasks
 from fer_perception.replay.offline import FRAMES_PER_PART, LIBRARIES, Settings, Task, make_task
 from fer_perception.replay.output_bag import write_bag
+from fer_perception.replay.recorded import ANSWERS_TOPIC, read_recording
 from fer_perception.replay.report import write_report
 from fer_perception.replay.tables import FRAMES, STREAM, Answers, merge_parts, read_answers
 
-PARTS, BAGS, TRUTH = "parts", "bags", "truth.parquet"
+PARTS, RECORDED, BAGS, TRUTH = "parts", "recorded", "bags", "truth.parquet"
 REPORT, PAGE = "report.json", "report.html"
 RESULTS = ("emotions.parquet", "emotions.csv", "frames.parquet", TRUTH, REPORT, PAGE)
 POLL_S = 0.5
@@ -39,6 +40,7 @@ class Options:
     topic: Sequence[str] = ()
     labels: Sequence[Path] = ()
     label_topic: str = LABEL_TOPIC
+    answers_topic: str = ANSWERS_TOPIC
     jobs: int = 1
     scheduler: str = ""
     csv: bool = False
@@ -67,7 +69,7 @@ def evaluate_bags(
         raise FerError("a bag is given twice")
     for bag in bags:
         file_for(bag, bags, options.labels)
-    _prepare(out)
+    prepare(out)
     tasks, totals, failures = _plan(bags, out, settings, selection, options.topic)
     with _progress(tasks, totals):
         results = run_tasks(tasks, options.jobs, options.scheduler)
@@ -77,33 +79,87 @@ def evaluate_bags(
         raise FerError("no bag was evaluated. " + " | ".join(failures))
     folders = {task.stream: task.folder for task in tasks}
     names = [(stream["bag"], stream["topic"]) for stream in streams]
-    labels = tuple(streams[0]["labels"])
-    merge_parts({name: folders[name] for name in names}, labels, out, options.csv)
+    what = {
+        "sha256": {file.name: file.sha256 for file in Bundle(settings.model).manifest.files.values()},
+        "settings": asdict(settings),
+        "software": {name: import_module(name).__version__ for name in LIBRARIES},
+        "failures": failures,
+        "live": None,
+    }
+    return _conclude(bags, out, selection, options, streams, {name: folders[name] for name in names}, what)
+
+
+def evaluate_recording(
+    bag: Path,
+    recording: Path,
+    out: Path,
+    selection: Selection | None = None,
+    options: Options | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Evaluate answers that were recorded while a live pipeline was shown a bag's images; write the same results.
+
+    :param recording: a bag with the answers, see :func:`read_recording`.
+    :param settings: what is known of the live pipeline's, for the report.
+    :return: the contents of ``report.json``.
+    :raises FerError: the bag, the recording, labels or folder cannot be used, or no image was answered.
+    """
+    selection, options = selection or Selection(), options or Options()
+    with Bag(bag) as opened:
+        topic = choose_topic(opened, options.topic)
+    prepare(out)
+    folder = out / PARTS / RECORDED
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    stream = read_recording(bag, topic, selection, recording, options.answers_topic, folder)
+    what = {
+        "sha256": {},
+        "settings": dict(settings or {}),
+        "software": {},
+        "failures": [],
+        "live": {"recording": str(recording), "answers_topic": options.answers_topic},
+    }
+    return _conclude([bag], out, selection, options, [stream], {(str(bag), topic): folder}, what)
+
+
+def _conclude(
+    bags: Sequence[Path],
+    out: Path,
+    selection: Selection,
+    options: Options,
+    streams: Sequence[dict[str, Any]],
+    folders: Mapping[tuple[str, str], Path],
+    what: dict[str, Any],
+) -> dict[str, Any]:
+    """From the parts of the streams to tables, measures, bags and report.
+
+    :param folders: of the parts, by stream, in the order of ``streams``.
+    :param what: of the report: ``sha256`` of the model's files, ``settings``, ``software``, ``failures``, ``live``.
+    """
+    labels, model_id = tuple(streams[0]["labels"]), streams[0]["model_id"]
+    merge_parts(folders, labels, out, options.csv)
     answers = read_answers(out)
-    if (answers.frames["rejected"] != "").all():
-        reason = answers.frames["rejected"].iloc[0] if len(answers.frames) else "no image lies between --from and --to"
+    unanswered = answers.frames["rejected"].where(~answers.frames["dropped"], "none of its answers is in the recording")
+    if (unanswered != "").all():
+        reason = unanswered.iloc[0] if len(unanswered) else "no image lies between --from and --to"
         raise FerError(f"{', '.join(map(str, bags))}: no image was answered: {reason}")
-    truth = _truth(names, bags, answers, options)
+    truth = _truth(list(folders), bags, answers, options)
     rows = [(*stream, *interval) for stream, intervals in truth.items() for interval in intervals]
     pd.DataFrame(rows, columns=[*STREAM, *Interval._fields]).to_parquet(out / TRUTH)
     measured = evaluate(answers, truth)
-    model = Bundle(settings.model).manifest
     report = {
         "command": options.command,
-        "model": {
-            "id": streams[0]["model_id"],
-            "engine": streams[0]["engine"],
-            "sha256": {file.name: file.sha256 for file in model.files.values()},
-        },
-        "settings": asdict(settings),
+        "model": {"id": model_id, "engine": streams[0]["engine"], "sha256": what["sha256"]},
+        "settings": what["settings"],
         "selection": _described(selection),
-        "software": {name: import_module(name).__version__ for name in LIBRARIES},
-        "failures": failures,
+        "software": what["software"],
+        "failures": what["failures"],
+        "live": what["live"],
         "streams": [{**facts, **values} for facts, values in zip(streams, measured["streams"], strict=True)],
         "all": measured["all"],
     }
     if options.write_bags:
-        report["topics_not_copied"] = _write_bags(out / BAGS, answers, streams[0]["model_id"], options.images)
+        report["topics_not_copied"] = _write_bags(out / BAGS, answers, model_id, options.images)
     write_report(out / PAGE, report, answers, truth, options.images, options.show_faces)
     # Last: where it is, everything is.
     (out / REPORT).write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -121,8 +177,11 @@ def read_truth_table(folder: Path) -> Truth:
     }
 
 
-def _prepare(out: Path) -> None:
-    """Delete an earlier run's results, so that they are never taken for this one's; its parts stay."""
+def prepare(out: Path) -> None:
+    """Delete an earlier run's results, so that they are never taken for this one's; its parts stay.
+
+    :raises FerError: the folder holds something else.
+    """
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / PARTS).is_dir())):
         raise FerError(f"{out}: exists and is no output of replay. Move it away, or choose another --out")
     (out / PARTS).mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from fer_perception.metrics import (
     scores,
 )
 from fer_perception.replay.ground_truth import Interval
-from fer_perception.replay.tables import STAGES, STREAM, Answers
+from fer_perception.replay.tables import DURATIONS, STREAM, Answers
 from fer_perception.timing import percentiles
 
 # Neighbouring frames resemble each other: bootstrap draws pieces of an interval of this length as a whole.
@@ -36,9 +36,10 @@ def evaluate(answers: Answers, truth: Truth) -> dict[str, Any]:
     :param truth: intervals by bag and topic; a stream may be missing.
     :return: ``streams`` (a list, each with ``bag`` and ``topic``) and ``all``, each with
 
-        - ``frames``, ``with_face``, ``faces``, ``tracks``: numbers; ``rejected``: images by reason;
+        - ``frames``, ``with_face``, ``faces``, ``tracks``, ``dropped`` (images without an answer): numbers;
+          ``rejected``: images by reason;
         - ``flicker_per_minute``: changes of the label within a track, of ``single`` answers and ``smoothed``;
-        - ``latency_ms``: percentiles by stage;
+        - ``latency_ms``: percentiles by duration;
         - ``truth``: see :func:`measure_truth`, or None where nothing is known.
     """
     scored = label_frames(answers, truth)
@@ -157,10 +158,11 @@ def _measure(answers: Answers, scored: pd.DataFrame, truth: Truth) -> dict[str, 
         "frames": len(frames),
         "with_face": int((frames["faces"] > 0).sum()),
         "rejected": dict(Counter(frames.loc[frames["rejected"] != "", "rejected"]).most_common()),
+        "dropped": int(frames["dropped"].sum()),
         "faces": len(emotions),
         "tracks": int(emotions.groupby([*STREAM, "track_id"]).ngroups),
         "flicker_per_minute": {kind: _flicker(emotions, prefix) for kind, prefix in KINDS.items()},
-        "latency_ms": {stage: _percentiles(frames[f"{stage}_ms"]) for stage in STAGES},
+        "latency_ms": {name: _percentiles(frames[f"{name}_ms"]) for name in DURATIONS},
         "truth": measure_truth(scored, answers.labels, truth),
     }
 

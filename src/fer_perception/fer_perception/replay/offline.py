@@ -27,7 +27,7 @@ from fer_perception.one_face import OneFacePipeline
 from fer_perception.pipeline import EmotionPipeline, Emotions, FacePipeline, Faces
 from fer_perception.replay.bags import Bag, Frame, Selection, read_frames, seconds
 from fer_perception.replay.prefetch import prefetch
-from fer_perception.replay.tables import EMOTIONS, FRAMES, Part, count_parts, read_parts
+from fer_perception.replay.tables import EMOTIONS, FRAMES, Part, count_parts, frame_schema, read_parts
 from fer_perception.resources import resolve_face_model
 from fer_perception.smoothing import Smoother
 from fer_perception.timing import Stopwatch
@@ -81,12 +81,13 @@ def make_task(bag: Path, topic: str, selection: Selection, settings: Settings, p
     """A task whose folder below ``parts`` is named by everything that decides about the answers.
 
     Whatever changes gets another folder: the bag (told by its files' sizes and times of change), the topic, the
-    selection, the settings, the model, and the versions of the libraries.
+    selection, the settings, the model, the versions of the libraries, and the tables' columns.
     """
     files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in bag_files(bag)]
     model = {name: file.sha256 for name, file in Bundle(settings.model).manifest.files.items()}
     libraries = {name: import_module(name).__version__ for name in LIBRARIES}
-    decisive = [str(bag.resolve()), files, topic, asdict(selection), asdict(settings), model, libraries]
+    columns = frame_schema().names
+    decisive = [str(bag.resolve()), files, topic, asdict(selection), asdict(settings), model, libraries, columns]
     digest = hashlib.sha256(json.dumps([*decisive, FACE_MODEL_SHA256, FRAMES_PER_PART]).encode()).hexdigest()
     folder = parts.resolve() / digest[:16]
     settings = replace(settings, model=str(Path(settings.model).resolve()))
@@ -114,7 +115,7 @@ def run(task: Task) -> dict[str, Any]:
         )
     task.folder.mkdir(parents=True, exist_ok=True)
     hashes: list[dict[str, Any]] = []
-    hashing = threading.Thread(target=lambda: hashes.extend(_hash_files(task.bag)), daemon=True)
+    hashing = threading.Thread(target=lambda: hashes.extend(hash_files(task.bag)), daemon=True)
     hashing.start()
     with Bag(task.bag) as bag, _pipeline(task.settings) as (faces, emotions):
         speed = _answer(task, bag, faces, emotions)
@@ -129,7 +130,7 @@ def run(task: Task) -> dict[str, Any]:
             "model_id": classifier.model_id,
             "labels": list(classifier.labels),
             "engine": classifier.engine_name,
-            "files": hashes or _hash_files(task.bag),
+            "files": hashes or hash_files(task.bag),
             "start_ns": bag.start_ns,
             "messages": messages,
             "missing": missing,
@@ -212,5 +213,6 @@ def _remember(folder: Path, labels: tuple[str, ...], tracker: Tracker, smoother:
     return last
 
 
-def _hash_files(bag: Path) -> list[dict[str, Any]]:
+def hash_files(bag: Path) -> list[dict[str, Any]]:
+    """The files of a bag: ``name``, ``size``, ``sha256``."""
     return [{"name": f.name, "size": f.stat().st_size, "sha256": sha256_of(f)} for f in bag_files(bag)]

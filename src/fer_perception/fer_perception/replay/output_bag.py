@@ -13,7 +13,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from fer_perception.bag_types import typestore
 from fer_perception.replay.bags import Bag, deserialize
-from fer_perception.replay.tables import STAGES
+from fer_perception.replay.tables import LATENCY_FIELDS
 
 EMOTION_ARRAY, LATENCY = "fer_msgs/msg/EmotionArray", "fer_msgs/msg/Latency"
 
@@ -91,7 +91,7 @@ class _Answers:
         self._faces = iter(emotions.to_dict("records"))
         self._frames: Iterator[dict[Any, Any]] = iter(frames.to_dict("records"))
         self._next = next(self._frames, None)
-        self._rejected = 0
+        self._rejected = self._dropped = 0
 
     def write(self, index: int, time_ns: int, raw: bytes, message_type: str) -> None:
         """Write the answer to the image of that index, if it was asked for and has one."""
@@ -99,21 +99,20 @@ class _Answers:
         if row is None or row["frame"] != index:
             return
         self._next = next(self._frames, None)
-        if row["rejected"]:
-            self._rejected += 1
+        self._rejected += bool(row["rejected"])
+        self._dropped += row["dropped"]
+        if row["rejected"] or row["dropped"]:
             return
         types = typestore().types
         header = deserialize(raw, message_type).header
         faces = [self._emotion(next(self._faces)) for _ in range(row["faces"])]
         emotions = types[EMOTION_ARRAY](header, list(self._labels), self._model_id, faces)
-        durations = {stage: float(row[f"{stage}_ms"]) for stage in STAGES}
-        missing = dict.fromkeys(("age_at_receipt", "age_at_publication", "receive", "publish"), float("nan"))
         latency = types[LATENCY](
             header=header,
             faces=row["faces"],
-            dropped_frames=0,
+            dropped_frames=self._dropped,
             rejected_frames=self._rejected,
-            **{f"{name}_ms": value for name, value in (durations | missing).items()},
+            **{f"{name}_ms": float(row[f"{name}_ms"]) for name in LATENCY_FIELDS},
         )
         for connection, message in zip(self._connections, (emotions, latency), strict=True):
             self._writer.write(connection, time_ns, typestore().serialize_cdr(message, connection.msgtype))

@@ -23,20 +23,34 @@ from fer_perception.replay.bags import Frame
 
 EMOTIONS, FRAMES = "emotions", "frames"
 STREAM = ("bag", "topic")
-STAGES = ("decode", "detect", "align", "infer", "total")
+# What a Latency message tells of its image, and what only the recording of a live run does.
+LATENCY_FIELDS = (
+    "age_at_receipt",
+    "age_at_publication",
+    "receive",
+    "decode",
+    "detect",
+    "align",
+    "infer",
+    "publish",
+    "total",
+)
+DURATIONS = (*LATENCY_FIELDS, "end_to_end")
 
 
 def frame_schema() -> pa.Schema:
     """Columns of ``frames``.
 
     ``frame``: index of the message in its topic. ``stamp_ns``, ``time_ns``: of the header, of the recording.
-    ``rejected``: why the image was not processed, else empty. ``faces``: how many were found. Durations in ms.
+    ``rejected``: why the image was not processed, else empty. ``dropped``: it is whole, and yet there is no answer;
+    never so offline. ``faces``: how many were found. Durations in ms, see Latency.msg, and NaN where nobody measured;
+    ``end_to_end_ms``: from when a live run's image was played until its answer was recorded.
     """
     return pa.schema(
         [(name, pa.int64()) for name in ("frame", "stamp_ns", "time_ns")]
         + [(name, pa.int32()) for name in ("width", "height", "faces")]
-        + [("rejected", pa.string())]
-        + [(f"{stage}_ms", pa.float32()) for stage in STAGES]
+        + [("rejected", pa.string()), ("dropped", pa.bool_())]
+        + [(f"{name}_ms", pa.float32()) for name in DURATIONS]
     )
 
 
@@ -44,8 +58,9 @@ def emotion_schema(labels: Sequence[str]) -> pa.Schema:
     """Columns of ``emotions``.
 
     ``frame``, ``stamp_ns``, ``time_ns`` as in ``frames``. ``prominent``: of the faces of its image the most central
-    large one. ``x``, ``y``, ``width``, ``height``: the box in pixels. ``face_confidence``: of the detector. Then the
-    emotion of this image and smoothed, each with its label, its confidence and all probabilities.
+    large one. ``x``, ``y``, ``width``, ``height``: the box in pixels. ``face_confidence``: of the detector; NaN for a
+    live run, whose answers lack it. Then the emotion of this image and smoothed, each with its label, its confidence
+    and all probabilities.
     """
     columns = [("frame", pa.int64()), ("stamp_ns", pa.int64()), ("time_ns", pa.int64())]
     columns += [("track_id", pa.string()), ("prominent", pa.bool_())]
@@ -66,9 +81,9 @@ class Part:
         self.emotions: list[dict[str, Any]] = []
 
     def add(self, frame: Frame, found: Faces | None, emotions: Emotions | None, durations_ms: dict[str, float]) -> None:
-        """Append a frame and its faces; ``found`` and ``emotions`` are None where the frame was rejected.
+        """Append a frame and its faces; ``found`` and ``emotions`` are None where it was rejected or dropped.
 
-        :param durations_ms: by stage, of ``STAGES``; a missing one becomes NaN.
+        :param durations_ms: by name, of ``DURATIONS``; a missing one becomes NaN.
         """
         height, width = frame.image.shape[:2] if frame.image is not None else (0, 0)
         keys = {"frame": frame.index, "stamp_ns": frame.stamp_ns, "time_ns": frame.time_ns}
@@ -79,7 +94,8 @@ class Part:
                 "height": height,
                 "faces": len(found.faces) if found else 0,
                 "rejected": frame.rejected,
-                **{f"{stage}_ms": durations_ms.get(stage, float("nan")) for stage in STAGES},
+                "dropped": found is None and not frame.rejected,
+                **{f"{name}_ms": durations_ms.get(name, float("nan")) for name in DURATIONS},
             }
         )
         if found is None or emotions is None or not found.faces:

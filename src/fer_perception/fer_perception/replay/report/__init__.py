@@ -40,7 +40,8 @@ def write_report(
     measured = report["all"]["truth"]
     frames = measured["single"]["frames"] if measured else None
     drawn = list(starts)[:MAX_TIMELINES]
-    total_ms = answers.frames["total_ms"]
+    # In a live graph an answer takes longer than the node's own work.
+    name = "end_to_end_ms" if answers.frames["end_to_end_ms"].notna().any() else "total_ms"
     page = render(
         "page.html.j2",
         plotly_script=Markup(get_plotlyjs()),
@@ -51,17 +52,20 @@ def write_report(
         hidden_streams=len(starts) - len(drawn),
         pictures=_pictures(answers, truth, starts, show_faces) if images else [],
         show_faces=show_faces,
-        latency=Markup(plots.latency_histogram(total_ms)) if total_ms.notna().any() else None,
+        latency=Markup(plots.latency_histogram(answers.frames[name])) if answers.frames[name].notna().any() else None,
         bags={stream["bag"]: stream["files"] for stream in report["streams"]},
     )
     file.write_text(page, encoding="utf-8")
 
 
 def _timeline(answers: Answers, truth: Truth, stream: tuple[str, str], start_ns: int) -> dict[str, Any]:
-    mine = answers.emotions[(answers.emotions[list(STREAM)] == list(stream)).all(axis=1)]
+    mine, frames = (
+        table[(table[list(STREAM)] == list(stream)).all(axis=1)] for table in (answers.emotions, answers.frames)
+    )
+    dropped_ns = frames.loc[frames["dropped"], "time_ns"].tolist()
     return {
         "name": ", ".join(stream),
-        "timeline": Markup(plots.timeline(mine, truth.get(stream, ()), start_ns)),
+        "timeline": Markup(plots.timeline(mine, truth.get(stream, ()), start_ns, dropped_ns)),
         "lines": Markup(plots.probability_lines(mine[mine["prominent"]], answers.labels, start_ns)),
     }
 

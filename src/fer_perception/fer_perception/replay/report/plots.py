@@ -24,11 +24,15 @@ def color(label: str) -> str:
     return "rgb({}, {}, {})".format(*COLORS[EMOTIONS_8.index(label)])
 
 
-def timeline(emotions: pd.DataFrame, intervals: Sequence[Interval], start_ns: int) -> str:
-    """One bar for what was shown and for each track (the longest ones), in the colours of the smoothed labels.
+def timeline(
+    emotions: pd.DataFrame, intervals: Sequence[Interval], start_ns: int, dropped_ns: Sequence[int] = ()
+) -> str:
+    """One bar for what was shown and for each track (the longest ones), in the colours of the smoothed labels; and a
+    mark for each dropped frame.
 
     :param emotions: rows of one stream.
     :param start_ns: time zero.
+    :param dropped_ns: when the frames without an answer were recorded.
     """
     rows = [("shown", [(i.start_ns, i.end_ns, i.label) for i in intervals])] if intervals else []
     longest = emotions["track_id"].value_counts().index[:MAX_TRACKS]
@@ -47,6 +51,16 @@ def timeline(emotions: pd.DataFrame, intervals: Sequence[Interval], start_ns: in
                 marker={"color": color(label), "line": {"width": 0}},
                 hovertemplate="%{y}: " + label + "<br>from %{base:.2f} s for %{x:.2f} s<extra></extra>",
             )
+    if len(dropped_ns):
+        rows.append(("dropped", []))
+        figure.add_scatter(
+            name="dropped",
+            mode="markers",
+            y=["dropped"] * len(dropped_ns),
+            x=[round((time_ns - start_ns) * 1e-9, 3) for time_ns in dropped_ns],
+            marker={"color": "#c00", "symbol": "line-ns-open", "size": 12},
+            hovertemplate="dropped at %{x:.2f} s<extra></extra>",
+        )
     order = [name for name, _ in rows][::-1]
     figure.update_layout(
         barmode="overlay",
@@ -113,9 +127,9 @@ def reliability_diagram(bins: dict[str, list[Any]]) -> str:
     return _html(figure, height=380, x_title="confidence")
 
 
-def latency_histogram(total_ms: pd.Series) -> str:
-    """Time per frame, of all stages; the slowest hundredth is in the last bar."""
-    values = total_ms.dropna().to_numpy(float)
+def latency_histogram(durations_ms: pd.Series) -> str:
+    """Time per frame; the slowest hundredth is in the last bar."""
+    values = durations_ms.dropna().to_numpy(float)
     top = float(np.percentile(values, 99))
     counts, edges = np.histogram(np.minimum(values, top), bins=HISTOGRAM_BINS)
     middles = ((edges[1:] + edges[:-1]) / 2).round(3).tolist()

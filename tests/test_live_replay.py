@@ -1,0 +1,203 @@
+"""A bag in a live graph: player, pipeline and recorder over real DDS, against the offline replay of the same bag."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+
+from fer_perception.bag_types import typestore
+from fer_perception.replay.comparison import compare
+from fer_perception.replay.evaluate_bags import Options, evaluate_bags
+from fer_perception.replay.make_bag import Item, write_bag
+from fer_perception.replay.offline import Settings
+from fer_perception.replay.tables import Answers, read_answers
+from fer_perception.resources import resolve_model
+from fer_perception.sources import open_source
+
+FRAMES = 60
+CORRUPT = 7
+QUIET = Options(write_bags=False, images=False)
+
+
+def live_replay(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fer_perception", "live_replay", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A moving face at 30 Hz, labelled."""
+    folder = tmp_path_factory.mktemp("bags") / "portrait"
+    images = islice(cycle(open_source("astronaut").frames()), FRAMES)
+    write_bag((Item(image, "happy" if n >= FRAMES // 2 else "neutral") for n, image in enumerate(images)), folder, 30.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def damaged_jpegs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as JPEGs in sqlite3, one of them corrupt."""
+    source, out = (tmp_path_factory.mktemp("bags") / name for name in ("whole", "damaged"))
+    images = islice(cycle(open_source("astronaut").frames()), FRAMES)
+    write_bag((Item(image) for image in images), source, 30.0, encoding="jpeg")
+    kind, store = "sensor_msgs/msg/CompressedImage", typestore()
+    with Reader(source) as reader, Writer(out, version=9, storage_plugin=StoragePlugin.SQLITE3) as writer:
+        (topic,) = reader.topics
+        connection = writer.add_connection(topic, kind, typestore=store)
+        for index, (_, time_ns, raw) in enumerate(reader.messages()):
+            message = store.deserialize_cdr(raw, kind)
+            if index == CORRUPT:
+                message.data = message.data[:100]
+            writer.write(connection, time_ns, store.serialize_cdr(message, kind))
+    return out
+
+
+def offline(bag: Path, out: Path) -> Answers:
+    evaluate_bags([bag], out, Settings(str(resolve_model(""))), options=QUIET)
+    return read_answers(out)
+
+
+def assert_agreement(live: Answers, offline: Answers) -> None:
+    """On the frames that both answered: the same faces and the same answers for each frame by itself.
+
+    Tracks and smoothed answers depend on which frames were seen, so they may differ where frames were dropped.
+    """
+    columns = ["frame", "stamp_ns", "time_ns", "label", "x", "y", "width", "height", *live.labels]
+    both = live.emotions[columns].merge(offline.emotions[columns], on="frame", suffixes=("", "_offline"))
+    assert len(both) == len(live.emotions) > 0
+    for name in columns[1:8]:
+        assert (both[name] == both[f"{name}_offline"]).all(), name
+    for label in live.labels:
+        np.testing.assert_allclose(both[label], both[f"{label}_offline"], atol=1e-5)
+
+
+def test_live_and_offline_agree(bag: Path, tmp_path: Path) -> None:
+    out = tmp_path / "live"
+    result = live_replay(bag, "--smoothing-s", 0.25, "--out", out)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    live, report = read_answers(out), json.loads((out / "report.json").read_text())
+    frames = live.frames
+    assert frames["frame"].tolist() == list(range(FRAMES))
+    answered = frames[~frames["dropped"]]
+    assert len(answered) >= 0.9 * FRAMES
+    assert_agreement(live, offline(bag, tmp_path / "offline"))
+    assert compare((out, tmp_path / "offline"), tmp_path / "compare", images=False)["agreement"] == 1.0
+
+    assert report["model"]["id"].startswith("baseline-fp32-")
+    assert (report["settings"]["smoothing_s"], report["settings"]["rate"]) == (0.25, 1.0)  # as the node says itself
+    truth = report["all"]["truth"]
+    assert (truth["labelled"], truth["answered"]) == (FRAMES, len(answered))
+    # Ages are in the bag's time: without use_sim_time they would be decades. As coarse as the clock's ticks.
+    for age in ("age_at_receipt_ms", "age_at_publication_ms"):
+        assert answered[age].abs().median() < 20, age
+        assert answered[age].abs().max() < 500, age
+    assert (answered["end_to_end_ms"] > 0).all()
+    assert (answered["end_to_end_ms"] - answered["total_ms"]).median() == pytest.approx(0, abs=20)
+    assert (answered[["decode_ms", "detect_ms", "align_ms", "infer_ms", "receive_ms", "publish_ms"]] > 0).all(axis=None)
+    with Reader(out / "bags" / "portrait") as copy:
+        counts = {topic: info.msgcount for topic, info in copy.topics.items()}
+    assert counts["/replay/camera/image_raw/emotions"] == len(answered)
+    assert counts["/camera/image_raw"] == FRAMES
+
+
+def test_what_is_dropped_is_part_of_the_verdict(damaged_jpegs: Path, tmp_path: Path) -> None:
+    """Played much faster than any pipeline is."""
+    out = tmp_path / "live"
+    result = live_replay(damaged_jpegs, "--rate", 100, "--no-images", "--out", out)
+    assert result.returncode == 0, result.stdout + result.stderr
+    live, report = read_answers(out), json.loads((out / "report.json").read_text())
+    expected = offline(damaged_jpegs, tmp_path / "offline")
+    assert_agreement(live, expected)
+    dropped = int(live.frames["dropped"].sum())
+    assert 0 < dropped < FRAMES - 1
+    assert dropped + len(live.emotions) + 1 == FRAMES  # one face in each image, and one that is corrupt
+    assert live.frames["rejected"].tolist() == expected.frames["rejected"].tolist()
+    assert live.frames["rejected"][CORRUPT] != ""
+    (stream,) = report["streams"]
+    assert stream["dropped"] == report["all"]["dropped"] == dropped
+    assert 0 < stream["node"]["dropped"] <= dropped + 1
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert f"{dropped} of {FRAMES} images were dropped" in page
+    assert f"{dropped} dropped" in result.stdout
+
+
+def test_a_running_pipeline_is_attached_to(bag: Path, graph: Any, tmp_path: Path) -> None:
+    """Both halves in processes of their own; only 0.5 s of the bag."""
+    for name in ("face_node", "emotion_node"):
+        graph.start(name, use_sim_time=True)
+    space, out = graph.node.get_namespace(), tmp_path / "live"
+    options = ("--attach", "--from", 0.5, "--to", 1.0, "--no-images", "--out", out)
+    result = live_replay(bag, *options, "--ros-args", "-r", f"__ns:={space}")
+    assert result.returncode == 0, result.stdout + result.stderr
+    live, report = read_answers(out), json.loads((out / "report.json").read_text())
+    assert live.frames["frame"].tolist() == list(range(15, 30))
+    assert_agreement(live, offline(bag, tmp_path / "offline"))
+    assert report["live"]["answers_topic"] == f"{space}/emotions"
+    assert report["settings"] == {
+        "model": "", "precision": "auto", "backend": "auto", "max_lost_s": 1.0, "smoothing_s": 0.5, "rate": 1.0
+    }  # fmt: skip
+    assert all(process.running() for process in graph.processes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere",), "nowhere: there is no such bag"),
+        (("BAG", "--attach", "--model", "baseline"), "--model: --attach: the pipeline that is running has its own"),
+        (("BAG", "--model", "no_model"), "live_replay: /fer/fer_node: no_model/manifest.yaml: cannot be read"),
+        (("BAG", "--topic", "/other"), "has no image topic /other. It has /camera/image_raw"),
+    ],
+)
+def test_errors_say_what_is_wrong(bag: Path, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    given = [bag if word == "BAG" else word for word in arguments]
+    result = live_replay(*given, "--out", tmp_path / "out")
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_interrupted_it_stops_what_it_started_and_gives_no_verdict(bag: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "fer_perception", "live_replay", bag, "--rate", "0.1", "--out", out]
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log)
+    deadline = time.monotonic() + 60
+    while "times its pace" not in (tmp_path / "log").read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert any("fer_node" in child.cmdline() for child in children)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert not psutil.wait_procs(children, timeout=1)[1]
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    assert not (out / "report.json").exists()
+
+
+def test_frames_and_answers_of_a_recording_without_clock(bag: Path, tmp_path: Path) -> None:
+    """The answers that lie beside the images in a bag: end to end is then by the bag's own time."""
+    evaluate_bags([bag], tmp_path / "offline", Settings(str(resolve_model(""))), options=Options(images=True))
+    both = tmp_path / "offline" / "bags" / "portrait"
+    command = [sys.executable, "-m", "fer_perception", "replay", both, "--answers", both, "--no-bag"]
+    topic = "/replay/camera/image_raw/emotions"
+    arguments = ["--answers-topic", topic, "--topic", "/camera/image_raw", "--out", tmp_path / "again"]
+    subprocess.run([*map(str, command), *map(str, arguments)], check=True, timeout=60)
+    first, again = read_answers(tmp_path / "offline"), read_answers(tmp_path / "again")
+    ignored = ["bag", "face_confidence"]
+    pd.testing.assert_frame_equal(again.emotions.drop(columns=ignored), first.emotions.drop(columns=ignored))
+    assert (again.frames["end_to_end_ms"] == 0).all()
+    assert first.frames["end_to_end_ms"].isna().all()
+    same = ["frame", "faces", "dropped", "detect_ms", "total_ms"]
+    pd.testing.assert_frame_equal(again.frames[same], first.frames[same])
