@@ -116,7 +116,8 @@ def draw_speed(run: SpeedRun) -> Figure:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel=f"ms for one face on one thread, ONNX Runtime, {run.machine}")
+    axes.set(xlabel="ms for one face on one thread, ONNX Runtime", title=run.machine)
+    axes.margins(y=0.1)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False)
     return figure
