@@ -18,7 +18,7 @@ from fer_perception.backends import Backend, PrecisionChoice, load_engine
 from fer_perception.bundle import MANIFEST, Bundle, Precision
 from fer_perception.engine import Engine
 from fer_perception.errors import FerError
-from fer_perception.resources import resolve_model, share_folder
+from fer_perception.resources import DEFAULT_MODEL, resolve_model, share_folder
 
 BATCHES = (1, 8)
 TURN_S = 0.1  # for each engine and batch in a round
@@ -38,7 +38,7 @@ class Candidate(NamedTuple):
 def measure_engines(models: Sequence[str], precision: PrecisionChoice, backend: Backend, rounds: int) -> list[Result]:
     """Latency and throughput of bundles, and their ratio to the first one's.
 
-    :param models: folders or names of shipped bundles; none: all that are shipped, ``baseline`` first.
+    :param models: folders or names of shipped bundles; none: all that are shipped, the default first.
     :param precision: "auto": every file of a bundle; the first is the reference.
     :return: of each bundle and precision, in milliseconds by batch and as ratios, with what the manifest knows.
     :raises FerError: a bundle cannot be used.
@@ -65,7 +65,7 @@ def shipped() -> list[Path]:
     folders = sorted(file.parent for file in (share_folder() / "models").glob(f"*/{MANIFEST}"))
     if not folders:
         raise FerError(f"{share_folder() / 'models'}: holds no bundle. Install fer_perception again")
-    return sorted(folders, key=lambda folder: folder.name != "baseline")
+    return sorted(folders, key=lambda folder: folder.name != DEFAULT_MODEL)
 
 
 def _measure(candidates: Sequence[Candidate], rounds: int) -> dict[int, np.ndarray[Any, np.dtype[np.float64]]]:
