@@ -15,6 +15,8 @@ negative. Hence, of what follows an int8 convolution:
 ONNX Runtime on x86 computes with uint8, into which it turns every Q that has one DQ with one consumer. So every int8
 convolution has a pair of its own, and where several nodes take a DQ's result, a Clip that changes nothing lies between.
 
+A Pad before a convolution becomes the convolution's own padding: as a node it would be computed in floating point.
+
 Weights have a scale for each output. Biases stay in floating point, as TensorRT wants them.
 """
 
@@ -70,7 +72,7 @@ class _Placement:
             for node in graph.node
             if node.op_type == "Constant"
         }
-        self.source = [node for node in graph.node if node.op_type != "Constant"]
+        self.source = _with_own_padding([node for node in graph.node if node.op_type != "Constant"], self.constants)
         self.takers: dict[str, list[NodeProto]] = {}
         for node in self.source:
             for name in node.input:
@@ -202,6 +204,29 @@ class _Placement:
             node.input.extend(inputs)
         self.nodes.append(node)
         return node.output[0]
+
+
+def _with_own_padding(nodes: list[NodeProto], constants: dict[str, Array]) -> list[NodeProto]:
+    """The nodes without those Pads whose zeros a convolution can add by itself."""
+    pads = {node.output[0]: node for node in nodes if node.op_type == "Pad" and _adds_zeros_around(node, constants)}
+    for node in nodes:
+        if node.op_type == "Conv" and node.input[0] in pads:
+            pad = pads[node.input[0]]
+            # Rows and columns before, then those after.
+            sizes = constants[pad.input[1]].reshape(2, 4)[:, 2:].ravel()
+            own = next(attribute for attribute in node.attribute if attribute.name == "pads")
+            own.ints[:] = [int(size + more) for size, more in zip(own.ints, sizes, strict=True)]
+            node.input[0] = pad.input[0]
+    taken = {name for node in nodes for name in node.input}
+    return [node for node in nodes if node.output[0] not in pads or node.output[0] in taken]
+
+
+def _adds_zeros_around(node: NodeProto, constants: dict[str, Array]) -> bool:
+    """Whether a Pad changes rows and columns only, and by zeros."""
+    mode = next((attribute.s for attribute in node.attribute if attribute.name == "mode"), b"constant")
+    value = constants[node.input[2]] if len(node.input) > 2 and node.input[2] else np.zeros(())
+    sizes = constants[node.input[1]]
+    return mode == b"constant" and not value.any() and sizes.size == 8 and not sizes.reshape(2, 4)[:, :2].any()
 
 
 def _is_padded(node: NodeProto) -> bool:
