@@ -6,7 +6,7 @@ ros2 launch fer_perception fer.launch.py cameras:=front,rear                    
 ros2 launch fer_perception fer.launch.py source:=astronaut loop:=true            a test image, no camera needed
 """
 
-from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, RegisterEventHandler
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, LogInfo, OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnProcessExit
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -30,6 +30,8 @@ ARGUMENTS = (
     ("backend", "auto", "auto, tensorrt or onnxruntime"),
     ("prebuild", "false", "Build the model's TensorRT engine first (build_engine), then start the nodes"),
     ("face_mode", "keypoints", "keypoints (fast) or mesh (478 points and head orientation)"),
+    ("privacy", "", "off, no_images or strict; empty: no_images, and with split off, as the faces' pixels are sent"),
+    ("audit_folder", "", "Keep a tamper-evident log of the decisions below this folder; empty: none"),
     ("params_file", "", "YAML file with parameters of the nodes; it wins over the arguments above"),
     ("autostart", "true", "Configure and activate the nodes; false: leave that to ros2 lifecycle or a manager"),
     ("namespace", "fer", "Namespace of all nodes and topics"),
@@ -45,6 +47,15 @@ def start_nodes(context: LaunchContext) -> list[Action]:
     cameras = [camera.strip() for camera in given["cameras"].split(",") if camera.strip()]
     image = given["image"] or ("/{camera}/image_raw" if cameras else "image")
     files = [given["params_file"]] if given["params_file"] else []
+    if wanted["split"] and given["privacy"] not in ("", "off"):
+        raise RuntimeError(
+            f"privacy:={given['privacy']}: split:=true sends the faces' pixels from face_node to emotion_node. Use "
+            "split:=false, which keeps them in one process, or privacy:=off"
+        )
+    privacy = {"privacy": given["privacy"] or "no_images"}
+    notes = []
+    if wanted["split"]:
+        notes.append(LogInfo(msg="split: face_node runs with privacy off, the faces' pixels are on the topic faces"))
     parameters = {
         "autostart": wanted["autostart"],
         "image_transport": given["image_transport"],
@@ -52,6 +63,13 @@ def start_nodes(context: LaunchContext) -> list[Action]:
         "precision": given["precision"],
         "backend": given["backend"],
         **({"model": given["model"]} if given["model"] else {}),
+    }
+    own = {
+        "fer_node": {**privacy, "audit.folder": given["audit_folder"]},
+        "face_node": {"privacy": "off"},
+        "emotion_node": {"audit.folder": given["audit_folder"]},
+        "overlay_node": privacy,
+        "hri_node": privacy,
     }
     common = {
         "package": "fer_perception",
@@ -64,22 +82,29 @@ def start_nodes(context: LaunchContext) -> list[Action]:
         return {name: ParameterValue(value, value_type=type(value)) for name, value in values.items()}
 
     def node(executable: str, namespace: str, topic: str, **extra: str | bool) -> Node:
+        # Used only where ROS_SECURITY_ENABLE says so; see docs/security.md.
+        enclave = ["--enclave", f"/{namespace}/{executable}"]
         return Node(
-            **common,
+            **{**common, "ros_arguments": [*common["ros_arguments"], *enclave]},
             executable=executable,
             name=executable,
             namespace=namespace,
             remappings=[("image", topic)],
-            parameters=[typed({**parameters, **extra}), *files],
+            parameters=[typed({**parameters, **own.get(executable, {}), **extra}), *files],
         )
 
-    nodes: list[Node] = []
+    nodes: list[Action] = [*notes]
     pipeline = ["face_node", "emotion_node"] if wanted["split"] else ["fer_node"]
     if cameras and wanted["shared_process"]:
         pipeline = []
         arguments = ["--namespace", given["namespace"], "--image", image, "--cameras", *cameras]
         nodes.append(
-            Node(**common, executable="fer_nodes", arguments=arguments, parameters=[typed(parameters), *files])
+            Node(
+                **common,
+                executable="fer_nodes",
+                arguments=arguments,
+                parameters=[typed({**parameters, **own["fer_node"]}), *files],
+            )
         )
     pipeline += ["overlay_node"] * wanted["overlay"] + ["hri_node"] * wanted["hri"]
     for camera in cameras or [""]:

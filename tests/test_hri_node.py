@@ -164,7 +164,7 @@ def test_a_portrait_reaches_its_reader_in_full(world: Hri, portrait: np.ndarray)
     graph.collect(FaceArray, "faces")
     graph.collect(EmotionArray, "emotions")
     graph.start("fer_node")
-    graph.start("hri_node")
+    graph.start("hri_node", privacy="off")
     graph.wait_for_image_subscribers()
     headers = set()
 
@@ -252,7 +252,7 @@ def test_a_face_is_announced_before_anything_is_told_of_it(world: Hri) -> None:
 
 
 def test_inputs_are_read_only_for_readers(world: Hri) -> None:
-    world.graph.start("hri_node")
+    world.graph.start("hri_node", privacy="off")
     onlooker, stamps = world.read("expression"), iter(np.arange(100, 1000, 0.1))
 
     def answer() -> None:
@@ -322,7 +322,7 @@ def test_nobody_is_seen_while_nothing_is_answered(world: Hri) -> None:
 
 def test_malformed_messages_are_reported_and_skipped(world: Hri, portrait: np.ndarray) -> None:
     world.graph.collect(DiagnosticArray, "/diagnostics")
-    node, reader = world.graph.start("hri_node"), world.read("roi", "cropped")
+    node, reader = world.graph.start("hri_node", privacy="off"), world.read("roi", "cropped")
     stamps = iter(np.arange(100, 1000, 0.1))
     world.until_answering(
         lambda: bool(reader.seen("abcde/roi")) and world.subscribers()["image"] == 1,

@@ -135,8 +135,8 @@ def test_what_is_dropped_is_part_of_the_verdict(damaged_jpegs: Path, tmp_path: P
 
 def test_a_running_pipeline_is_attached_to(bag: Path, graph: Any, tmp_path: Path) -> None:
     """Both halves in processes of their own; only 0.5 s of the bag."""
-    for name in ("face_node", "emotion_node"):
-        graph.start(name, use_sim_time=True)
+    graph.start("face_node", use_sim_time=True, privacy="off")
+    graph.start("emotion_node", use_sim_time=True)
     space, out = graph.node.get_namespace(), tmp_path / "live"
     options = ("--attach", "--from", 0.5, "--to", 1.0, "--no-images", "--out", out)
     result = live_replay(bag, *options, "--ros-args", "-r", f"__ns:={space}")
@@ -146,7 +146,8 @@ def test_a_running_pipeline_is_attached_to(bag: Path, graph: Any, tmp_path: Path
     assert_agreement(live, offline(bag, tmp_path / "offline"))
     assert report["live"]["answers_topic"] == f"{space}/emotions"
     assert report["settings"] == {
-        "model": "", "precision": "auto", "backend": "auto", "max_lost_s": 1.0, "smoothing_s": 0.5, "rate": 1.0
+        "model": "", "precision": "auto", "backend": "auto", "max_lost_s": 1.0, "smoothing_s": 0.5, "rate": 1.0,
+        "min_face_px": 0, "min_sharpness": 0.0, "max_yaw_deg": 90.0, "abstain_below": 0.0
     }  # fmt: skip
     assert all(process.running() for process in graph.processes)
 

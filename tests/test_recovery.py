@@ -16,7 +16,7 @@ REMEMBER: dict[str, Any] = {"max_lost_s": 60.0, "smoothing_s": 5.0}
 PARAMETERS: dict[str, dict[str, Any]] = {
     "source_node": SOURCE,
     "fer_node": REMEMBER,
-    "face_node": {"max_lost_s": 60.0},
+    "face_node": {"max_lost_s": 60.0, "privacy": "off"},
     "emotion_node": REMEMBER,
 }
 FLOWING = 5

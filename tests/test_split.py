@@ -54,7 +54,7 @@ def test_both_shapes_give_the_same_emotions(graph: Any, portrait: np.ndarray) ->
     graph.collect(FaceArray, "faces")
     graph.collect(Latency, "latency")
     graph.collect(Latency, "face_latency")
-    graph.start("face_node", id_seed=7)
+    graph.start("face_node", id_seed=7, privacy="off")
     graph.start("emotion_node", smoothing_s=0.0)
     # On one robot these two would start the graph together: no face may be lost before they know each other.
     graph.until(lambda: graph.node.count_subscribers(graph.node.resolve_topic_name("faces")) == 2)
@@ -90,7 +90,7 @@ def test_crops_for_another_network_are_refused(graph: Any, portrait: np.ndarray,
         (tmp_path / file.name).symlink_to(file.resolve())
     write_manifest(tmp_path, bundle.manifest.model_copy(update={"alignment": alignment}))
     graph.collect(DiagnosticArray, "/diagnostics")
-    graph.start("face_node", model=tmp_path)
+    graph.start("face_node", model=tmp_path, privacy="off")
     emotion_node = graph.start("emotion_node")
 
     def refused() -> bool:

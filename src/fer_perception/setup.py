@@ -20,6 +20,7 @@ EXECUTABLES = (
     "live_replay",
     "make_bag",
     "build_engine",
+    "audit",
     "fetch_face_model",
 )
 
@@ -42,6 +43,7 @@ setup(
         *tree("config"),
         *tree("launch"),
         *tree("models"),
+        *tree("security"),
     ],
     install_requires=["setuptools"],
     python_requires=">=3.10",

@@ -20,6 +20,7 @@ EXECUTABLES = {
     "live_replay": ("fer_perception.nodes.live_replay", "the same in a running graph, drops included"),
     "make_bag": ("fer_perception.replay.make_bag", "a bag of a video, of pictures or of labelled pictures"),
     "build_engine": ("fer_perception.build_engine", "builds a model's TensorRT engine ahead of the first start"),
+    "audit": ("fer_perception.audit_command", "checks audit logs for tampering"),
     "fetch_face_model": ("fer_perception.fetch_face_model", "downloads MediaPipe's face model, checked by its hash"),
 }
 
@@ -114,6 +115,11 @@ def make_bag() -> None:
 def build_engine() -> None:
     """Entry point of ``ros2 run fer_perception build_engine``."""
     run("build_engine")
+
+
+def audit() -> None:
+    """Entry point of ``ros2 run fer_perception audit``."""
+    run("audit")
 
 
 def fetch_face_model() -> None:

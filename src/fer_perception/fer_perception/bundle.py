@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +18,11 @@ from fer_perception.taxonomy import LABEL_LISTS
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.yaml"
+MAX_MANIFEST_BYTES = 1 << 20
+
+# A tensor whose values lie in another file has an entry with the key "location" (onnx.proto, TensorProto), and that
+# file has no hash in the manifest. Field 1, length 8, "location"; protobuf's numbers may be longer than need be.
+_EXTERNAL_DATA = re.compile(rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)location")
 
 Precision = Literal["fp32", "fp16", "int8"]
 
@@ -29,11 +36,22 @@ class ModelFile(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+class Abstention(BaseModel):
+    """From which confidence on answers are given, as chosen on the validation split, and to what share of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    threshold: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
+    coverage: float = Field(gt=0.0, le=1.0, allow_inf_nan=False)
+    dataset: str
+
+
 class Manifest(BaseModel):
     """The contents of ``manifest.yaml``.
 
     ``training`` (data and recipe) and ``metrics`` (as measured, by dataset and split) are kept as they were written:
     they inform people and are not read by the suite. The logits of every precision are divided by ``temperature``.
+    ``abstention`` is used only where a node's parameter asks for it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +62,7 @@ class Manifest(BaseModel):
     input: InputSpec
     alignment: AlignmentTemplate
     temperature: float = Field(default=1.0, ge=0.01, le=100.0, allow_inf_nan=False)
+    abstention: Abstention | None = None
     files: dict[Precision, ModelFile] = Field(min_length=1)
     parameters: int = Field(gt=0)
     macs: int = Field(gt=0)
@@ -58,6 +77,40 @@ class Manifest(BaseModel):
         return labels
 
 
+class _ManifestLoader(yaml.SafeLoader):
+    """Without aliases: a few lines of them can stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(f"aliases are not allowed, found *{event.anchor}{event.start_mark}")
+        return super().compose_node(parent, index)
+
+
+def _read_manifest(file: Path) -> Any:
+    """Contents of a manifest.
+
+    :raises BundleError: it cannot be read, is too large, or is no plain YAML.
+    """
+    try:
+        if not file.is_file() and file.exists():
+            raise OSError("not a regular file")
+        with open(file, "rb") as stream:
+            data = stream.read(MAX_MANIFEST_BYTES + 1)
+        text = data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(
+            f"{file}: cannot be read ({error}). A model is a folder with a {MANIFEST} and ONNX files; "
+            "give the path of such a folder"
+        ) from error
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{file}: larger than {MAX_MANIFEST_BYTES} bytes. Restore it or export the model again")
+    try:
+        return yaml.load(text, Loader=_ManifestLoader)  # a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or number that is none
+        raise BundleError(f"{file}: not valid YAML ({error}). Restore it or export the model again") from error
+
+
 class Bundle:
     """A bundle on disk whose manifest was read and found valid.
 
@@ -68,19 +121,11 @@ class Bundle:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         manifest = self.path / MANIFEST
-        try:
-            content = yaml.safe_load(manifest.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise BundleError(
-                f"{manifest}: cannot be read ({error}). A model is a folder with a {MANIFEST} and ONNX files; "
-                "give the path of such a folder"
-            ) from error
-        except yaml.YAMLError as error:
-            raise BundleError(f"{manifest}: not valid YAML ({error}). Restore it or export the model again") from error
+        content = _read_manifest(manifest)
         if isinstance(content, dict) and content.get("schema_version") != SCHEMA_VERSION:
             raise BundleError(
-                f"{manifest}: schema_version is {content.get('schema_version')!r}, this version of fer_perception "
-                f"reads {SCHEMA_VERSION}. Export the model again with the matching fer_training"
+                f"{manifest}: schema_version is {repr(content.get('schema_version'))[:40]}, this version of "
+                f"fer_perception reads {SCHEMA_VERSION}. Export the model again with the matching fer_training"
             )
         try:
             self.manifest = Manifest.model_validate(content)
@@ -89,9 +134,10 @@ class Bundle:
             raise BundleError(f"{manifest}: {details}. Restore the file or export the model again") from error
 
     def onnx_file(self, precision: Precision = "fp32") -> Path:
-        """Path of a precision's ONNX file, after its SHA-256 was checked.
+        """Path of a precision's ONNX file, after its SHA-256 was checked. All of the model is in that file.
 
-        :raises BundleError: the bundle lacks this precision, or the file is missing or not the one of the manifest.
+        :raises BundleError: the bundle lacks this precision, or the file is missing, not the one of the manifest, or
+            has weights in other files.
         """
         entry = self.manifest.files.get(precision)
         if entry is None:
@@ -100,6 +146,8 @@ class Bundle:
             )
         file = self.path / entry.name
         try:
+            if not file.is_file() and file.exists():  # of a device there is no end
+                raise OSError("not a regular file")
             digest = sha256_of(file)
         except OSError as error:
             raise BundleError(f"{file}: cannot be read ({error}). Restore it or export the model again") from error
@@ -108,6 +156,11 @@ class Bundle:
                 f"{file}: SHA-256 is {digest}, the manifest says {entry.sha256}. The file is corrupt or was "
                 "replaced: restore it or export the model again"
             )
+        if _has_external_data(file):
+            raise BundleError(
+                f"{file}: has weights in another file, for which the manifest has no SHA-256. Save the model in one "
+                "file (onnx.save, save_as_external_data=False)"
+            )
         return file
 
     def model_id(self, precision: Precision = "fp32") -> str:
@@ -115,9 +168,19 @@ class Bundle:
         return f"{self.manifest.name}-{precision}-{self.manifest.files[precision].sha256[:8]}"
 
 
+def _has_external_data(file: Path) -> bool:
+    if not file.stat().st_size:
+        return False
+    with open(file, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return _EXTERNAL_DATA.search(content) is not None
+
+
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write ``manifest.yaml`` into the bundle's folder."""
-    text = yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+    content = manifest.model_dump(mode="json")
+    if manifest.abstention is None:  # as bundles were written before there was any
+        del content["abstention"]
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
     (path / MANIFEST).write_text(text, encoding="utf-8")
 
 

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from fer_perception.faces import Face
+from fer_perception.faces import Face, clip
 from fer_perception.preprocessing import Float32Array, UInt8Image
+from fer_perception.taxonomy import EMOTIONS_8, UNKNOWN
+from fer_perception.tracking import Box
 
 # RGB, one per label in the order of the taxonomy
 COLORS = (
@@ -21,8 +23,17 @@ COLORS = (
     (170, 170, 170),
     (140, 100, 80),
 )
+UNKNOWN_COLOR = (90, 90, 90)
+# A blurred face is so many squares wide and high, whatever its size, with hair and chin.
+SQUARES = 6
+BLUR_MARGIN = 0.3
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 WHITE = (255, 255, 255)
+
+
+def color_of(label: str) -> tuple[int, int, int]:
+    """RGB of a label; grey of anything else, such as ``unknown``."""
+    return COLORS[EMOTIONS_8.index(label)] if label in EMOTIONS_8 else UNKNOWN_COLOR
 
 
 def draw_results(
@@ -31,24 +42,40 @@ def draw_results(
     """A copy of an image with a box, landmarks, label and bars of all probabilities for each face, and a legend.
 
     :param image: uint8, (H, W, 3), RGB.
-    :param probabilities: (faces, labels).
+    :param probabilities: (faces, labels); a row of NaN draws the face as unknown, without bars.
     """
     canvas = image.copy()
     unit = max(1.0, min(image.shape[:2]) / 480)
     for face, row in zip(faces, probabilities, strict=True):
+        answered = not np.isnan(row).any()
         winner = int(row.argmax())
-        color = COLORS[winner]
+        color = COLORS[winner] if answered else UNKNOWN_COLOR
         x, y, width, height = face.box
         cv2.rectangle(canvas, (x, y), (x + width, y + height), color, round(2 * unit), cv2.LINE_AA)
         points = face.keypoints if face.mesh is None else face.mesh[:, :2]
         radius = round((2.5 if face.mesh is None else 0.5) * unit)
-        for point in points:
+        for point in points[~np.isnan(points).any(axis=1)]:
             cv2.circle(canvas, (round(float(point[0])), round(float(point[1]))), radius, color, -1, cv2.LINE_AA)
-        _tag(canvas, f"{labels[winner]} {row[winner] * 100:.0f}%", (x, y), color, unit)
-        _bars(canvas, face, row)
+        _tag(canvas, f"{labels[winner]} {row[winner] * 100:.0f}%" if answered else UNKNOWN, (x, y), color, unit)
+        if answered:
+            _bars(canvas, face, row)
     if len(faces):
         _legend(canvas, labels, unit)
     return canvas
+
+
+def blur(image: UInt8Image, boxes: Sequence[Box]) -> UInt8Image:
+    """A copy of an image in which each box, widened, is a mosaic of a few squares."""
+    blurred = image.copy()
+    height, width = image.shape[:2]
+    for x, y, box_width, box_height in boxes:
+        more_x, more_y = round(BLUR_MARGIN * box_width), round(BLUR_MARGIN * box_height)
+        wide = (x - more_x, y - more_y, box_width + 2 * more_x, box_height + 2 * more_y)
+        left, top, part_width, part_height = clip(wide, width, height)
+        part = blurred[top : top + part_height, left : left + part_width]
+        mosaic = cv2.resize(part, (SQUARES, SQUARES), interpolation=cv2.INTER_AREA)
+        part[:] = cv2.resize(mosaic, (part_width, part_height), interpolation=cv2.INTER_NEAREST)
+    return blurred
 
 
 def _tag(canvas: UInt8Image, text: str, corner: tuple[int, int], color: tuple[int, int, int], unit: float) -> None:

@@ -34,7 +34,8 @@ class EmotionClassifier:
         self.temperature = self.bundle.manifest.temperature
         self._engine, used = load_engine(self.bundle, precision, threads, backend, dla_core)
         self.model_id = self.bundle.model_id(used)
-        self.engine_name = self._engine.name
+        self.model_sha256 = self.bundle.manifest.files[used].sha256
+        self.engine_name, self.engine_sha256 = self._engine.name, self._engine.sha256
 
     def classify(self, crops: Sequence[UInt8Image]) -> Float32Array:
         """Emotion probabilities of face crops, all in one engine call.

@@ -10,14 +10,16 @@ from typing import Protocol
 import numpy as np
 import onnxruntime
 
+from fer_perception.bundle import sha256_of
 from fer_perception.errors import BundleError
 from fer_perception.preprocessing import Float32Array
 
 
 class Engine(Protocol):
-    """What all engines can do. ``name`` says which one it is and where it runs."""
+    """What all engines can do. ``name`` says which one it is and where it runs; ``sha256`` is of what it runs."""
 
     name: str
+    sha256: str
 
     def infer(self, batch: Float32Array) -> Float32Array:
         """Logits of a batch; several threads may call it at once.
@@ -52,6 +54,7 @@ class OnnxRuntimeEngine:
             )
         except Exception as error:  # onnxruntime raises many types of its own without a common base
             raise BundleError(f"{onnx_file}: ONNX Runtime cannot load it ({error}). Export the model again") from error
+        self.sha256 = sha256_of(onnx_file)
         self.name = f"ONNX Runtime {onnxruntime.__version__} on the CPU"
         self._input = self._session.get_inputs()[0].name
         self._threads = threads or os.cpu_count() or 1

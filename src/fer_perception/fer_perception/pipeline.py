@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
+import numpy as np
 
 from fer_perception.alignment import align
 from fer_perception.bundle import Manifest
 from fer_perception.emotion import EmotionClassifier
 from fer_perception.faces import EYES_AND_MOUTH, Face, FaceFinder
 from fer_perception.preprocessing import Float32Array, UInt8Image
+from fer_perception.quality import QualityGate, Refusal
 from fer_perception.smoothing import Smoother
 from fer_perception.timing import Stopwatch
 from fer_perception.tracking import Tracker
@@ -33,11 +35,18 @@ class Faces:
 class Emotions:
     """Emotion probabilities of one image's faces, of this image alone and averaged over the track.
 
-    Both float32, (faces, labels).
+    Both float32, (faces, labels). ``refusals``: by face, why it gets no emotion, or None for an answer; empty stands
+    for answers only. A refused face's rows are no answers: ``smoothed`` is NaN, ``probabilities`` too unless the
+    network was asked and was not sure.
     """
 
     probabilities: Float32Array
     smoothed: Float32Array
+    refusals: list[Refusal | None] = field(default_factory=list)
+
+    def refusal(self, index: int) -> Refusal | None:
+        """Why the face of that index gets no emotion; None for an answer."""
+        return self.refusals[index] if self.refusals else None
 
 
 class FacePipeline:
@@ -88,26 +97,38 @@ class FacePipeline:
 
 
 class EmotionPipeline:
-    """Classifies the faces of one camera's images and smooths the answers per track."""
+    """Classifies the faces of one camera's images and smooths the answers per track.
 
-    def __init__(self, classifier: EmotionClassifier, smoother: Smoother | None = None) -> None:
+    A face that the gate refuses is for the smoother one that was not seen: its average rests until the next answer.
+    """
+
+    def __init__(
+        self, classifier: EmotionClassifier, smoother: Smoother | None = None, gate: QualityGate | None = None
+    ) -> None:
         self.classifier = classifier
         self.smoother = smoother or Smoother()
+        self.gate = gate or QualityGate()
 
-    def process(
-        self, crops: Sequence[UInt8Image], track_ids: Sequence[str], stamp_s: float, stopwatch: Stopwatch | None = None
-    ) -> Emotions:
+    def process(self, found: Faces, stamp_s: float, stopwatch: Stopwatch | None = None) -> Emotions:
         """The emotions of the next image's faces, all in one engine call.
 
-        :param crops: aligned crops, see :class:`Faces`.
         :param stamp_s: when the image was taken, in seconds of any clock.
         :param stopwatch: gets the lap infer.
         """
-        probabilities = self.classifier.classify(crops)
-        emotions = Emotions(probabilities, self.smoother.update(track_ids, probabilities, stamp_s))
+        refusals = self.gate.inspect(found.faces, found.crops)
+        asked = [index for index, refusal in enumerate(refusals) if refusal is None]
+        probabilities = np.full((len(refusals), len(self.classifier.labels)), np.nan, np.float32)
+        probabilities[asked] = self.classifier.classify([found.crops[index] for index in asked])
+        for index in asked:
+            refusals[index] = self.gate.doubt(probabilities[index])
+        answered = [index for index in asked if refusals[index] is None]
+        smoothed = np.full_like(probabilities, np.nan)
+        smoothed[answered] = self.smoother.update(
+            [found.track_ids[index] for index in answered], probabilities[answered], stamp_s
+        )
         if stopwatch is not None:
             stopwatch.lap("infer")
-        return emotions
+        return Emotions(probabilities, smoothed, refusals)
 
 
 class Pipeline:
@@ -119,16 +140,17 @@ class Pipeline:
         classifier: EmotionClassifier,
         tracker: Tracker | None = None,
         smoother: Smoother | None = None,
+        gate: QualityGate | None = None,
     ) -> None:
         self.faces = FacePipeline(finder, classifier.bundle.manifest, tracker)
-        self.emotions = EmotionPipeline(classifier, smoother)
+        self.emotions = EmotionPipeline(classifier, smoother, gate)
 
     def process(
         self, image: UInt8Image, stamp_s: float, stopwatch: Stopwatch | None = None, mesh: bool = False
     ) -> tuple[Faces, Emotions]:
         """Faces and emotions of the next image: see :meth:`FacePipeline.process`, :meth:`EmotionPipeline.process`."""
         found = self.faces.process(image, stamp_s, stopwatch, mesh)
-        return found, self.emotions.process(found.crops, found.track_ids, stamp_s, stopwatch)
+        return found, self.emotions.process(found, stamp_s, stopwatch)
 
     def close(self) -> None:
         """Free the face finder."""

@@ -71,17 +71,18 @@ class EnergyCounter:
 
 
 class PowerMeter:
-    """The energy that the machine takes, from the first of these sensors that can be read.
+    """The energy that the machine takes, from these sensors.
 
-    1. INA3221 of a Jetson with a rail VDD_IN or POM_5V_IN: the module's input, without the carrier board.
+    1. INA3221 of a Jetson with a rail VDD_IN or POM_5V_IN: the module's input, without the carrier board. Where there
+       is none, the sum of those of the others that can be read:
     2. RAPL: the processor packages.
     3. NVML, where the Python package nvidia-ml-py is installed: all NVIDIA GPUs, boards with their memory.
 
-    It is the energy of that whole part, idle power and other programs included, not the pipeline's share. Average power
-    is its difference over the time between two calls of :meth:`energy_j`. Safe to use from several threads.
+    It is the energy of those whole parts, idle power and other programs included, not the pipeline's share. Average
+    power is its difference over the time between two calls of :meth:`energy_j`. Safe to use from several threads.
 
-    ``sensor`` names what is measured, for example "INA3221 VDD_IN"; empty: nothing. ``reason`` says why nothing is
-    measured, or no longer; empty: all is well.
+    ``sensor`` names what is measured, for example "INA3221 VDD_IN" or "RAPL package-0, NVML energy of GPU 0"; empty:
+    nothing. ``reason`` says why nothing is measured, or no longer; empty: all is well.
 
     :param root: the folder that holds ``sys``, where it is not the machine's own.
     """
@@ -94,16 +95,11 @@ class PowerMeter:
         self._energy_j = math.nan
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        reasons = []
-        for find in (_find_ina3221, _find_rapl, _find_nvml):
-            try:
-                self._sensor = find(root)
-            except _SensorError as error:
-                reasons.append(str(error))
-            else:
-                self.sensor = self._sensor.name
-                return
-        self.reason = "; ".join(reasons)
+        try:
+            self._sensor = _find_sensor(root)
+            self.sensor = self._sensor.name
+        except _SensorError as error:
+            self.reason = str(error)
 
     def start(self) -> None:
         """Begin at 0 J."""
@@ -160,6 +156,31 @@ class _Sensor:
 
 class _SensorError(Exception):
     """A sensor is missing, cannot be read or gives nonsense."""
+
+
+def _find_sensor(root: Path) -> _Sensor:
+    sensors: list[_Sensor] = []
+    reasons: list[str] = []
+    for find in (_find_ina3221, _find_rapl, _find_nvml):
+        try:
+            sensors.append(find(root))
+        except _SensorError as error:
+            reasons.append(str(error))
+        if find is _find_ina3221 and sensors:
+            break  # processor and GPU are behind that rail
+    if not sensors:
+        raise _SensorError("; ".join(reasons))
+
+    def close() -> None:
+        for sensor in sensors:
+            sensor.close()
+
+    return _Sensor(
+        ", ".join(sensor.name for sensor in sensors),
+        lambda: sum(sensor.energy_j() for sensor in sensors),
+        sampled=any(sensor.sampled for sensor in sensors),
+        close=close,
+    )
 
 
 def _sampled_power(read_w: Callable[[], float]) -> Callable[[], float]:

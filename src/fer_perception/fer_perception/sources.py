@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from fer_perception.errors import SourceError
 from fer_perception.preprocessing import UInt8Image
@@ -86,8 +89,14 @@ def open_source(source: str, fps: float = 0.0, still_s: float = 2.0, max_side: i
 def read_picture(file: Path) -> UInt8Image:
     """A picture file as RGB.
 
-    :raises SourceError: it cannot be decoded.
+    :raises SourceError: it cannot be decoded, or has more than some 179 million pixels, Pillow's limit against bombs.
     """
+    with warnings.catch_warnings(), suppress(OSError, SyntaxError, ValueError):  # what OpenCV cannot read either
+        warnings.simplefilter("ignore")
+        try:
+            Image.open(file).close()  # reads the header only
+        except Image.DecompressionBombError as error:
+            raise SourceError(f"{file}: too large a picture ({error}). Shrink it first") from error
     picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
     if picture is None:
         raise SourceError(f"{file}: not a readable picture. Is it damaged, or of another format?")

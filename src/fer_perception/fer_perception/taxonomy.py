@@ -3,6 +3,9 @@
 EMOTIONS_7: tuple[str, ...] = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 EMOTIONS_8: tuple[str, ...] = (*EMOTIONS_7, "contempt")
 
+# Stands where a label would, for a face that gets no emotion. No network has it.
+UNKNOWN = "unknown"
+
 LABEL_LISTS: tuple[tuple[str, ...], ...] = (EMOTIONS_7, EMOTIONS_8)
 
 # Other spellings that datasets and annotators use.

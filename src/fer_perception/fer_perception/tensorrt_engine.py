@@ -5,6 +5,7 @@ It was never run where this was written, for want of a GPU: ``tests/test_gpu.py`
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from contextlib import suppress
 from typing import Any
@@ -35,6 +36,7 @@ class TensorRTEngine:
     def __init__(self, prepared: PreparedEngine, target: Target) -> None:
         where = target.gpu.name if target.dla_core < 0 else f"accelerator {target.dla_core} of {target.gpu.name}"
         self.name = f"{VERSION} on {where}"
+        self.sha256 = hashlib.sha256(prepared.data).hexdigest()
         self._largest = target.batches.largest
         self._runtime: trt.Runtime | None = None
         self._engine: trt.ICudaEngine | None = None

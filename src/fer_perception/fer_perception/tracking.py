@@ -63,11 +63,15 @@ class Tracker:
 
     :param max_lost_s: for how long an unseen face is remembered, in seconds.
     :param seed: makes the ids the same in every run; None draws them at random.
+    :param unlinkable: a track ends with the first image in which its face is not found, and each id is drawn anew, so
+        that nothing in it tells which one came before. An id can then return, by a chance of one in 26^5.
     """
 
-    def __init__(self, max_lost_s: float = 1.0, seed: int | None = None) -> None:
+    def __init__(self, max_lost_s: float = 1.0, seed: int | None = None, unlinkable: bool = False) -> None:
         self.max_lost_s = max_lost_s
-        self._next_id = (random.SystemRandom() if seed is None else random.Random(seed)).randrange(IDS)
+        self._unlinkable = unlinkable
+        self._random = random.SystemRandom() if seed is None else random.Random(seed)
+        self._next_id = self._random.randrange(IDS)
         self._tracks: list[_Track] = []
         self._last_s: float | None = None
 
@@ -94,6 +98,8 @@ class Tracker:
             else:
                 track.update(centers[index], sizes[index], now_s)
             ids.append(track.track_id)
+        if self._unlinkable:
+            self._tracks = [track for track in self._tracks if track.track_id in ids]
         return ids
 
     def _match(self, centers: State, sizes: State, now_s: float) -> dict[int, _Track]:
@@ -116,7 +122,7 @@ class Tracker:
 
     def _new_id(self) -> str:
         number, letters = self._next_id, ""
-        self._next_id = (self._next_id + ID_STEP) % IDS
+        self._next_id = self._random.randrange(IDS) if self._unlinkable else (self._next_id + ID_STEP) % IDS
         for _ in range(ID_LENGTH):
             number, digit = divmod(number, len(string.ascii_lowercase))
             letters += string.ascii_lowercase[digit]

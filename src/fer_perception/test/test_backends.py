@@ -141,6 +141,7 @@ def test_nodes_of_a_process_share_a_network_until_the_last_is_done(
     monkeypatch.setattr(EmotionClassifier, "close", lambda self: closed.append(self))
     values = {"model": str(bundle), "precision": "fp32", "backend": "onnxruntime", "threads": 1, "dla_core": -1}
     values |= {"smoothing_s": 0.5, "max_lost_s": 1.0}
+    values |= {"min_face_px": 0, "min_sharpness": 0.0, "max_yaw_deg": 90.0, "abstain_below": 0.0}
     front, rear = parts.load_emotion_pipeline(values), parts.load_emotion_pipeline(values)
     other = parts.load_emotion_pipeline({**values, "precision": "int8"})
     assert front.classifier is rear.classifier

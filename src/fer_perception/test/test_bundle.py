@@ -2,6 +2,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.external_data_helper
 import pytest
 import yaml
 
@@ -96,6 +98,81 @@ def test_missing_file_and_missing_precision(tiny_bundle: Path) -> None:
     (tiny_bundle / "fp32.onnx").unlink()
     with pytest.raises(BundleError, match=r"fp32\.onnx: cannot be read"):
         EmotionClassifier(tiny_bundle)
+
+
+BOMB = "a: &a [x, x, x]\n" + "".join(
+    f"{chr(98 + level)}: &{chr(98 + level)} [{', '.join(['*' + chr(97 + level)] * 9)}]\n" for level in range(12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB + "schema_version: *m\n", r"aliases are not allowed, found \*a"),  # 9^12 times three
+        ("[" * 5_000, "not valid YAML"),
+        ("training: {date: 2026-99-99}", "not valid YAML .*month must be in"),
+        ("parameters: " + "9" * 5000, "not valid YAML|parameters"),
+        ("training: !!python/object/apply:os.system [exit]", "not valid YAML .*could not determine a constructor"),
+        ("# " + "x" * (1 << 20), "larger than 1048576 bytes"),
+        ("schema_version: [" + "x, " * 10_000 + "]", "schema_version is .{0,60}, this version"),
+    ],
+    ids=["aliases", "depth", "date", "number", "object", "size", "message"],
+)
+def test_a_hostile_manifest_is_refused(tiny_bundle: Path, text: str, message: str) -> None:
+    (tiny_bundle / "manifest.yaml").write_text(text)
+    with pytest.raises(BundleError, match=message):
+        Bundle(tiny_bundle)
+
+
+@pytest.mark.parametrize("name", ["/etc/x.onnx", "../x.onnx", "sub/x.onnx", "..", "x.onnx\n", "x\0.onnx"])
+def test_a_manifest_names_files_of_its_own_folder_only(tiny_bundle: Path, name: str) -> None:
+    change_manifest(tiny_bundle, files={"fp32": {"name": name, "sha256": "0" * 64}})
+    with pytest.raises(BundleError, match=r"files\.fp32\.name"):
+        Bundle(tiny_bundle)
+
+
+def test_a_link_is_followed_to_what_the_hash_says_and_to_nothing_else(tiny_bundle: Path, tmp_path: Path) -> None:
+    file, other = tiny_bundle / "fp32.onnx", tmp_path / "elsewhere"
+    file.rename(other)
+    file.symlink_to(other)  # as colcon build --symlink-install does
+    assert Bundle(tiny_bundle).onnx_file() == file
+    other.write_bytes(b"something else")
+    with pytest.raises(BundleError, match=r"SHA-256 is .* corrupt or was replaced"):
+        Bundle(tiny_bundle).onnx_file()
+    for endless in ("/dev/zero", str(tmp_path)):
+        file.unlink()
+        file.symlink_to(endless)
+        with pytest.raises(BundleError, match=r"fp32\.onnx: cannot be read \(not a regular file\)"):
+            Bundle(tiny_bundle).onnx_file()
+
+
+def test_a_manifest_that_never_ends(tiny_bundle: Path) -> None:
+    (tiny_bundle / "manifest.yaml").unlink()
+    (tiny_bundle / "manifest.yaml").symlink_to("/dev/zero")
+    with pytest.raises(BundleError, match=r"cannot be read \(not a regular file\)"):
+        Bundle(tiny_bundle)
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "/etc/passwd", "../../weights.bin"])
+def test_weights_in_other_files_are_refused_before_anything_is_loaded(tiny_bundle: Path, location: str) -> None:
+    file = tiny_bundle / "fp32.onnx"
+    model = onnx.load(file)
+    (weights,) = (tensor for tensor in model.graph.initializer if tensor.name == "weights")
+    onnx.external_data_helper.set_external_data(weights, location)
+    weights.ClearField("raw_data")
+    file.write_bytes(model.SerializeToString())
+    change_manifest(tiny_bundle, files={"fp32": {"name": file.name, "sha256": sha256_of(file)}})
+    with pytest.raises(BundleError, match=r"fp32\.onnx: has weights in another file"):
+        EmotionClassifier(tiny_bundle)
+    # The same message, its numbers written longer than need be, as a protobuf parser takes it, too.
+    entry = b"\x0a\x08location\x12" + bytes([len(location)]) + location.encode()
+    assert entry in file.read_bytes()
+    tensor = onnx.TensorProto.FromString(b"\x6a" + bytes([len(entry) + 2]) + b"\x8a\x00\x88\x00" + entry[2:])
+    assert tensor.external_data[0].key == "location"
+    file.write_bytes(b"\x8a\x00\x88\x00" + entry[2:])
+    change_manifest(tiny_bundle, files={"fp32": {"name": file.name, "sha256": sha256_of(file)}})
+    with pytest.raises(BundleError, match="has weights in another file"):
+        Bundle(tiny_bundle).onnx_file()
 
 
 def test_file_that_is_no_network(tiny_bundle: Path) -> None:

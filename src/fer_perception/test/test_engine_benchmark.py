@@ -26,9 +26,17 @@ def test_ratios_are_to_the_first_engine(tiny_bundle: Path) -> None:
         assert second["faces_per_s"] == pytest.approx(batch * 1000 / second["p50_ms"], rel=0.01)
     assert tiny["accuracy"] == {"fer2013": 0.25}
     assert tiny["bytes"] == (tiny_bundle / "fp32.onnx").stat().st_size
-    last = format_engines([baseline, tiny]).splitlines()[-1]
-    assert last.startswith("tiny, fp32")
-    assert last.endswith("25.00%")
+    line = next(line for line in format_engines([baseline, tiny]).splitlines() if line.startswith("tiny, fp32"))
+    assert line.endswith("25.00%")
+
+
+def test_cpu_time_grows_with_the_network_and_the_batch(tiny_bundle: Path, tmp_path: Path) -> None:
+    baseline, tiny = measure_engines(["baseline", str(tiny_bundle)], "fp32", "onnxruntime", 1, root=tmp_path)
+    assert baseline["batch_1"]["cpu_ms"] > 5 * tiny["batch_1"]["cpu_ms"] > 0
+    assert baseline["batch_8"]["cpu_ms"] > 3 * baseline["batch_1"]["cpu_ms"]
+    assert "no RAPL packages" in tiny["energy"]["reason"]
+    assert (tiny["batch_1"]["joules"], tiny["batch_1"]["g_co2e_per_1000"]) == (None, None)
+    assert "energy, carbon: not measured (no INA3221" in format_engines([baseline, tiny])
 
 
 def test_the_command_writes_what_it_found(
@@ -39,6 +47,7 @@ def test_the_command_writes_what_it_found(
     result = json.loads(file.read_text())
     assert [(row["name"], row["precision"]) for row in result["engines"]] == [("tiny", "fp32")]
     assert "Python" in result["machine"]
+    assert result["engines"][0]["grid_intensity_g_per_kwh"] is None
     assert "not measured" in capsys.readouterr().out
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from fer_perception.replay.evaluation import Truth, evaluate, label_frames
 from fer_perception.replay.ground_truth import Interval
 from fer_perception.replay.tables import DURATIONS, Answers
+from fer_perception.taxonomy import UNKNOWN
 
 LABELS = ("happy", "sad", "neutral")
 S = 1_000_000_000
@@ -16,9 +19,11 @@ STREAM = ("bag", "/image")
 
 
 def answers_of(single: str, smoothed: str = "", track: str = "a", rejected: tuple[int, ...] = ()) -> Answers:
-    """Frames at 2 Hz. h, s, n: one face with that label; a blank: no face; a dash: no answer."""
+    """Frames at 2 Hz. h, s, n: one face with that label; u: one that was refused; a blank: no face; a
+    dash: no answer.
+    """
     smoothed = smoothed or single
-    names = {label[0]: label for label in LABELS}
+    names = {label[0]: label for label in (*LABELS, UNKNOWN)}
     frames, emotions = [], []
     for frame, (letter, smooth) in enumerate(zip(single, smoothed, strict=True)):
         keys = {"bag": STREAM[0], "topic": STREAM[1], "frame": frame, "stamp_ns": frame * S // 2}
@@ -30,10 +35,12 @@ def answers_of(single: str, smoothed: str = "", track: str = "a", rejected: tupl
         )
         if found:
             row: dict[str, object] = {**keys, "track_id": track[frame % len(track)], "prominent": True}
+            row["refusal"] = "unsure" if letter == "u" else ""
             for prefix, letter_of in (("", letter), ("smoothed_", smooth)):
                 label = names[letter_of]
-                row |= {f"{prefix}label": label, f"{prefix}confidence": 0.7}
-                row |= {f"{prefix}{name}": 0.7 if name == label else 0.15 for name in LABELS}
+                row |= {f"{prefix}label": label, f"{prefix}confidence": 0.0 if letter == "u" else 0.7}
+                other = math.nan if letter == "u" else 0.15
+                row |= {f"{prefix}{name}": 0.7 if name == label else other for name in LABELS}
             emotions.append(row)
     return Answers(LABELS, pd.DataFrame(emotions), pd.DataFrame(frames))
 
@@ -58,6 +65,17 @@ def test_dropped_frames_count_against_the_coverage_alone() -> None:
     assert (result["frames"], result["dropped"], result["with_face"]) == (4, 2, 2)
     assert result["truth"]["coverage"] == 0.5
     assert result["truth"]["single"]["frames"]["accuracy"] == 1.0
+
+
+def test_refused_faces_count_against_the_coverage_and_are_never_wrong() -> None:
+    result = evaluate(answers_of("huuh"), intervals((0, 2, "happy")))["all"]
+    assert (result["faces"], result["refused"]) == (4, {"unsure": 2})
+    truth = result["truth"]
+    assert (truth["labelled"], truth["answered"], truth["refused"], truth["coverage"]) == (4, 2, 2, 0.5)
+    assert truth["single"]["frames"]["accuracy"] == truth["smoothed"]["intervals"]["accuracy"] == 1.0
+    assert result["flicker_per_minute"] == {"single": 0.0, "smoothed": 0.0}
+    all_refused = evaluate(answers_of("uu"), intervals((0, 1, "happy")))["all"]["truth"]
+    assert (all_refused["coverage"], all_refused["single"]["frames"]) == (0.0, None)
 
 
 def test_flicker_counts_changes_within_a_track() -> None:

@@ -305,6 +305,26 @@ def test_nvml_counts_the_energy_of_all_gpus(tmp_path: Path, monkeypatch: pytest.
     assert nvml.users == 0
 
 
+def test_processor_and_gpu_are_summed_unless_a_rail_holds_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    energies_mj: list[int | None] = [70_000]
+    nvml = fake_nvml([0], energies_mj)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    package = rapl_zone(tmp_path, "intel-rapl:0", "package-0", 5_000_000)
+    meter = PowerMeter(tmp_path)
+    assert meter.sensor == "RAPL package-0, NVML energy of GPU 0"
+    meter.start()
+    write(package, energy_uj=6_500_000)
+    energies_mj[0] = 72_000
+    assert meter.energy_j() == pytest.approx(3.5)
+    meter.close()
+    assert nvml.users == 0
+    orin_nano(tmp_path)
+    meter = PowerMeter(tmp_path)
+    assert meter.sensor == "INA3221 VDD_IN"
+    meter.close()
+    assert nvml.users == 0
+
+
 def test_nvml_power_where_energy_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nvml = fake_nvml([60_000], [None])
     monkeypatch.setitem(sys.modules, "pynvml", nvml)

@@ -18,7 +18,7 @@ from fer_perception.faces import FaceFinder
 from fer_perception.pipeline import Pipeline
 from fer_perception.replay import offline
 from fer_perception.replay.bags import Selection
-from fer_perception.replay.evaluate_bags import Options, evaluate_bags
+from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
 from fer_perception.replay.make_bag import TOPIC
 from fer_perception.replay.offline import Settings, make_task, run
 from fer_perception.replay.prefetch import prefetch
@@ -148,8 +148,25 @@ def test_one_face_mode_answers_every_image(portrait_bag: Path, tiny_bundle: Path
 def test_csv_holds_the_same_rows(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     options = Options(write_bags=False, images=False, csv=True)
     evaluate_bags([portrait_bag], tmp_path / "out", Settings(str(tiny_bundle)), Selection(), options)
-    by_csv = pd.read_csv(tmp_path / "out" / "emotions.csv")
+    by_csv = pd.read_csv(tmp_path / "out" / "emotions.csv").fillna({"refusal": ""})
     pd.testing.assert_frame_equal(by_csv, read_answers(tmp_path / "out").emotions, check_dtype=False, rtol=1e-6)
+
+
+def test_refused_faces_are_told_of_in_tables_bag_and_report(
+    portrait_bag: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    settings = Settings(str(tiny_bundle), min_face_px=8000)
+    report = evaluate_bags([portrait_bag], tmp_path / "out", settings)
+    emotions = read_answers(tmp_path / "out").emotions
+    assert set(emotions["refusal"]) == {"small"}
+    assert set(emotions["label"]) == set(emotions["smoothed_label"]) == {"unknown"}
+    assert emotions[["happy", "smoothed_happy"]].isna().all().all()
+    assert report["all"]["refused"] == {"small": 24}
+    assert (report["all"]["with_face"], report["all"]["truth"]["coverage"]) == (24, 0.0)
+    (bag,) = (tmp_path / "out" / "bags").iterdir()
+    options = Options(answers_topic=f"/replay{TOPIC}/emotions", write_bags=False, images=False)
+    again = evaluate_recording(portrait_bag, bag, tmp_path / "recorded", options=options)
+    assert again["all"]["refused"] == {"small": 24}
 
 
 def test_prefetch_hands_on_items_and_errors_and_ends_early() -> None:

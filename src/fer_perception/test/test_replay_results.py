@@ -17,6 +17,7 @@ import pytest
 from rosbags.rosbag2 import Reader
 
 from fer_perception.bag_types import typestore
+from fer_perception.drawing import SQUARES, blur
 from fer_perception.errors import BagError, FerError
 from fer_perception.replay import jobs
 from fer_perception.replay.bags import Bag, Selection
@@ -26,7 +27,6 @@ from fer_perception.replay.evaluate_bags import Options, evaluate_bags
 from fer_perception.replay.jobs import run_tasks
 from fer_perception.replay.make_bag import TOPIC, Item, write_bag
 from fer_perception.replay.offline import Settings, make_task
-from fer_perception.replay.pictures import SQUARES, blur
 from fer_perception.replay.tables import read_answers
 from fer_perception.resources import resolve_model
 

@@ -1,3 +1,5 @@
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -83,6 +85,16 @@ def test_unreadable_sources_are_named(tmp_path: Path, make, message: str) -> Non
     with pytest.raises(SourceError, match=message) as caught:
         open_source(source)
     assert source in str(caught.value)
+
+
+def test_a_picture_that_claims_to_be_huge_is_refused_by_its_header(tmp_path: Path) -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunks = (header, b"IDAT" + zlib.compress(bytes(1000)), b"IEND")
+    data = b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    file = tmp_path / "bomb.png"
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    with pytest.raises(SourceError, match=r"bomb\.png: too large a picture .*3600000000 pixels"):
+        next(open_source(str(file)).frames())
 
 
 def test_truncated_video_is_unreadable(video: Path) -> None:

@@ -4,8 +4,8 @@ The images lie in memory before anything is measured. For each face mode the sam
 in a loop without ROS (the floor), and then over DDS through a fer_node in a process of its own, back to a subscriber:
 at fixed rates, several rounds, and at the highest rate with at most 1% loss, found by bisection. End to end is from
 before the publication of an image to the arrival of its EmotionArray. Where a sensor of power is found, the energy of
-the whole machine is measured, without images and at 30 Hz. Everything stays on this machine, in a ROS domain of its
-own.
+the whole machine is measured, without images and at 30 Hz; the node's CPU time always. Everything stays on this
+machine, in a ROS domain of its own.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from tqdm import tqdm
 
 from fer_perception.backends import Backend, PrecisionChoice
 from fer_perception.emotion import EmotionClassifier
+from fer_perception.energy import carbon_text, grams_co2e, parse_grid_intensity
 from fer_perception.engine_benchmark import format_engines, measure_engines
 from fer_perception.errors import FerError
 from fer_perception.faces import FaceFinder
@@ -91,6 +92,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="MODEL",
         help="instead compare the networks of bundles, all shipped or these, on one thread; ratios are to the first",
     )
+    parser.add_argument(
+        "--grid-intensity",
+        metavar="G_PER_KWH",
+        help="gCO2e per kWh of your electricity; without it carbon is not stated",
+    )
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     return parser.parse_args(arguments)
 
@@ -98,8 +104,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark."""
     options = parse_arguments(arguments)
+    intensity = None if options.grid_intensity is None else parse_grid_intensity(options.grid_intensity)
     if options.engines is not None:
-        rows = measure_engines(options.engines, options.precision, options.backend, options.rounds)
+        rows = measure_engines(options.engines, options.precision, options.backend, options.rounds, intensity)
         print(format_engines(rows))
         write_json(options.json, {"machine": machine(), "engines": rows})
         return 0
@@ -119,6 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
         with tqdm(total=len(options.modes) * steps, unit="run", dynamic_ncols=True) as bar:
             for mode in options.modes:
                 result[mode] = {**measure_mode(options, mode, frames, bar), "input_sha256": digest}
+                state_carbon(result[mode]["energy"], intensity)
         if "keypoints" in options.modes:
             result["faces"] = measure_faces(options, frames[0])
         if options.cameras:
@@ -155,6 +163,7 @@ def measure_mode(options: argparse.Namespace, mode: str, frames: list[UInt8Image
     images = [serialize(frame) for frame in frames]
     floors: list[list[float]] = []
     runs: dict[float, list[Run]] = {rate: [] for rate in options.rates}
+    cpu_ms: list[float] = []
     with Graph(options, mode) as graph, bare_pipeline(options) as pipeline:
         graph.load.play(images, 30.0, WARM_UP / 30)
         for _ in range(options.rounds):
@@ -165,6 +174,7 @@ def measure_mode(options: argparse.Namespace, mode: str, frames: list[UInt8Image
                 bar.set_description(f"{mode}: {rate:g} Hz")
                 usage = Usage(graph.process)
                 runs[rate].append(graph.load.play(images, rate, options.seconds))
+                cpu_ms.append(usage.cpu_s() * 1000 / max(1, runs[rate][-1].answered))
                 if rate == 30:
                     cpu_percent, rss_mb = usage.cpu_percent(), usage.rss_mb()
                 bar.update()
@@ -186,6 +196,7 @@ def measure_mode(options: argparse.Namespace, mode: str, frames: list[UInt8Image
         "peak_fps": round(peak_fps, 1),
         "peak_share_of_floor": round(peak_fps / floor_fps, 3),
         "cpu_percent": cpu_percent,
+        "cpu_ms_per_image": round(float(np.median(cpu_ms)), 3),
         "rss_mb": rss_mb,
     }
 
@@ -233,6 +244,14 @@ def measure_energy(load: LoadNode, images: list[bytearray], seconds: float) -> R
         "w_at_30_hz": round(idle_w + images_w, 3),
         "j_per_image": round(image_j, 4),
     }
+
+
+def state_carbon(energy: Result, grid_intensity: float | None) -> None:
+    """Add the carbon of a thousand images to an energy that was measured; None: not stated."""
+    if "sensor" in energy:
+        stated = grid_intensity is not None
+        grams = round(grams_co2e(1000 * energy["j_per_image"], grid_intensity or 0.0), 6) if stated else None
+        energy.update(grid_intensity_g_per_kwh=grid_intensity, g_co2e_per_1000_images=grams)
 
 
 def search_peak(load: LoadNode, images: list[bytearray], floor_fps: float, mode: str, bar: tqdm) -> float:
@@ -384,6 +403,15 @@ class Usage:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = psutil.Process(process.pid)
         self._process.cpu_percent()
+        self._begin_s = self._cpu_s()
+
+    def _cpu_s(self) -> float:
+        times = self._process.cpu_times()
+        return times.user + times.system
+
+    def cpu_s(self) -> float:
+        """User and system time in seconds since the start; the system counts in hundredths."""
+        return self._cpu_s() - self._begin_s
 
     def cpu_percent(self) -> float:
         """Of one core, since the start."""
@@ -412,7 +440,8 @@ def energy_text(energy: Result) -> str:
         return f"not measured ({energy['reason']})"
     return (
         f"{energy['idle_w']:.2f} W without images, {energy['w_at_30_hz']:.2f} W at 30 Hz, "
-        f"{energy['j_per_image'] * 1000:.1f} mJ an image above the former, by {energy['sensor']}"
+        f"{energy['j_per_image'] * 1000:.1f} mJ an image above the former, by {energy['sensor']}; "
+        f"carbon: {carbon_text(energy['j_per_image'], energy.get('grid_intensity_g_per_kwh'))}"
     )
 
 
@@ -428,7 +457,8 @@ def table(result: Result) -> str:
             lines.append(f"{f'{mode}, {rate} Hz, end to end':34}{run['sent']:6}{run['answered']:9}{values}")
         lines.append(
             f"{mode}, peak at 1% loss: {data['peak_fps']:.0f} FPS, {data['peak_share_of_floor']:.2f} of the floor's; "
-            f"at 30 Hz {data['cpu_percent']:.0f}% of a core, {data['rss_mb']:.0f} MB; {data['engine']}"
+            f"at 30 Hz {data['cpu_percent']:.0f}% of a core, {data['cpu_ms_per_image']:.1f} ms CPU an image, "
+            f"{data['rss_mb']:.0f} MB; {data['engine']}"
         )
         lines.append(f"{mode}, energy: {energy_text(data['energy'])}")
     if "faces" in result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from fer_perception.bundle import Manifest
 from fer_perception.errors import ImageError
 from fer_perception.pipeline import Emotions, Faces
 from fer_perception.preprocessing import Float32Array, UInt8Image
+from fer_perception.quality import Refusal, strongest
+from fer_perception.taxonomy import UNKNOWN
 from fer_perception.timing import STAGES, WindowSummary
 
 CROP_ENCODINGS = {"grey": "mono8", "rgb": "rgb8"}
@@ -85,7 +88,7 @@ def crops_from_message(message: FaceArray, manifest: Manifest) -> list[UInt8Imag
     if got != wanted:
         raise ImageError(
             f"the faces' crops are {_crop_text(*got)}, this network takes {_crop_text(*wanted)}: "
-            "start face_node with the same model"
+            + ("start face_node with the same model" if message.crop_encoding else "start face_node with privacy off")
         )
     shape = (spec.height, spec.width) if spec.color == "grey" else (spec.height, spec.width, 3)
     crops = []
@@ -103,6 +106,15 @@ def _crop_text(width: int, height: int, encoding: str, template: str) -> str:
 def _quaternion(orientation: tuple[float, float, float, float]) -> Quaternion:
     x, y, z, w = orientation
     return Quaternion(x=x, y=y, z=z, w=w)
+
+
+def faces_from_message(message: FaceArray, manifest: Manifest) -> Faces:
+    """The faces that a face_node sent, with their crops for a network.
+
+    :raises ImageError: see :func:`crops_from_message`.
+    """
+    crops = crops_from_message(message, manifest)
+    return Faces([face_from_message(face) for face in message.faces], [face.track_id for face in message.faces], crops)
 
 
 def region(box: tuple[int, int, int, int]) -> RegionOfInterest:
@@ -137,24 +149,41 @@ def emotion_array_message(
         labels=list(labels),
         model_id=model_id,
         emotions=[
-            Emotion(
-                track_id=track_id,
-                roi=roi,
-                label=labels[int(row.argmax())],
-                confidence=float(row.max()),
-                probabilities=array("f", row),
-                smoothed_label=labels[int(smoothed.argmax())],
-                smoothed_confidence=float(smoothed.max()),
-                smoothed_probabilities=array("f", smoothed),
-            )
-            for track_id, roi, row, smoothed in rows
+            _emotion_message(labels, track_id, roi, row, smoothed, emotions.refusal(index))
+            for index, (track_id, roi, row, smoothed) in enumerate(rows)
         ],
     )
 
 
+def _emotion_message(
+    labels: tuple[str, ...],
+    track_id: str,
+    roi: RegionOfInterest,
+    row: Float32Array,
+    smoothed: Float32Array,
+    refusal: Refusal | None,
+) -> Emotion:
+    if refusal is not None:
+        return Emotion(track_id=track_id, roi=roi, label=UNKNOWN, smoothed_label=UNKNOWN, refusal=refusal.value)
+    (label, confidence), (smoothed_label, smoothed_confidence) = (
+        strongest(values, labels, None) for values in (row, smoothed)
+    )
+    return Emotion(
+        track_id=track_id,
+        roi=roi,
+        label=label,
+        confidence=confidence,
+        probabilities=array("f", row),
+        smoothed_label=smoothed_label,
+        smoothed_confidence=smoothed_confidence,
+        smoothed_probabilities=array("f", smoothed),
+    )
+
+
 def probabilities_from_message(message: EmotionArray) -> Float32Array:
-    """The smoothed distributions of all faces: float32, (faces, labels)."""
-    rows = [emotion.smoothed_probabilities for emotion in message.emotions]
+    """The smoothed distributions of all faces, NaN where one was refused: float32, (faces, labels)."""
+    nothing = [math.nan] * len(message.labels)
+    rows = [nothing if emotion.refusal else emotion.smoothed_probabilities for emotion in message.emotions]
     return np.asarray(rows, np.float32).reshape(len(rows), len(message.labels))
 
 

@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     end_on_signals()
     processes = {
         "fer_node": start("fer_node", model=options.model, face_mode=options.face_mode),
-        "overlay_node": start("overlay_node"),
+        "overlay_node": start("overlay_node", privacy="off"),
     }
     try:
         # Three subscribers wait for the first image: pipeline, overlay and the recorder in this process.

@@ -20,6 +20,8 @@ class EmotionNode(StreamNode):
         *parameters.ENGINE_PARAMETERS,
         parameters.MAX_LOST_S,
         parameters.SMOOTHING_S,
+        *parameters.GATE_PARAMETERS,
+        *parameters.AUDIT_PARAMETERS,
         parameters.IMAGE_TIMEOUT_S,
     )
 
@@ -33,6 +35,9 @@ class EmotionNode(StreamNode):
         self.at_cleanup(lambda: parts.close_emotion_pipeline(self._pipeline))
         self._emotions = self.publisher(EmotionArray, "emotions")
         classifier = self._pipeline.classifier
+        self._audit = parts.open_audit_trail(self.values, self.get_fully_qualified_name(), classifier)
+        if self._audit:
+            self.at_cleanup(self._audit.close)
         self.get_logger().info(f"model {classifier.model_id}, {classifier.engine_name}")
 
     def subscribe(self) -> Input:
@@ -43,20 +48,23 @@ class EmotionNode(StreamNode):
     def changed(self) -> None:
         """See :meth:`ManagedNode.changed`."""
         parts.update_emotion_pipeline(self._pipeline, self.values)
+        if self._audit:
+            self._audit.context(self._pipeline.classifier, self.values)
 
     def answer(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
         """See :meth:`StreamNode.answer`."""
         faces, classifier = arrival.message.faces, self._pipeline.classifier
-        crops = conversions.crops_from_message(arrival.message, classifier.bundle.manifest)
-        track_ids = [face.track_id for face in faces]
+        found = conversions.faces_from_message(arrival.message, classifier.bundle.manifest)
         stopwatch.lap("decode")
-        emotions = self._pipeline.process(crops, track_ids, stamp_s, stopwatch)
+        emotions = self._pipeline.process(found, stamp_s, stopwatch)
         self._emotions.publish(
             conversions.emotion_array_message(
-                header, classifier.labels, classifier.model_id, track_ids, [face.roi for face in faces], emotions
+                header, classifier.labels, classifier.model_id, found.track_ids, [face.roi for face in faces], emotions
             )
         )
         stopwatch.lap("publish")
+        if self._audit:
+            self._audit.decided(stamp_s, found.track_ids, emotions, stopwatch.total_ms)
         return len(faces)
 
 

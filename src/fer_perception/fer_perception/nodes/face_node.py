@@ -10,13 +10,21 @@ from fer_perception.nodes import conversions, parameters, parts
 from fer_perception.nodes.input import Input, image_input
 from fer_perception.nodes.managed_node import NAMESPACE, run_node
 from fer_perception.nodes.stream_node import Arrival, StreamNode
+from fer_perception.privacy import published
 from fer_perception.timing import Stopwatch
 
 
 class FaceNode(StreamNode):
-    """Subscribes to ``image``; publishes ``faces`` with crops, and while somebody subscribes ``landmarks``."""
+    """Subscribes to ``image``; publishes ``faces``, with crops where ``privacy`` is off, and while somebody subscribes
+    ``landmarks``.
+    """
 
-    parameters = (parameters.MODEL, *parameters.FACE_PARAMETERS, *parameters.IMAGE_PARAMETERS)
+    parameters = (
+        parameters.MODEL,
+        *parameters.FACE_PARAMETERS,
+        parameters.PRIVACY,
+        *parameters.IMAGE_PARAMETERS,
+    )
     latency_topic = "face_latency"
 
     def __init__(self, namespace: str = NAMESPACE) -> None:
@@ -28,7 +36,9 @@ class FaceNode(StreamNode):
         self._pipeline = parts.load_face_pipeline(self.values)
         self.at_cleanup(self._pipeline.close)
         self._faces = self.publisher(FaceArray, "faces")
-        self._landmarks = self.publisher(FaceArray, "landmarks")
+        self._landmarks = self.publisher(FaceArray, "landmarks") if self.values["privacy"] != "strict" else None
+        crops = "with" if self.values["privacy"] == "off" else "without"
+        self.get_logger().info(f"privacy {self.values['privacy']}: faces are published {crops} their pixels")
 
     def subscribe(self) -> Input:
         """See :meth:`StreamNode.subscribe`."""
@@ -42,14 +52,15 @@ class FaceNode(StreamNode):
         """See :meth:`StreamNode.answer`."""
         image = image_from_message(arrival.message)
         stopwatch.lap("decode")
-        landmarks_wanted = self._landmarks.get_subscription_count() > 0
-        mesh_wanted = self.values["face_mode"] == "mesh"
+        privacy = self.values["privacy"]
+        landmarks_wanted = self._landmarks is not None and self._landmarks.get_subscription_count() > 0
+        mesh_wanted = self.values["face_mode"] == "mesh" and privacy != "strict"
         found = self._pipeline.process(image, stamp_s, stopwatch, landmarks_wanted or mesh_wanted)
-        self._faces.publish(
-            conversions.face_array_message(header, image, found, mesh_wanted, crops_for=self._pipeline.manifest)
-        )
-        if landmarks_wanted:
-            self._landmarks.publish(conversions.face_array_message(header, image, found))
+        told = published(found, privacy, image.shape[1], image.shape[0])
+        crops_for = self._pipeline.manifest if privacy == "off" else None
+        self._faces.publish(conversions.face_array_message(header, image, told, mesh_wanted, crops_for))
+        if self._landmarks is not None and landmarks_wanted:
+            self._landmarks.publish(conversions.face_array_message(header, image, told))
         stopwatch.lap("publish")
         return len(found.faces)
 

@@ -12,6 +12,7 @@ from fer_perception.nodes import conversions, parameters, parts
 from fer_perception.nodes.input import Input, image_input
 from fer_perception.nodes.managed_node import NAMESPACE, run_node
 from fer_perception.nodes.stream_node import Arrival, StreamNode
+from fer_perception.privacy import published
 from fer_perception.timing import Stopwatch
 
 
@@ -22,6 +23,9 @@ class FerNode(StreamNode):
         *parameters.ENGINE_PARAMETERS,
         *parameters.FACE_PARAMETERS,
         parameters.SMOOTHING_S,
+        *parameters.GATE_PARAMETERS,
+        parameters.PRIVACY,
+        *parameters.AUDIT_PARAMETERS,
         *parameters.IMAGE_PARAMETERS,
     )
 
@@ -37,8 +41,11 @@ class FerNode(StreamNode):
         self.at_cleanup(self._face_pipeline.close)
         self._emotions = self.publisher(EmotionArray, "emotions")
         self._faces = self.publisher(FaceArray, "faces")
-        self._landmarks = self.publisher(FaceArray, "landmarks")
+        self._landmarks = self.publisher(FaceArray, "landmarks") if self.values["privacy"] != "strict" else None
         classifier = self._emotion_pipeline.classifier
+        self._audit = parts.open_audit_trail(self.values, self.get_fully_qualified_name(), classifier)
+        if self._audit:
+            self.at_cleanup(self._audit.close)
         self.get_logger().info(f"model {classifier.model_id}, {classifier.engine_name}")
 
     def subscribe(self) -> Input:
@@ -49,26 +56,32 @@ class FerNode(StreamNode):
         """See :meth:`ManagedNode.changed`."""
         parts.update_face_pipeline(self._face_pipeline, self.values)
         parts.update_emotion_pipeline(self._emotion_pipeline, self.values)
+        if self._audit:
+            self._audit.context(self._emotion_pipeline.classifier, self.values)
 
     def answer(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
         """See :meth:`StreamNode.answer`."""
         image = image_from_message(arrival.message)
         stopwatch.lap("decode")
-        landmarks_wanted = self._landmarks.get_subscription_count() > 0
-        mesh_wanted = self.values["face_mode"] == "mesh"
+        privacy = self.values["privacy"]
+        landmarks_wanted = self._landmarks is not None and self._landmarks.get_subscription_count() > 0
+        mesh_wanted = self.values["face_mode"] == "mesh" and privacy != "strict"
         found = self._face_pipeline.process(image, stamp_s, stopwatch, landmarks_wanted or mesh_wanted)
-        emotions = self._emotion_pipeline.process(found.crops, found.track_ids, stamp_s, stopwatch)
-        classifier, regions = self._emotion_pipeline.classifier, [conversions.region(face.box) for face in found.faces]
+        emotions = self._emotion_pipeline.process(found, stamp_s, stopwatch)
+        told = published(found, privacy, image.shape[1], image.shape[0])
+        classifier, regions = self._emotion_pipeline.classifier, [conversions.region(face.box) for face in told.faces]
         self._emotions.publish(
             conversions.emotion_array_message(
-                header, classifier.labels, classifier.model_id, found.track_ids, regions, emotions
+                header, classifier.labels, classifier.model_id, told.track_ids, regions, emotions
             )
         )
-        if landmarks_wanted:
-            self._landmarks.publish(conversions.face_array_message(header, image, found))
+        if self._landmarks is not None and landmarks_wanted:
+            self._landmarks.publish(conversions.face_array_message(header, image, told))
         if self._faces.get_subscription_count():
-            self._faces.publish(conversions.face_array_message(header, image, found, mesh=mesh_wanted))
+            self._faces.publish(conversions.face_array_message(header, image, told, mesh=mesh_wanted))
         stopwatch.lap("publish")
+        if self._audit:
+            self._audit.decided(stamp_s, found.track_ids, emotions, stopwatch.total_ms)
         return len(found.faces)
 
 

@@ -46,6 +46,12 @@ NEEDS = {
     "image": ("cropped", "aligned"),
     "landmarks": ("landmarks",),
 }
+# Which of a face's topics are not there, by privacy.
+WITHHELD: dict[str, tuple[str, ...]] = {
+    "off": (),
+    "no_images": ("cropped", "aligned"),
+    "strict": ("cropped", "aligned", "landmarks"),
+}
 # So many images, and as many answers, wait for their counterpart: one second of a usual camera.
 WAITING = 30
 NO_STAMP = (0, 0)
@@ -61,7 +67,7 @@ class _TrackedFace:
     publishers: dict[str, Publisher]
 
     def wanted(self, topic: str) -> bool:
-        return self.publishers[topic].get_subscription_count() > 0
+        return topic in self.publishers and self.publishers[topic].get_subscription_count() > 0
 
 
 class HriNode(ManagedNode):
@@ -71,7 +77,7 @@ class HriNode(ManagedNode):
     Only while somebody reads a topic that is made of them are ``faces``, ``image`` and ``landmarks`` subscribed to.
     """
 
-    parameters = (LOST_AFTER_S, *parameters.IMAGE_PARAMETERS)
+    parameters = (LOST_AFTER_S, parameters.PRIVACY, *parameters.IMAGE_PARAMETERS)
 
     def __init__(self, namespace: str = NAMESPACE) -> None:
         super().__init__("hri_node", namespace)
@@ -91,6 +97,8 @@ class HriNode(ManagedNode):
             "cropped": Image,
             "roi": self._messages.NormalizedRegionOfInterest2D,
         }
+        for topic in WITHHELD[self.values["privacy"]]:
+            del self._topics[topic]
         self._tracked = self.publisher(self._messages.IdsList, f"{FACES}/tracked")
 
     def activate(self) -> None:
@@ -170,7 +178,8 @@ class HriNode(ManagedNode):
         now_s = conversions.stamp_s(message.header) or time.monotonic()
         self._announce(message.header, [emotion.track_id for emotion in message.emotions], now_s)
         for emotion, row in zip(message.emotions, probabilities):
-            if self._tracked_faces[emotion.track_id].wanted("expression"):
+            # Of a refused face nothing is said: the convention has no word for it.
+            if not emotion.refusal and self._tracked_faces[emotion.track_id].wanted("expression"):
                 result = hri.expression(row, message.labels)
                 self._publish(
                     emotion.track_id,

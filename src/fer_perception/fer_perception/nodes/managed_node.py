@@ -180,7 +180,10 @@ class ManagedNode(LifecycleNode):
         """Declare with the value the node was started with; a bad one is kept for configure to complain about."""
         descriptor = parameter.descriptor()
         try:
-            self.declare_parameter(parameter.name, parameter.default, descriptor)
+            if "off" in parameter.choices and self._is_false(parameter.name):
+                self.declare_parameter(parameter.name, "off", descriptor, ignore_override=True)
+            else:
+                self.declare_parameter(parameter.name, parameter.default, descriptor)
         except ParameterException as error:
             what, remedy = f"{parameter.name} ({parameter.description})", f"Give a value like {parameter.default!r}"
             self._invalid[parameter.name] = f"parameter {what}: {error}. {remedy}"
@@ -188,6 +191,11 @@ class ManagedNode(LifecycleNode):
         self.values[parameter.name] = self.get_parameter(parameter.name).value
         if problem := _not_a_choice(parameter, self.values[parameter.name]):
             self._invalid[parameter.name] = problem
+
+    def _is_false(self, name: str) -> bool:
+        """Whether the node was started with false for a parameter: YAML's way to read a bare ``off``."""
+        override = self._parameter_overrides.get(name)  # rclpy has no public way to ask before it is declared
+        return override is not None and override.value is False
 
     def _on_set_parameters(self, changes: Sequence[RosParameter]) -> SetParametersResult:
         """All or nothing; type and range were checked by rclpy before."""

@@ -16,6 +16,7 @@ from fer_perception.nodes import conversions, parameters
 from fer_perception.nodes.input import Input, image_input
 from fer_perception.nodes.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
 from fer_perception.nodes.qos import IMAGE_QOS, RESULT_QOS
+from fer_perception.privacy import drawing_ground
 
 # So many images wait for their answer: one second of a usual camera.
 WAITING = 30
@@ -24,9 +25,12 @@ POLL_S = 0.2
 
 
 class OverlayNode(ManagedNode):
-    """Publishes ``overlay``; subscribes to ``image``, ``faces`` and ``emotions`` only while somebody looks."""
+    """Publishes ``overlay``; subscribes to ``image``, ``faces`` and ``emotions`` only while somebody looks.
 
-    parameters = parameters.IMAGE_PARAMETERS
+    By ``privacy`` the results are drawn into the image, into the image with blurred faces, or on black.
+    """
+
+    parameters = (parameters.PRIVACY, *parameters.IMAGE_PARAMETERS)
 
     def __init__(self, namespace: str = NAMESPACE) -> None:
         super().__init__("overlay_node", namespace)
@@ -86,9 +90,10 @@ class OverlayNode(ManagedNode):
 
     def _draw(self, image: Any, faces: FaceArray, emotions: EmotionArray) -> None:
         try:
+            known = [conversions.face_from_message(face) for face in faces.faces]
             canvas = draw_results(
-                image_from_message(image),
-                [conversions.face_from_message(face) for face in faces.faces],
+                drawing_ground(image_from_message(image), known, self.values["privacy"]),
+                known,
                 conversions.probabilities_from_message(emotions),
                 emotions.labels,
             )

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
 from fer_perception.backends import Backend, PrecisionChoice
+from fer_perception.privacy import Privacy
 
 Value = bool | int | float | str
 
@@ -104,6 +105,54 @@ SMOOTHING_S = Parameter(
     changes="always",
 )
 
+MIN_FACE_PX = Parameter(
+    "min_face_px",
+    0,
+    "Faces whose box is smaller get no emotion: its shorter side in pixels; 0: any",
+    bounds=(0, 8192),
+    changes="always",
+)
+MIN_SHARPNESS = Parameter(
+    "min_sharpness",
+    0.0,
+    "Faces more blurred get no emotion: variance of the Laplacian over variance of the pixels; 0: any",
+    bounds=(0.0, 100.0),
+    changes="always",
+)
+MAX_YAW_DEG = Parameter(
+    "max_yaw_deg",
+    90.0,
+    "Heads turned further to the side get no emotion, in degrees; 90: any",
+    bounds=(0.0, 90.0),
+    changes="always",
+)
+ABSTAIN_BELOW = Parameter(
+    "abstain_below",
+    0.0,
+    "Answers whose strongest label is less probable are withheld; 0: none; -1: the bundle's own threshold",
+    bounds=(-1.0, 1.0),
+)
+
+PRIVACY = Parameter(
+    "privacy",
+    "no_images",
+    "What leaves the process; off: all; no_images: no recognisable faces; strict: nothing that shows or measures one",
+    choices=get_args(Privacy),
+)
+AUDIT_FOLDER = Parameter(
+    "audit.folder", "", "Keep a log of the decisions in a folder of the node's name below this one; empty: none"
+)
+AUDIT_INTERVAL_S = Parameter(
+    "audit.interval_s", 1.0, "At most one record in so many seconds; 0: one for every image", bounds=(0.0, 3600.0)
+)
+AUDIT_FILE_MB = Parameter("audit.file_mb", 16, "A new file is begun at so many megabytes", bounds=(1, 1024))
+AUDIT_TOTAL_MB = Parameter(
+    "audit.total_mb", 512, "The oldest files are deleted beyond so many megabytes", bounds=(2, 1_000_000)
+)
+AUDIT_KEEP_DAYS = Parameter(
+    "audit.keep_days", 30, "Files are deleted after so many days; 0: kept until there are too many", bounds=(0, 3650)
+)
+
 IMAGE_TRANSPORT = Parameter(
     "image_transport", "raw", "raw: sensor_msgs/Image; compressed: CompressedImage", choices=("raw", "compressed")
 )
@@ -120,4 +169,6 @@ IMAGE_TIMEOUT_S = Parameter(
 
 ENGINE_PARAMETERS = (MODEL, PRECISION, BACKEND, DLA_CORE, THREADS)
 FACE_PARAMETERS = (FACE_MODEL, FACE_MODE, MIN_CONFIDENCE, MAX_FACES, MAX_LOST_S, ID_SEED)
+GATE_PARAMETERS = (MIN_FACE_PX, MIN_SHARPNESS, MAX_YAW_DEG, ABSTAIN_BELOW)
+AUDIT_PARAMETERS = (AUDIT_FOLDER, AUDIT_INTERVAL_S, AUDIT_FILE_MB, AUDIT_TOTAL_MB, AUDIT_KEEP_DAYS)
 IMAGE_PARAMETERS = (IMAGE_TRANSPORT, IMAGE_RELIABILITY, IMAGE_DEPTH, IMAGE_TIMEOUT_S)

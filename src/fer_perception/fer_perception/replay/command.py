@@ -97,6 +97,8 @@ def format_report(report: dict[str, Any]) -> str:
         line += f", {rejected} rejected" if rejected else ""
         line += f", {stream['dropped']} dropped" if stream["dropped"] else ""
         line += f", {stream['missing']} missing" if stream.get("missing") else ""
+        refused = ", ".join(f"{count} {reason}" for reason, count in stream["refused"].items())
+        line += f"; faces refused: {refused}" if refused else ""
         truth = stream["truth"]
         if truth:
             line += f"; {truth['labelled']} labelled, coverage {truth['coverage']:.2%}"

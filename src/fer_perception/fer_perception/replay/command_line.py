@@ -8,12 +8,13 @@ from typing import get_args
 
 from fer_perception.backends import Backend, PrecisionChoice
 from fer_perception.errors import FerError
+from fer_perception.quality import GATE_SETTINGS
 from fer_perception.replay.arguments import number, positive
 from fer_perception.replay.bags import Selection
 from fer_perception.replay.ground_truth import LABEL_TOPIC
 from fer_perception.replay.offline import Settings
 
-PIPELINE = ("model", "precision", "backend", "min_confidence", "max_faces", "max_lost_s", "smoothing_s")
+PIPELINE = ("model", "precision", "backend", "min_confidence", "max_faces", "max_lost_s", "smoothing_s", *GATE_SETTINGS)
 
 
 def add_selection(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -39,6 +40,12 @@ def add_pipeline(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     pipeline.add_argument("--max-faces", type=positive, default=Settings.max_faces)
     pipeline.add_argument("--max-lost-s", type=number(0, 60), default=Settings.max_lost_s)
     pipeline.add_argument("--smoothing-s", type=number(0, 60), default=Settings.smoothing_s)
+    pipeline.add_argument("--min-face-px", type=int, default=Settings.min_face_px)
+    pipeline.add_argument("--min-sharpness", type=number(0, 100), default=Settings.min_sharpness)
+    pipeline.add_argument("--max-yaw-deg", type=number(0, 90), default=Settings.max_yaw_deg)
+    pipeline.add_argument(
+        "--abstain-below", type=number(-1, 1), default=Settings.abstain_below, help="-1: the bundle's threshold"
+    )
     return pipeline
 
 

@@ -130,7 +130,7 @@ def _read(folders: tuple[Path, Path]) -> tuple[list[dict[str, Any]], list[Answer
 
 
 def _prominent(answers: Answers) -> pd.DataFrame:
-    return answers.emotions[answers.emotions["prominent"]]
+    return answers.emotions[answers.emotions["prominent"] & (answers.emotions["refusal"] == "")]
 
 
 def _differing(both: pd.DataFrame, labels: tuple[str, ...], truth: Truth, a: Answers) -> pd.DataFrame:

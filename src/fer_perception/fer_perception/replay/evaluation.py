@@ -37,7 +37,7 @@ def evaluate(answers: Answers, truth: Truth) -> dict[str, Any]:
     :return: ``streams`` (a list, each with ``bag`` and ``topic``) and ``all``, each with
 
         - ``frames``, ``with_face``, ``faces``, ``tracks``, ``dropped`` (images without an answer): numbers;
-          ``rejected``: images by reason;
+          ``rejected``: images by reason; ``refused``: faces by reason;
         - ``flicker_per_minute``: changes of the label within a track, of ``single`` answers and ``smoothed``;
         - ``latency_ms``: percentiles by duration;
         - ``truth``: see :func:`measure_truth`, or None where nothing is known.
@@ -55,8 +55,9 @@ def label_frames(answers: Answers, truth: Truth) -> pd.DataFrame:
     """The labelled frames, each with the answer for its most prominent face.
 
     :return: columns bag, topic, frame, time_ns, ``target`` (the label that was shown), ``interval`` (its number in the
-        stream), ``unit`` (see ``UNIT_NS``), ``answered`` (whether a face was found), and of the answer ``track_id`` and
-        all columns of the emotion; empty values where nothing was answered.
+        stream), ``unit`` (see ``UNIT_NS``), ``answered`` (whether a face was found and got an emotion), ``refused``
+        (whether it was found and got none), and of the answer ``track_id`` and all columns of the emotion; empty
+        values where no face was found.
     """
     columns = [*STREAM, "frame", "time_ns", "stamp_ns"]
     parts = []
@@ -82,19 +83,20 @@ def label_frames(answers: Answers, truth: Truth) -> pd.DataFrame:
     labelled = pd.concat(parts) if parts else nothing
     prominent = answers.emotions[answers.emotions["prominent"]].drop(columns=["time_ns", "stamp_ns"])
     scored = labelled.merge(prominent, how="left", on=[*STREAM, "frame"])
-    return scored.assign(answered=scored["track_id"].notna())
+    found, refused = scored["track_id"].notna(), scored["refusal"].fillna("") != ""
+    return scored.assign(answered=found & ~refused, refused=refused)
 
 
 def measure_truth(scored: pd.DataFrame, labels: Sequence[str], truth: Truth) -> dict[str, Any] | None:
     """Answers against labels.
 
     :param scored: of :func:`label_frames`.
-    :return: None where no frame is labelled, else ``labelled``, ``answered`` (frames with a face), ``coverage`` (their
-        share), ``left_out`` (answered frames by a label that the model lacks), ``units`` (which bootstrap draws),
-        ``changes`` (of expression: when the new label was first given, in seconds after the change, or None), and
-        each for ``single`` and ``smoothed``: ``frames`` (metrics, intervals and reliability of single frames),
-        ``intervals`` and ``tracks`` (their majority: ``n``, ``accuracy``), ``detection`` (of changes: ``detected``,
-        their share, and ``median_s``).
+    :return: None where no frame is labelled, else ``labelled``, ``answered`` (frames whose face got an emotion),
+        ``refused`` (frames whose face got none), ``coverage`` (share of the answered ones), ``left_out`` (answered
+        frames by a label that the model lacks), ``units`` (which bootstrap draws), ``changes`` (of expression: when
+        the new label was first given, in seconds after the change, or None), and each for ``single`` and ``smoothed``:
+        ``frames`` (metrics, intervals and reliability of single frames), ``intervals`` and ``tracks`` (their majority:
+        ``n``, ``accuracy``), ``detection`` (of changes: ``detected``, their share, and ``median_s``).
     """
     if scored.empty:
         return None
@@ -105,6 +107,7 @@ def measure_truth(scored: pd.DataFrame, labels: Sequence[str], truth: Truth) -> 
     result: dict[str, Any] = {
         "labelled": len(scored),
         "answered": int(scored["answered"].sum()),
+        "refused": int(scored["refused"].sum()),
         "coverage": float(scored["answered"].mean()),
         "left_out": dict(left_out),
         "units": int(usable.groupby([*STREAM, "unit"]).ngroups) if len(usable) else 0,
@@ -160,6 +163,7 @@ def _measure(answers: Answers, scored: pd.DataFrame, truth: Truth) -> dict[str, 
         "rejected": dict(Counter(frames.loc[frames["rejected"] != "", "rejected"]).most_common()),
         "dropped": int(frames["dropped"].sum()),
         "faces": len(emotions),
+        "refused": dict(Counter(emotions.loc[emotions["refusal"] != "", "refusal"]).most_common()),
         "tracks": int(emotions.groupby([*STREAM, "track_id"]).ngroups),
         "flicker_per_minute": {kind: _flicker(emotions, prefix) for kind, prefix in KINDS.items()},
         "latency_ms": {name: _percentiles(frames[f"{name}_ms"]) for name in DURATIONS},
@@ -201,6 +205,7 @@ def _detection(delays_s: list[float | None]) -> dict[str, Any]:
 
 def _flicker(emotions: pd.DataFrame, prefix: str) -> float | None:
     """Changes of the label per minute of the tracks' lives; None where no track lasts."""
+    emotions = emotions[emotions["refusal"] == ""]
     tracks = emotions.groupby([*STREAM, "track_id"], sort=False)
     before = tracks[f"{prefix}label"].shift()
     changes = int((before.notna() & (before != emotions[f"{prefix}label"])).sum())

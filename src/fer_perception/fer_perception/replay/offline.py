@@ -25,9 +25,10 @@ from fer_perception.emotion import EmotionClassifier
 from fer_perception.faces import FACE_MODEL_SHA256, FaceFinder
 from fer_perception.one_face import OneFacePipeline
 from fer_perception.pipeline import EmotionPipeline, Emotions, FacePipeline, Faces
+from fer_perception.quality import GATE_SETTINGS, make_gate
 from fer_perception.replay.bags import Bag, Frame, Selection, read_frames, seconds
 from fer_perception.replay.prefetch import prefetch
-from fer_perception.replay.tables import EMOTIONS, FRAMES, Part, count_parts, frame_schema, read_parts
+from fer_perception.replay.tables import EMOTIONS, FRAMES, Part, count_parts, emotion_schema, frame_schema, read_parts
 from fer_perception.resources import resolve_face_model
 from fer_perception.smoothing import Smoother
 from fer_perception.timing import Stopwatch
@@ -54,6 +55,10 @@ class Settings:
     max_faces: int = 10
     max_lost_s: float = 1.0
     smoothing_s: float = 0.5
+    min_face_px: int = 0
+    min_sharpness: float = 0.0
+    max_yaw_deg: float = 90.0
+    abstain_below: float = 0.0
     one_face: bool = False
 
 
@@ -86,7 +91,7 @@ def make_task(bag: Path, topic: str, selection: Selection, settings: Settings, p
     files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in bag_files(bag)]
     model = {name: file.sha256 for name, file in Bundle(settings.model).manifest.files.items()}
     libraries = {name: import_module(name).__version__ for name in LIBRARIES}
-    columns = frame_schema().names
+    columns = [*frame_schema().names, *emotion_schema([]).names]
     decisive = [str(bag.resolve()), files, topic, asdict(selection), asdict(settings), model, libraries, columns]
     digest = hashlib.sha256(json.dumps([*decisive, FACE_MODEL_SHA256, FRAMES_PER_PART]).encode()).hexdigest()
     folder = parts.resolve() / digest[:16]
@@ -149,7 +154,8 @@ def _pipeline(settings: Settings) -> Iterator[tuple[FacePipeline, EmotionPipelin
         finder = FaceFinder(resolve_face_model(""), settings.min_confidence, settings.max_faces)
         stage = OneFacePipeline if settings.one_face else FacePipeline
         with closing(stage(finder, classifier.bundle.manifest, Tracker(settings.max_lost_s, seed=0))) as faces:
-            yield faces, EmotionPipeline(classifier, Smoother(settings.smoothing_s, settings.max_lost_s))
+            gate = make_gate(classifier.bundle, **{name: getattr(settings, name) for name in GATE_SETTINGS})
+            yield faces, EmotionPipeline(classifier, Smoother(settings.smoothing_s, settings.max_lost_s), gate)
 
 
 def _answer(task: Task, bag: Bag, faces: FacePipeline, emotions: EmotionPipeline) -> float:
@@ -189,7 +195,7 @@ def _read_emotions(
     if found is None:
         return None, None, durations_ms
     stopwatch = Stopwatch()
-    answers = emotions.process(found.crops, found.track_ids, seconds(frame.stamp_ns), stopwatch)
+    answers = emotions.process(found, seconds(frame.stamp_ns), stopwatch)
     durations_ms |= stopwatch.stages_ms
     return found, answers, durations_ms | {"total": sum(durations_ms.values())}
 
@@ -201,6 +207,7 @@ def _remember(folder: Path, labels: tuple[str, ...], tracker: Tracker, smoother:
         boxes = list(zip(*(emotions[name].to_pylist() for name in ("x", "y", "width", "height")), strict=True))
         columns = [emotions[label].to_numpy() for label in labels]
         probabilities = np.stack(columns, axis=1).astype(np.float32)
+        answered = np.asarray(emotions["refusal"].to_pylist(), str) == ""
         row = 0
         for frame in frames.select(["frame", "stamp_ns", "faces", "rejected"]).to_pylist():
             last = frame["frame"]
@@ -208,7 +215,10 @@ def _remember(folder: Path, labels: tuple[str, ...], tracker: Tracker, smoother:
                 continue
             rows = slice(row, row + frame["faces"])
             stamp_s = seconds(frame["stamp_ns"])
-            smoother.update(tracker.update(boxes[rows], stamp_s), probabilities[rows], stamp_s)
+            track_ids = tracker.update(boxes[rows], stamp_s)
+            told = answered[rows]
+            known = [track_id for track_id, was_told in zip(track_ids, told, strict=True) if was_told]
+            smoother.update(known, probabilities[rows][told], stamp_s)
             row += frame["faces"]
     return last
 

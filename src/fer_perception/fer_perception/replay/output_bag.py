@@ -12,6 +12,7 @@ from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from fer_perception.bag_types import typestore
+from fer_perception.quality import Refusal
 from fer_perception.replay.bags import Bag, deserialize
 from fer_perception.replay.tables import LATENCY_FIELDS
 
@@ -127,6 +128,7 @@ class _Answers:
             values[f"{prefix}label"] = row[f"{prefix}label"]
             values[f"{prefix}confidence"] = row[f"{prefix}confidence"]
             values[f"{prefix}probabilities"] = np.asarray(
-                [row[f"{prefix}{label}"] for label in self._labels], np.float32
+                [row[f"{prefix}{label}"] for label in self._labels if not row["refusal"]], np.float32
             )
-        return types["fer_msgs/msg/Emotion"](track_id=row["track_id"], roi=region, **values)
+        refusal = Refusal[row["refusal"].upper()].value if row["refusal"] else 0
+        return types["fer_msgs/msg/Emotion"](track_id=row["track_id"], roi=region, refusal=refusal, **values)

@@ -11,21 +11,17 @@ from pathlib import Path
 import cv2
 import pandas as pd
 
-from fer_perception.drawing import COLORS
+from fer_perception.drawing import blur, color_of
 from fer_perception.errors import BagError
-from fer_perception.faces import CANDIDATE_CONFIDENCE, FaceFinder, clip
+from fer_perception.faces import CANDIDATE_CONFIDENCE, FaceFinder
 from fer_perception.preprocessing import UInt8Image
 from fer_perception.replay.bags import Bag, read_frame
 from fer_perception.replay.tables import STREAM
 from fer_perception.resources import resolve_face_model
-from fer_perception.taxonomy import EMOTIONS_8
 from fer_perception.tracking import Box
 
 WIDTH = 360
 QUALITY = 80
-# A blurred face is so many squares wide and high, whatever its size, with hair and chin.
-SQUARES = 6
-BLUR_MARGIN = 0.3
 MAX_FACES = 100
 
 
@@ -62,20 +58,6 @@ def draw_frames(
     return pictures
 
 
-def blur(image: UInt8Image, boxes: Sequence[Box]) -> UInt8Image:
-    """A copy of an image in which each box, widened, is a mosaic of a few squares."""
-    blurred = image.copy()
-    height, width = image.shape[:2]
-    for x, y, box_width, box_height in boxes:
-        more_x, more_y = round(BLUR_MARGIN * box_width), round(BLUR_MARGIN * box_height)
-        wide = (x - more_x, y - more_y, box_width + 2 * more_x, box_height + 2 * more_y)
-        left, top, part_width, part_height = clip(wide, width, height)
-        part = blurred[top : top + part_height, left : left + part_width]
-        mosaic = cv2.resize(part, (SQUARES, SQUARES), interpolation=cv2.INTER_AREA)
-        part[:] = cv2.resize(mosaic, (part_width, part_height), interpolation=cv2.INTER_NEAREST)
-    return blurred
-
-
 def _rows(frames: pd.DataFrame) -> Iterator[pd.Series]:
     return (row for _, row in frames.iterrows())
 
@@ -100,7 +82,7 @@ def _small_jpeg(image: UInt8Image, boxes: Sequence[Box], labels: Sequence[str]) 
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     for (x, y, width, height), label in zip(boxes, labels, strict=True):
         left, top, right, bottom = (round(value * scale) for value in (x, y, x + width, y + height))
-        cv2.rectangle(small, (left, top), (right, bottom), COLORS[EMOTIONS_8.index(label)], 2, cv2.LINE_AA)
+        cv2.rectangle(small, (left, top), (right, bottom), color_of(label), 2, cv2.LINE_AA)
     bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
     encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()

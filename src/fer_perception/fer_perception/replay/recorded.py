@@ -17,6 +17,7 @@ from fer_perception.errors import BagError
 from fer_perception.faces import Face
 from fer_perception.one_face import NO_KEYPOINTS
 from fer_perception.pipeline import Emotions, Faces
+from fer_perception.quality import Refusal
 from fer_perception.replay.bags import Bag, Frame, Selection, deserialize, nanoseconds, read_frames
 from fer_perception.replay.offline import FRAMES_PER_PART, hash_files
 from fer_perception.replay.output_bag import EMOTION_ARRAY, LATENCY
@@ -134,9 +135,14 @@ def _answer_of(frame: Frame, answer: Any, labels: int) -> tuple[Faces | None, Em
         return None, None
     faces = answer.emotions
     boxes = [(face.roi.x_offset, face.roi.y_offset, face.roi.width, face.roi.height) for face in faces]
+    refusals = [Refusal(face.refusal) if face.refusal else None for face in faces]
+    nothing = np.full(labels, np.nan, np.float32)  # a refused face comes without probabilities
     probabilities, smoothed = (
-        np.asarray([getattr(face, name) for face in faces], np.float32).reshape(len(faces), labels)
+        np.asarray(
+            [nothing if refusal else getattr(face, name) for face, refusal in zip(faces, refusals, strict=True)],
+            np.float32,
+        ).reshape(len(faces), labels)
         for name in ("probabilities", "smoothed_probabilities")
     )
     found = Faces([Face(box, float("nan"), NO_KEYPOINTS) for box in boxes], [face.track_id for face in faces], [])
-    return found, Emotions(probabilities, smoothed)
+    return found, Emotions(probabilities, smoothed, refusals)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
@@ -19,6 +20,7 @@ import pyarrow.parquet
 from fer_perception.errors import BagError, FerError
 from fer_perception.one_face import most_prominent
 from fer_perception.pipeline import Emotions, Faces
+from fer_perception.quality import strongest
 from fer_perception.replay.bags import Frame
 
 EMOTIONS, FRAMES = "emotions", "frames"
@@ -59,13 +61,14 @@ def emotion_schema(labels: Sequence[str]) -> pa.Schema:
 
     ``frame``, ``stamp_ns``, ``time_ns`` as in ``frames``. ``prominent``: of the faces of its image the most central
     large one. ``x``, ``y``, ``width``, ``height``: the box in pixels. ``face_confidence``: of the detector; NaN for a
-    live run, whose answers lack it. Then the emotion of this image and smoothed, each with its label, its confidence
-    and all probabilities.
+    live run, whose answers lack it. ``refusal``: why the face gets no emotion, see :class:`Refusal`, else empty. Then
+    the emotion of this image and smoothed, each with its label, its confidence and all probabilities; under a refusal
+    ``unknown``, 0 and NaN.
     """
     columns = [("frame", pa.int64()), ("stamp_ns", pa.int64()), ("time_ns", pa.int64())]
     columns += [("track_id", pa.string()), ("prominent", pa.bool_())]
     columns += [(name, pa.int32()) for name in ("x", "y", "width", "height")]
-    columns += [("face_confidence", pa.float32())]
+    columns += [("face_confidence", pa.float32()), ("refusal", pa.string())]
     for prefix in ("", "smoothed_"):
         columns += [(f"{prefix}label", pa.string()), (f"{prefix}confidence", pa.float32())]
         columns += [(f"{prefix}{label}", pa.float32()) for label in labels]
@@ -112,11 +115,13 @@ class Part:
                 "width": box_width,
                 "height": box_height,
                 "face_confidence": face.confidence,
+                "refusal": "" if (refusal := emotions.refusal(index)) is None else refusal.reason,
             }
             for prefix, values in (("", emotions.probabilities[index]), ("smoothed_", emotions.smoothed[index])):
-                winner = int(values.argmax())
-                row |= {f"{prefix}label": self.labels[winner], f"{prefix}confidence": values[winner]}
-                row |= {f"{prefix}{label}": value for label, value in zip(self.labels, values, strict=True)}
+                label, confidence = strongest(values, self.labels, refusal)
+                told = values if refusal is None else np.full_like(values, np.nan)
+                row |= {f"{prefix}label": label, f"{prefix}confidence": confidence}
+                row |= {f"{prefix}{label}": value for label, value in zip(self.labels, told, strict=True)}
             self.emotions.append(row)
 
     def write(self, folder: Path, number: int) -> None:
@@ -196,5 +201,7 @@ def read_answers(folder: Path) -> Answers:
         emotions, frames = (pd.read_parquet(folder / f"{name}.parquet") for name in (EMOTIONS, FRAMES))
     except (OSError, pa.ArrowException) as error:
         raise FerError(f"{folder}: holds no result of replay ({error}). Give the folder of its --out") from error
+    if "refusal" not in emotions:  # written before there were any
+        emotions["refusal"] = ""
     labels = tuple(name.removeprefix("smoothed_") for name in emotions.columns if name.startswith("smoothed_"))
     return Answers(tuple(name for name in labels if name not in ("label", "confidence")), emotions, frames)

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from fer_perception.drawing import COLORS
+from fer_perception.drawing import color_of
 from fer_perception.replay.ground_truth import Interval
-from fer_perception.taxonomy import EMOTIONS_8
+from fer_perception.taxonomy import EMOTIONS_8, UNKNOWN
 
 MAX_TRACKS = 12
 MAX_POINTS = 2000
@@ -21,7 +21,7 @@ CONFIG = {"displaylogo": False, "responsive": True}
 
 def color(label: str) -> str:
     """The colour of a label, as in the overlay."""
-    return "rgb({}, {}, {})".format(*COLORS[EMOTIONS_8.index(label)])
+    return "rgb({}, {}, {})".format(*color_of(label))
 
 
 def timeline(
@@ -39,7 +39,7 @@ def timeline(
     for track_id in longest:
         rows.append((f"face {track_id}", _runs(emotions[emotions["track_id"] == track_id])))
     figure = go.Figure()
-    for label in EMOTIONS_8:
+    for label in (*EMOTIONS_8, UNKNOWN):
         bars = [(name, start, end) for name, runs in rows for start, end, shown in runs if shown == label]
         if bars:
             figure.add_bar(
