@@ -8,14 +8,16 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from fer_perception.bundle import MANIFEST, Precision
 from fer_perception.errors import FerError
 from fer_training.datasets import SPLITS
 
 if TYPE_CHECKING:
+    from fer_training.attention_share import AttentionMeter
     from fer_training.config import TrainConfig
+    from fer_training.explanations.meter import ExplanationMeter
 
 
 def take_config(parser: argparse.ArgumentParser) -> None:
@@ -52,8 +54,8 @@ def add_adapt(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     """Arguments of ``adapt``."""
     parser.description = "Adapt a trained network to unlabelled pictures of another domain, or go on with that."
     parser.epilog = (
-        "example: python -m fer_training adapt src/fer_training/configs/dual_adaptive.yaml data=fer2013:~/data/fer2013 "
-        "adaptation.start=runs/hybrid_attention_lite0_long adaptation.target=manifest:~/data/robot"
+        "example: python -m fer_training adapt src/fer_training/configs/dual_adaptive.yaml data=ferplus:~/data/fer2013 "
+        "adaptation.start=runs/hybrid_attention_lite0_ferplus adaptation.target=manifest:~/data/robot"
     )
     take_config(parser)
 
@@ -91,6 +93,49 @@ def add_prune(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     return run
 
 
+def stress(arguments: argparse.Namespace) -> None:
+    """``evaluate --stress``: models on corrupted pictures."""
+    from fer_training.robustness import evaluate_stress, format_stress
+
+    for option in ("record", "calibrate", "flip", "attention", "groups", "without_duplicates_of"):
+        given = getattr(arguments, option)
+        if given or (option == "attention" and given is not None):
+            raise FerError(f"--stress: is measured on its own, without --{option.replace('_', '-')}")
+    if len(arguments.dataset) > 1:
+        raise FerError("--stress: takes one --dataset")
+    models = [*([arguments.baseline] if arguments.baseline else []), *arguments.model]
+    result, samples = evaluate_stress(
+        models,
+        arguments.dataset[0],
+        arguments.split,
+        arguments.stress,
+        arguments.precision,
+        arguments.threads,
+        images=arguments.images,
+    )
+    print(format_stress(result))
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if arguments.plots:
+        from fer_training.robustness.pictures import plot_examples, plot_stress
+
+        print(plot_stress(result, arguments.plots))
+        print(plot_examples(result, samples, arguments.plots))
+
+
+def conclude_risk_coverage(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Print and draw what abstaining buys."""
+    from fer_training.risk_coverage import format_risk_coverage, plot_risk_coverage
+
+    for dataset, values in result["datasets"].items():
+        print(format_risk_coverage(dataset, values["risk_coverage"]))
+        if arguments.plots:
+            name = f"{dataset.replace(':', '_')}_{result['split']}_risk_coverage.png"
+            title = f"{Path(result['model']).name} on {dataset}, {result['split']} split"
+            print(plot_risk_coverage(values["risk_coverage"], title, arguments.plots / name))
+
+
 def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
     """Arguments of ``evaluate``."""
     parser.description = (
@@ -101,7 +146,13 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
         "example: python -m fer_training evaluate --model src/fer_perception/models/baseline "
         "--dataset fer2013:~/data/fer2013 --split test --json result.json --plots out/baseline"
     )
-    parser.add_argument("--model", type=Path, required=True, help="folder of a bundle or of a training run")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        action="append",
+        required=True,
+        help="folder of a bundle or of a training run; with --stress it may be given again",
+    )
     parser.add_argument("--dataset", action="append", required=True, metavar="NAME:PATH", help="may be given again")
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--precision", choices=get_args(Precision), default="fp32", help="of a bundle (default fp32)")
@@ -114,12 +165,42 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
         help="also without the pictures that have a near-duplicate in this dataset's training split",
     )
     parser.add_argument(
-        "--attention", action="store_true", help="of a training run: how much attention rests on eyes, brows and mouth"
+        "--attention",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="of a training run: how much attention rests on eyes, brows and mouth; with a folder also whether "
+        "the maps can be believed, with pictures and JSON there (docs/attention.md)",
+    )
+    parser.add_argument(
+        "--limit", type=int, default=210, help="pictures of each dataset for --attention FOLDER (default 210)"
     )
     parser.add_argument(
         "--calibrate",
         action="store_true",
         help="first fit the temperature on this dataset and write it into the bundle's manifest; with --split val",
+    )
+    parser.add_argument(
+        "--risk-coverage",
+        action="store_true",
+        help="also what abstaining on unsure faces buys; with --record --split val, the threshold at which 80%% are "
+        "answered is written into the bundle's manifest",
+    )
+    parser.add_argument(
+        "--groups", nargs="+", metavar="COLUMN", default=(), help="compare the groups that these columns name"
+    )
+    parser.add_argument(
+        "--stress",
+        nargs="*",
+        metavar="CORRUPTION",
+        help="instead, accuracy under these corruptions (all without a name) at five severities; with --plots, curves "
+        "and a sheet of examples",
+    )
+    parser.add_argument(
+        "--baseline", type=Path, metavar="MODEL", help="what --stress compares to (default: the first --model)"
+    )
+    parser.add_argument(
+        "--images", type=int, default=0, help="of the split, drawn by chance, for --stress (default 0: all)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     parser.add_argument(
@@ -133,6 +214,14 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
     def run(arguments: argparse.Namespace) -> None:
         from fer_training.evaluate import calibrate, evaluate, format_calibration, format_result, record
 
+        if arguments.stress is not None:
+            stress(arguments)
+            return
+        if len(arguments.model) > 1 or arguments.baseline:
+            raise FerError("--model: is given once, and no --baseline, but with --stress")
+        (arguments.model,) = arguments.model
+        if arguments.risk_coverage and arguments.record and arguments.split == "val" and len(arguments.dataset) > 1:
+            raise FerError("--risk-coverage --record: the threshold is chosen on one --dataset")
         for option in ("record", "calibrate"):
             if getattr(arguments, option) and not (arguments.model / MANIFEST).exists():
                 raise FerError(f"--{option}: {arguments.model} is no bundle")
@@ -140,11 +229,15 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
             raise FerError("--calibrate: takes --split val, as the test split must stay unseen, and one --dataset")
         model, precision, threads = arguments.model, arguments.precision, arguments.threads
         fitted = calibrate(model, arguments.dataset[0], precision, threads) if arguments.calibrate else None
-        meter = None
-        if arguments.attention:
+        meter: AttentionMeter | ExplanationMeter | None = None
+        if arguments.attention == "":
             from fer_training.attention_share import AttentionMeter
 
             meter = AttentionMeter(model, arguments.plots)
+        elif arguments.attention:
+            from fer_training.explanations.meter import ExplanationMeter
+
+            meter = ExplanationMeter(model, Path(arguments.attention), arguments.limit, arguments.plots)
         result = evaluate(
             model,
             arguments.dataset,
@@ -154,21 +247,37 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
             arguments.flip,
             meter,
             arguments.without_duplicates_of,
+            arguments.groups,
+            arguments.risk_coverage,
         )
         if fitted:
             result["calibration"] = fitted
             print(format_calibration(fitted))
         print(format_result(result))
+        if arguments.risk_coverage:
+            conclude_risk_coverage(arguments, result)
         if arguments.json:
             arguments.json.parent.mkdir(parents=True, exist_ok=True)
             arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         if arguments.plots:
             from fer_training.plots import plot_result
 
-            for file in [*plot_result(result, arguments.plots), *(meter.files if meter else [])]:
+            for file in plot_result(result, arguments.plots):
                 print(file)
+            if arguments.groups:
+                from fer_training.fairness_plots import plot_groups
+
+                for file in plot_groups(result, arguments.plots):
+                    print(file)
+        for file in meter.files if meter else []:
+            print(file)
         if arguments.record:
             record(model, result)
+            if arguments.risk_coverage and arguments.split == "val":
+                from fer_training.risk_coverage import choose_threshold
+
+                ((dataset, measured),) = result["datasets"].items()
+                print(choose_threshold(model, dataset, measured["risk_coverage"]))
 
     return run
 
@@ -259,19 +368,49 @@ def add_report(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace]
     """Arguments of ``report``."""
     parser.description = (
         "Write a model card into every bundle (README.md), and a table and a picture of all of them (results.md, "
-        "accuracy.png), from their manifests alone: what is not recorded there is 'not measured'."
+        "accuracy.png), from their manifests alone: what is not recorded there is 'not measured'. With --measured also "
+        "the paper's claims beside our own figures (claims.md, claims.html)."
     )
-    parser.epilog = "example: python -m fer_training report --bundles src/fer_perception/models --out docs/results"
-    parser.add_argument("--bundles", type=Path, required=True, help="the folder that holds the bundles' folders")
-    parser.add_argument("--out", type=Path, required=True, help="folder for results.md and accuracy.png")
+    parser.epilog = (
+        "example: python -m fer_training report --bundles src/fer_perception/models --measured docs/results/measured "
+        "--out docs/results"
+    )
+    parser.add_argument("--bundles", type=Path, help="the folder that holds the bundles' folders")
+    parser.add_argument("--out", type=Path, help="folder for what is written beside the model cards")
     parser.add_argument(
         "--speed", type=Path, metavar="FILE", help="result of fer_perception's benchmark --engines: speed.md, speed.png"
     )
+    parser.add_argument(
+        "--measured", type=Path, metavar="FOLDER", help="what --commands measured: claims.md, claims.html"
+    )
+    parser.add_argument(
+        "--commands",
+        action="store_true",
+        help="instead print, as a bash script, the commands that fill --measured, without those that are done",
+    )
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.reporting import report
+        if arguments.commands:
+            from fer_training.reporting.paper import measuring_script
 
-        for file in report(arguments.bundles, arguments.out, arguments.speed):
+            if not arguments.measured:
+                raise FerError("--commands: which folder are they to fill? Give --measured FOLDER")
+            print(measuring_script(arguments.measured), end="")
+            return
+        if not arguments.out or not (arguments.bundles or arguments.measured):
+            raise FerError("give --out FOLDER, and --bundles FOLDER, --measured FOLDER or both")
+        if arguments.speed and not arguments.bundles:
+            raise FerError("--speed: give --bundles, too")
+        files: list[Path] = []
+        if arguments.bundles:
+            from fer_training.reporting import report
+
+            files += report(arguments.bundles, arguments.out, arguments.speed)
+        if arguments.measured:
+            from fer_training.reporting.paper import report_claims
+
+            files += report_claims(arguments.measured, arguments.out)
+        for file in files:
             print(file)
 
     return run

@@ -24,7 +24,6 @@ from fer_training.runs import CONFIG, load_run
 
 BATCH_SIZE = 128
 CLASS_ACTIVATION, ATTENTION, ATTENTION_MEAN = "class_activation", "attention", "attention_mean"
-SHOWN_MAXIMUM = 3.0  # of the pictures' colours, in multiples of uniform attention
 
 
 class AttentionMeter:
@@ -173,43 +172,27 @@ class AttentionMeter:
         result: dict[str, Any],
     ) -> None:
         """Crops, one column each, with the maps and the regions' outlines; the first column is the mean of all."""
-        from matplotlib.figure import Figure
+        from fer_training.explanations.pictures import MapColumn, draw_maps  # matplotlib only where it is needed
 
         mean = images.mean(0)
         means = {key: self._mean_density(attention) for key, attention in maps.items()}
-        columns = [("mean of all", (mean - mean.min()) / max(float(np.ptp(mean)), 1.0), means)]
+        columns = [MapColumn("mean of all", (mean - mean.min()) / max(float(np.ptp(mean)), 1.0), means)]
         for label, index in typical_examples(samples, self.labels, probabilities).items():
             densities = {key: self.densities(attention[index, None])[0].numpy() for key, attention in maps.items()}
-            columns.append((f"{label}, {probabilities[index].max():.2f}", images[index] / 255, densities))
+            columns.append(MapColumn(f"{label}, {probabilities[index].max():.2f}", images[index] / 255, densities))
 
-        figure = Figure(figsize=(1.5 * len(columns) + 1.2, 1.65 * (len(maps) + 1) + 0.5), layout="constrained")
-        grid = figure.subplots(len(maps) + 1, len(columns), squeeze=False)
-        shown = None
-        for column, (title, crop, densities) in enumerate(columns):
-            rows = [(title, None), *((f"{(d * self.regions).sum() * 100:.1f}%", d) for d in densities.values())]
-            for axes, (caption, density) in zip(grid[:, column], rows, strict=True):
-                axes.imshow(crop if crop.shape[2] == 3 else crop[..., 0], cmap="gray", vmin=0, vmax=1)
-                if density is not None:
-                    multiples = density * density.size
-                    shown = axes.imshow(multiples, cmap="inferno", vmin=0, vmax=SHOWN_MAXIMUM, alpha=0.6)
-                axes.contour(self.regions, levels=[0.5], colors="tab:cyan", linewidths=0.9)
-                axes.set_title(caption, fontsize=9)
-                axes.set(xticks=[], yticks=[])
-        grid[0, 0].set_ylabel("crop, regions", fontsize=9)
-        for row, key in enumerate(maps, 1):
-            facts = "{} x {}, contrast {:.2f}".format(*result["maps"][key]["size"], result["maps"][key]["contrast"])
-            grid[row, 0].set_ylabel(f"{key.replace('_', ' ')}\n{facts}", fontsize=8)
-        if shown is not None:
-            figure.colorbar(shown, ax=grid, extend="max", shrink=0.9, aspect=40, label="times uniform attention")
-        figure.suptitle(
-            f"{name}, {samples.split} split: share of attention on eyes, brows and mouth (uniform attention: "
-            f"{result['reference'] * 100:.1f}%)",
-            fontsize=11,
-        )
+        rows = {
+            key: "{}\n{} x {}, contrast {:.2f}".format(key.replace("_", " "), *entry["size"], entry["contrast"])
+            for key, entry in result["maps"].items()
+            if key in maps
+        }
         assert self.plots
-        self.plots.mkdir(parents=True, exist_ok=True)
         file = self.plots / f"{name.replace(':', '_')}_{samples.split}_attention.png"
-        figure.savefig(file, dpi=120)
+        heading = (
+            f"{name}, {samples.split} split: share of attention on eyes, brows and mouth (uniform attention: "
+            f"{result['reference'] * 100:.1f}%)"
+        )
+        draw_maps(file, heading, columns, rows, self.regions)
         self.files.append(file)
 
 
@@ -237,19 +220,22 @@ def class_activation(network: nn.Module, features: Tensor) -> Tensor | None:
     return None if weights is None else nn.functional.conv2d(features, weights, padding=weights.shape[-1] // 2)
 
 
-def typical_examples(samples: Samples, labels: tuple[str, ...], probabilities: Float32Array) -> dict[str, int]:
+def typical_examples(
+    samples: Samples, labels: tuple[str, ...], probabilities: Float32Array, are_right: bool = True
+) -> dict[str, int]:
     """Of each label the rightly classified sample with the median probability: its index, by label.
 
-    The median, as the surest ones are the easiest. Labels of which no sample is classified rightly are left out.
+    The median, as the surest ones are the easiest. Labels without such a sample are left out.
 
     :param labels: the network's.
     :param probabilities: (N, labels).
+    :param are_right: False for the wrongly classified samples, by the label that they show.
     """
     shown = np.array(samples.labels)[samples.targets]
     right = np.array(labels)[probabilities.argmax(1)] == shown
     examples = {}
     for label in labels:
-        found = np.flatnonzero(right & (shown == label))
+        found = np.flatnonzero((right == are_right) & (shown == label))
         if len(found):
             order = np.argsort(probabilities[found].max(1), kind="stable")
             examples[label] = int(found[order[len(order) // 2]])

@@ -78,6 +78,17 @@ class AdaptationConfig:
     threshold_decay: float = 0.99  # per step, of the averages that the pseudo-labels' thresholds follow
 
 
+SAMPLINGS = ("reweighing", "balanced")
+
+
+@dataclass
+class SamplingConfig:
+    """See :mod:`fer_training.sampling`."""
+
+    group: str = ""  # a group column of the data, across which training is to be fair; empty: every image once an epoch
+    method: str = "reweighing"  # one of SAMPLINGS
+
+
 CRITERIA = ("landmark", "taylor", "magnitude", "random")
 
 
@@ -109,6 +120,7 @@ class TrainConfig:
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
     pruning: PruningConfig = field(default_factory=PruningConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     epochs: int = 20
     steps_per_epoch: int = 0  # 0: as many as show every training image once
     batch_size: int = 128
@@ -162,6 +174,7 @@ POSSIBLE: dict[str, Callable[[Any], bool]] = {
     "pruning.round_to": _positive,
     "pruning.steps": _positive,
     "pruning.step_epochs": _positive,
+    "sampling.method": lambda name: name in SAMPLINGS,
     "frozen_stages": lambda count: count >= 0,
     "threads": lambda threads: threads >= 0,
     "attention_weight": lambda weight: 0 <= weight < math.inf,

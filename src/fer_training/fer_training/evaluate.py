@@ -20,6 +20,7 @@ from fer_training.config import load_config
 from fer_training.datasets import Alignment, Samples, Split, load_dataset
 from fer_training.datasets.duplicates import report_duplicates
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
+from fer_training.explanations.text import format_checks
 
 BATCH_SIZE = 64
 
@@ -28,12 +29,15 @@ AttentionMeasure = Callable[[str, Samples], dict[str, Any]]
 
 
 class Model(NamedTuple):
-    """A network to evaluate. ``logits`` takes N face crops to float32 (N, labels)."""
+    """A network to evaluate. ``logits`` takes N face crops to float32 (N, labels). ``abstain_below``: a bundle's own
+    threshold, see :mod:`fer_training.risk_coverage`.
+    """
 
     logits: Callable[[Sequence[UInt8Image]], Float32Array]
     labels: tuple[str, ...]
     temperature: float
     alignment: Alignment
+    abstain_below: float | None = None
 
 
 class Answers(NamedTuple):
@@ -63,7 +67,8 @@ def load_model(model: Path, precision: Precision, threads: int) -> Model:
         classifier = EmotionClassifier(model, precision, threads)
         manifest = classifier.bundle.manifest
         alignment = Alignment(manifest.alignment, manifest.input)
-        return Model(classifier.logits, classifier.labels, classifier.temperature, alignment)
+        abstain_below = manifest.abstention.threshold if manifest.abstention else None
+        return Model(classifier.logits, classifier.labels, classifier.temperature, alignment, abstain_below)
 
     from fer_training.inference import predict  # torch only where it is needed
     from fer_training.runs import CONFIG, load_run
@@ -84,13 +89,14 @@ def load_model(model: Path, precision: Precision, threads: int) -> Model:
     return Model(logits, tuple(facts["labels"]), 1.0, Alignment(FER2013_TEMPLATE, spec))
 
 
-def ask(model: Model, samples: Samples, flip: bool = False) -> Answers:
+def ask(model: Model, samples: Samples, flip: bool = False, is_quiet: bool = False) -> Answers:
     """Run a model on the samples whose labels it has.
 
     Logits of labels that the dataset lacks are dropped, so that softmax restricts the probabilities to the others and
     they sum to 1.
 
     :param flip: run it on the mirror images, too.
+    :param is_quiet: show no progress.
     :raises FerError: no sample has a label of the model.
     """
     labels = tuple(label for label in model.labels if label in samples.labels)
@@ -104,7 +110,8 @@ def ask(model: Model, samples: Samples, flip: bool = False) -> Answers:
     logits: list[Float32Array] = []
     mirrored: list[Float32Array] = []
     starts = range(0, len(kept), BATCH_SIZE)
-    for start in tqdm(starts, desc=f"{samples.dataset} {samples.split}", unit="batch", mininterval=1.0):
+    name = f"{samples.dataset} {samples.split}"
+    for start in tqdm(starts, desc=name, unit="batch", mininterval=1.0, disable=is_quiet):
         images = [samples.images[index] for index in kept[start : start + BATCH_SIZE]]
         logits.append(model.logits(images)[:, columns])
         if flip:
@@ -133,6 +140,8 @@ def evaluate(
     flip: bool = False,
     attention: AttentionMeasure | None = None,
     training_data: str = "",
+    groups: Sequence[str] = (),
+    risk_coverage: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a model on one split of each dataset.
 
@@ -141,12 +150,14 @@ def evaluate(
     :param flip: also with the mean of the probabilities of image and mirror image.
     :param training_data: ``NAME:PATH``; also without the pictures that have a near-duplicate in its training split.
     :param attention: measures where the model looks, see :mod:`fer_training.attention_share`.
+    :param groups: columns of the datasets by which answers are compared, see :mod:`fer_training.fairness`.
+    :param risk_coverage: what abstaining buys, see :mod:`fer_training.risk_coverage`.
     :return: ``model``, ``precision``, ``split``, ``temperature`` and ``datasets``. There, by dataset: the metrics of
         :func:`fer_perception.metrics.classification_metrics`, ``intervals`` (95%, of accuracy and macro-F1),
         ``reliability``, ``labels`` (those that model and data share), ``left_out`` (samples by label that the model
         lacks), ``unused_labels`` (of the model, that the data lack), the data's ``sha256`` and, if asked for,
-        ``flip`` (metrics and intervals), ``attention`` and ``without_duplicates`` (the number ``removed``, metrics and
-        intervals).
+        ``flip`` (metrics and intervals), ``attention``, ``groups`` (by column) and ``without_duplicates`` (the number
+        ``removed``, metrics and intervals).
     :raises FerError: a model or dataset cannot be used, or they share no label.
     """
     loaded = load_model(model, precision, threads)
@@ -155,7 +166,7 @@ def evaluate(
         "precision": precision,
         "split": split,
         "temperature": loaded.temperature,
-        "datasets": evaluate_model(loaded, datasets, split, flip, attention, training_data),
+        "datasets": evaluate_model(loaded, datasets, split, flip, attention, training_data, groups, risk_coverage),
     }
 
 
@@ -166,6 +177,8 @@ def evaluate_model(
     flip: bool = False,
     attention: AttentionMeasure | None = None,
     training_data: str = "",
+    groups: Sequence[str] = (),
+    risk_coverage: bool = False,
 ) -> dict[str, Any]:
     """The part ``datasets`` of what :func:`evaluate` returns, of a model that is loaded already."""
     names = [dataset.partition(":")[0] for dataset in datasets]
@@ -188,6 +201,11 @@ def evaluate_model(
             "unused_labels": list(answers.unused),
             "sha256": samples.fingerprint(),
         }
+        if risk_coverage:
+            from fer_training.risk_coverage import measure_risk_coverage
+
+            measured = measure_risk_coverage(answers.targets, probabilities, loaded.abstain_below)
+            results[key]["risk_coverage"] = measured
         if answers.mirrored is not None:
             both = (probabilities + softmax(answers.mirrored / loaded.temperature)) / 2
             results[key]["flip"] = _metrics(answers.targets, both, answers.labels)
@@ -199,6 +217,18 @@ def evaluate_model(
             }
         if attention:
             results[key]["attention"] = attention(key, samples)
+        if groups:
+            from fer_training.fairness import column_values, measure_groups  # Fairlearn only where it is needed
+
+            results[key]["groups"] = {
+                column: measure_groups(
+                    answers.targets,
+                    probabilities.argmax(axis=1),
+                    answers.labels,
+                    column_values(samples, answers.kept, column),
+                )
+                for column in groups
+            }
     return results
 
 
@@ -213,7 +243,9 @@ def calibrate(bundle: Path, dataset: str, precision: Precision = "fp32", threads
     model = load_model(bundle, precision, threads)
     answers = ask(model, load_dataset(dataset, "val", model.alignment))
     temperature = round(fit_temperature(answers.logits, answers.targets), 4)
-    write_manifest(bundle, Bundle(bundle).manifest.model_copy(update={"temperature": temperature}))
+    # A threshold that was chosen before is of other confidences.
+    changes = {"temperature": temperature, "abstention": None}
+    write_manifest(bundle, Bundle(bundle).manifest.model_copy(update=changes))
     fitted = {"temperature": temperature}
     for when, value in (("before", model.temperature), ("after", temperature)):
         fitted[f"nll_{when}"] = negative_log_likelihood(answers.logits, answers.targets, value)
@@ -226,8 +258,10 @@ def record(bundle: Path, result: dict[str, Any]) -> None:
     manifest = Bundle(bundle).manifest
     metrics = dict(manifest.metrics)
     for dataset, values in result["datasets"].items():
-        # The temperature may be fitted again later; the bins are for pictures.
-        kept = {key: value for key, value in values.items() if key != "reliability"}
+        # The temperature may be fitted again later; the bins are for pictures, groups for who asked for them.
+        kept = {key: value for key, value in values.items() if key not in ("reliability", "groups")}
+        if "risk_coverage" in kept:
+            kept["risk_coverage"] = {name: value for name, value in kept["risk_coverage"].items() if name != "curve"}
         kept["temperature"] = result["temperature"]
         metrics[f"{dataset}/{result['split']}/{result['precision']}"] = kept
     write_manifest(bundle, manifest.model_copy(update={"metrics": metrics}))
@@ -270,6 +304,10 @@ def format_result(result: dict[str, Any]) -> str:
             shown = "-" if recall is None else f"{recall * 100:.1f}%"
             lines.append(f"{label:>34}" + "".join(f"{count:>9}" for count in row) + f"{shown:>9}")
         lines += _attention(m["attention"]) if "attention" in m else []
+        if "groups" in m:
+            from fer_training.fairness import format_groups
+
+            lines.append(format_groups(m["groups"]))
     return "\n".join([*lines, "", *_overview(result)])
 
 
@@ -310,7 +348,8 @@ def _attention(found: dict[str, Any]) -> list[str]:
             line += "; a map of {} x {} reaches {}".format(*entry["size"], _percent(entry["highest"]))
             line += f"; contrast {entry['contrast']:.2f}, maps differ by {_percent(entry['variation'])} from their mean"
         lines.append(line)
-    return [*lines, *(f"  {name}: none, as {reason}" for name, reason in found["absent"].items())]
+    lines += [f"  {name}: none, as {reason}" for name, reason in found["absent"].items()]
+    return lines + (format_checks(found["checks"]) if "checks" in found else [])
 
 
 def _percent(share: float | None) -> str:

@@ -30,6 +30,7 @@ from fer_training.networks.hybrid_attention import HybridAttentionNetwork
 from fer_training.networks.landmark_regions import attention_loss, landmark_regions
 from fer_training.networks.pretrained import load_pretrained
 from fer_training.runs import Row, build_network
+from fer_training.sampling import sampling_weights
 
 log = logging.getLogger(__name__)
 
@@ -104,10 +105,13 @@ class Supervision:
         self.objective = SupervisedLoss(config, self.network, teacher)
         self.augment = Augmentation(config.augmentation)
         self.regions = _regions(config, network)
+        self.weights = sampling_weights(config.sampling, self.data.samples)
 
     def batch(self, picked: Tensor, progress: float) -> tuple[Tensor, ...]:
         """Images, targets, teachers' answers, and where attention is to be drawn the regions."""
         data = self.data
+        if self.weights is not None:  # other images in place of the picked ones
+            picked = torch.multinomial(self.weights, len(picked), replacement=True)
         images = torch.from_numpy(normalize(data.images[picked.numpy()], data.spec)).to(self.group.device)
         regions = None if self.regions is None else self.regions.to(images.device).expand(len(images), -1, -1, -1)
         images, regions = self.augment(images, regions)

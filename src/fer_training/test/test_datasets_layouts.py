@@ -292,7 +292,7 @@ def test_manifest_groups_and_subjects(tmp_path: Path) -> None:
     file = manifest(tmp_path, rows)
     splits = load_all(f"manifest:{file}")
     assert {split: len(samples) for split, samples in splits.items()} == {"train": 36, "val": 4, "test": 1}
-    assert set(splits["train"].groups) == {"gender", "subject"}
+    assert set(splits["train"].groups) == {"gender", "subject", "width"}
     assert splits["train"].groups["gender"][:2] == ["f", ""]
     assert not set(splits["train"].groups["subject"]) & set(splits["val"].groups["subject"])
     assert named(splits["test"]) == {"images/40.png": "happy"}

@@ -1,4 +1,4 @@
-"""A CSV of pictures: columns image, emotion, split, and any of age, gender, ethnicity, source, subject."""
+"""A CSV of pictures: columns image, emotion, split, and any others, which name groups: age, source, subject ..."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from fer_training.datasets.samples import SPLITS, DatasetError, Split
 
 DEFAULT_FILE = "labels.csv"
 COLUMNS = ("image", "emotion", "split")
-GROUPS = ("age", "gender", "ethnicity", "source", "subject")
 
 
 def list_manifest(path: Path, split: Split) -> Listing:
@@ -20,7 +19,7 @@ def list_manifest(path: Path, split: Split) -> Listing:
 
     A picture's path begins at the manifest's folder, or at ``images`` in it. Where no row is of the split ``val``, a
     tenth of the training rows is: of the subjects where that column is filled, else of the pictures. There are
-    eight labels where a row shows contempt, else seven. Further columns are not read.
+    eight labels where a row shows contempt, else seven. All further columns are groups.
 
     :param path: the CSV, or the folder with ``labels.csv``.
     :raises DatasetError: the file or a row cannot be used.
@@ -49,7 +48,7 @@ def list_manifest(path: Path, split: Split) -> Listing:
             _find(file.parent, row["image"]),
             emotion_index(row["emotion"], labels, where),
             where,
-            groups={column: row[column] or "" for column in GROUPS if column in row},
+            groups={column: value or "" for column, value in row.items() if column and column not in COLUMNS},
         )
         for where, row in rows
         if row["split"] == ("train" if held else split)

@@ -1,0 +1,366 @@
+#!/usr/bin/env python3
+"""How well people can be told apart by what each privacy mode publishes, and by the network's embedding.
+
+    python scripts/measure_identity.py --model src/fer_perception/models/hybrid_attention_lite0_long \
+        --pictures PATH/wildfaces --json identity.json --plot identity.png
+
+PATH/wildfaces is a manifest (docs/training.md) whose file names name people, as in First_Last_0001.jpg; other pictures
+are left out. An attacker knows half of each person's pictures by name and names the person in each picture of the other
+half: by the nearest neighbour (standardised features, Euclidean distance), or by a linear probe (logistic regression on
+standardised features, reduced to 128 principal components where there are more). What he gets of a picture:
+
+    crop            the aligned crop's pixels; mode off
+    mesh            the 478 points, in distances between the eyes and turned level; mode no_images
+    keypoints       box and six key points, in pixels and as the mesh; mode no_images
+    coarse_box      the box on strict's grid
+    distribution    the emotions' probabilities; mode strict
+    label           the most probable emotion alone: strict's least
+    embedding       what the network's last layer gets; no mode publishes it
+
+A mode publishes what the stricter ones do, too.
+
+Chance is to always name the person with the most known pictures, or anyone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import warnings
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
+
+from fer_perception.alignment import align
+from fer_perception.bundle import Bundle
+from fer_perception.emotion import softmax
+from fer_perception.errors import FerError
+from fer_perception.faces import EYES_AND_MOUTH, Face, FaceFinder
+from fer_perception.metrics import RESAMPLES, interval
+from fer_perception.one_face import find_one_face
+from fer_perception.preprocessing import Float32Array, UInt8Image, to_batch
+from fer_perception.privacy import coarse_box
+from fer_perception.resources import resolve_face_model
+from fer_perception.tracking import Box
+from fer_training.datasets import SPLITS
+from fer_training.datasets.manifest import list_manifest
+from fer_training.datasets.photographs import Photograph, read_picture
+from fer_training.explanations.statistics import mean_and_interval
+
+PERSON = re.compile(r"(.+)_\d{4}\.\w+")
+COMPONENTS = 128
+BATCH_SIZE = 64
+MODES = {
+    "crop": "off",
+    "mesh": "no_images",
+    "keypoints": "no_images",
+    "coarse_box": "strict",
+    "distribution": "strict",
+    "label": "",
+    "embedding": "",
+}
+
+
+class Portrait(NamedTuple):
+    """A picture of a named person. ``target``: its emotion, -1 where the label is not to be used."""
+
+    person: str
+    photograph: Photograph
+    target: int
+
+
+class MeshFinder(FaceFinder):
+    """Finds faces with their meshes; one whose mesh is not found counts as not found."""
+
+    def find(self, image: UInt8Image, mesh: bool = True) -> list[Face]:
+        """See :meth:`FaceFinder.find`."""
+        return [face for face in super().find(image, mesh) if face.mesh is not None]
+
+
+class Observed(NamedTuple):
+    """What is known of N pictures in which a face was found.
+
+    ``persons``: (N,). ``features``: by name (N, values). ``is_known``: (N,), the attacker knows the person's name.
+    ``emotion_hits``: 1 and 0 for each picture whose emotion label is used.
+    """
+
+    persons: npt.NDArray[np.str_]
+    features: dict[str, Float32Array]
+    is_known: npt.NDArray[np.bool_]
+    emotion_hits: npt.NDArray[np.float64]
+
+
+def find_portraits(manifest: Path, most: int) -> tuple[tuple[str, ...], list[Portrait]]:
+    """The labels, and the named pictures of all splits of the persons with at least two, in a fixed order.
+
+    :param most: take at most so many pictures of one person, so that the frequent ones do not decide the figures.
+    :raises FerError: the manifest cannot be read, or fewer than two persons have two pictures.
+    """
+    by_person: dict[str, list[Portrait]] = {}
+    labels: tuple[str, ...] = ()
+    for split in SPLITS:
+        listing = list_manifest(manifest, split)
+        labels = listing.labels
+        for photograph in listing.photographs:
+            if match := PERSON.fullmatch(photograph.file.name):
+                target = -1 if split == "adapt" else photograph.target
+                by_person.setdefault(match[1], []).append(Portrait(match[1], photograph, target))
+    portraits: list[Portrait] = []
+    rng = np.random.default_rng(0)
+    for person in sorted(by_person):
+        found = sorted(by_person[person], key=lambda portrait: portrait.photograph.file.name)
+        if len(found) > 1:
+            portraits += [found[index] for index in rng.permutation(len(found))[:most]]
+    if len({portrait.person for portrait in portraits}) < 2:
+        raise FerError(
+            f"{manifest}: fewer than two persons have two pictures. Name the files First_Last_0001.jpg, "
+            "First_Last_0002.jpg and so on"
+        )
+    return labels, portraits
+
+
+def observe(model: Path, labels: tuple[str, ...], portraits: list[Portrait]) -> Observed:
+    """Find the faces, run the network, and give a half of each person's pictures to the attacker.
+
+    Persons with fewer than two found faces are left out.
+
+    :raises FerError: model or pictures cannot be used, or too few faces are found.
+    """
+    bundle = Bundle(model)
+    spec, template = bundle.manifest.input, bundle.manifest.alignment
+    faces: list[Face] = []
+    crops: list[UInt8Image] = []
+    kept: list[Portrait] = []
+    boxes: list[Box] = []
+    with closing(MeshFinder(resolve_face_model(""))) as finder:
+        for portrait in tqdm(portraits, unit="picture", mininterval=1.0):
+            picture = read_picture(portrait.photograph.file, portrait.photograph.where)
+            face = find_one_face(finder, picture)
+            if face is None:
+                continue
+            source = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if spec.color == "grey" else picture
+            crops.append(align(source, face.keypoints[list(EYES_AND_MOUTH)], template, spec.width, spec.height))
+            faces.append(face)
+            boxes.append(coarse_box(face.box, picture.shape[1], picture.shape[0]))
+            kept.append(portrait)
+    names = np.array([portrait.person for portrait in kept], np.str_)
+    unique, numbers, counts = np.unique(names, return_inverse=True, return_counts=True)
+    enough = np.flatnonzero(counts[numbers] > 1) if len(names) else np.empty(0, np.int64)
+    if len(np.unique(names[enough])) < 2:
+        raise FerError(
+            f"faces were found in {len(kept)} of {len(portraits)} pictures, of {len(unique)} persons: two persons with "
+            "two each are needed. Give larger or clearer pictures"
+        )
+    logits, embedding = embed(bundle, [crops[index] for index in enough])
+    probabilities = softmax(logits / bundle.manifest.temperature)
+    pixels = np.stack([crops[index].reshape(-1) for index in enough]).astype(np.float32)
+    # Probabilities close to 0 differ by orders of magnitude, which only the logarithm shows to a linear probe.
+    distribution = np.log(np.maximum(probabilities, 1e-6))
+    shown = [labels[kept[index].target] if kept[index].target >= 0 else "" for index in enough]
+    predicted = [bundle.manifest.labels[column] for column in probabilities.argmax(1)]
+    features = {
+        "crop": pixels,
+        "mesh": np.stack([mesh_shape(faces[index]) for index in enough]),
+        "keypoints": np.stack([keypoints_and_box(faces[index]) for index in enough]),
+        "coarse_box": np.asarray([boxes[index] for index in enough], np.float32),
+        "distribution": distribution,
+        "label": np.eye(len(bundle.manifest.labels), dtype=np.float32)[probabilities.argmax(1)],
+        "embedding": embedding,
+    }
+    hits = [float(a == b) for a, b in zip(shown, predicted, strict=True) if a in bundle.manifest.labels]
+    return Observed(names[enough], features, known_half(names[enough]), np.asarray(hits))
+
+
+def embed(bundle: Bundle, crops: list[UInt8Image]) -> tuple[Float32Array, Float32Array]:
+    """Logits (N, labels), and what the network's last layer gets (N, values).
+
+    :raises FerError: the bundle's FP32 file does not end in a linear layer.
+    """
+    file = bundle.onnx_file()
+    graph = onnx.load(file)
+    last = next(node for node in graph.graph.node if graph.graph.output[0].name in node.output)
+    if last.op_type not in ("Gemm", "MatMul"):
+        raise FerError(f"{file}: ends in {last.op_type}, not in a linear layer, so its embedding is not known")
+    graph.graph.output.append(onnx.helper.make_empty_tensor_value_info(last.input[0]))
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    source = session.get_inputs()[0].name
+    parts = [
+        session.run(None, {source: to_batch(crops[start : start + BATCH_SIZE], bundle.manifest.input)})
+        for start in range(0, len(crops), BATCH_SIZE)
+    ]
+    logits, embedding = (np.concatenate(found) for found in zip(*parts, strict=True))
+    return logits, embedding
+
+
+def keypoints_and_box(face: Face) -> Float32Array:
+    """Box and key points in pixels, and key points in distances between the eyes, turned level: float32, (28,)."""
+    turn, _ = _levelling(face)
+    right, left = face.keypoints[list(EYES_AND_MOUTH[:2])]
+    relative = (face.keypoints - (right + left) / 2) @ turn.T
+    return np.concatenate([face.box, face.keypoints.ravel(), relative.ravel()]).astype(np.float32)
+
+
+def mesh_shape(face: Face) -> Float32Array:
+    """The mesh around its middle, in distances between the eyes, turned level: float32, (1434,)."""
+    assert face.mesh is not None
+    turn, scale = _levelling(face)
+    middle = face.mesh - face.mesh.mean(axis=0)
+    return np.column_stack([middle[:, :2] @ turn.T, middle[:, 2] * scale]).ravel().astype(np.float32)
+
+
+def _levelling(face: Face) -> tuple[npt.NDArray[np.float64], float]:
+    """The matrix that turns and scales the picture so that the eyes lie level at a distance of 1, and its scale."""
+    right, left = face.keypoints[list(EYES_AND_MOUTH[:2])].astype(np.float64)
+    across = left - right
+    squared = max(float(across @ across), 1e-6)
+    return np.array([[across[0], across[1]], [-across[1], across[0]]]) / squared, squared**-0.5
+
+
+def known_half(persons: npt.NDArray[np.str_]) -> npt.NDArray[np.bool_]:
+    """The first half of each person's pictures, the larger one where their number is odd: (N,)."""
+    known = np.zeros(len(persons), np.bool_)
+    for person in np.unique(persons):
+        mine = np.flatnonzero(persons == person)
+        known[mine[: (len(mine) + 1) // 2]] = True
+    return known
+
+
+def attacks(values: int, pictures: int) -> dict[str, Pipeline]:
+    """The attackers, by name; ``values`` and ``pictures`` of what they learn from."""
+    reduced = [PCA(COMPONENTS, random_state=0)] if min(values, pictures) > COMPONENTS else []
+    return {
+        "nearest_neighbour": make_pipeline(StandardScaler(), KNeighborsClassifier(1)),
+        "linear_probe": make_pipeline(StandardScaler(), *reduced, LogisticRegression(max_iter=1000)),
+    }
+
+
+def measure(observed: Observed) -> dict[str, Any]:
+    """Counts, ``chance``, the emotions' accuracy, and ``identified``: by features and attack, with 95% intervals.
+
+    Of emotions the interval is over pictures, of identities over resampled persons, whose pictures resemble each other.
+    """
+    known = observed.is_known
+    persons, asked = observed.persons[known], observed.persons[~known]
+    names, counts = np.unique(persons, return_counts=True)
+    identified: dict[str, Any] = {}
+    for name, values in observed.features.items():
+        identified[name] = {"mode": MODES[name], "values": values.shape[1]}
+        for attack, pipeline in attacks(values.shape[1], len(persons)).items():
+            with warnings.catch_warnings():  # that there are many persons for so few pictures
+                warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+                named = pipeline.fit(values[known], persons).predict(values[~known])
+            identified[name][attack] = share_and_interval(named == asked, asked)
+    frequent = names[counts.argmax()]
+    return {
+        "persons": len(names),
+        "known_pictures": len(persons),
+        "asked_pictures": len(asked),
+        "chance": {"most_frequent": float((asked == frequent).mean()), "uniform": 1 / len(names)},
+        "emotion_accuracy": mean_and_interval(observed.emotion_hits),
+        "identified": identified,
+    }
+
+
+def share_and_interval(hits: npt.NDArray[np.bool_], persons: npt.NDArray[np.str_]) -> dict[str, Any]:
+    """``share`` of hits (N,) and its ``interval`` over resamples of the persons (N,)."""
+    _, numbers = np.unique(persons, return_inverse=True)
+    right, asked = np.bincount(numbers, hits), np.bincount(numbers)
+    draws = np.random.default_rng(0).multinomial(len(asked), np.full(len(asked), 1 / len(asked)), RESAMPLES)
+    return {"share": float(hits.mean()), "interval": interval((draws @ right) / (draws @ asked))}
+
+
+def format_result(result: dict[str, Any]) -> str:
+    """The result as text."""
+    emotion, chance = result["emotion_accuracy"], result["chance"]
+    accuracy = "not measured, no labels"
+    if emotion["mean"] is not None:
+        accuracy = f"{emotion['mean'] * 100:.1f}% of {emotion['n']} pictures"
+        if emotion["interval"]:
+            accuracy += " [{:.1f}, {:.1f}]".format(*(end * 100 for end in emotion["interval"]))
+    lines = [
+        f"{result['model']}: {result['persons']} persons, {result['known_pictures']} known and "
+        f"{result['asked_pictures']} asked pictures; emotions right: {accuracy}",
+        f"persons named rightly; chance: {chance['most_frequent'] * 100:.2f}% by the most frequent, "
+        f"{chance['uniform'] * 100:.2f}% uniform",
+        f"{'':14}{'mode':>10}{'values':>8}{'nearest neighbour':>26}{'linear probe':>26}",
+    ]
+    for name, entry in result["identified"].items():
+        cells = [
+            "{:.1f}% [{:.1f}, {:.1f}]".format(*(v * 100 for v in (entry[a]["share"], *entry[a]["interval"])))
+            for a in ("nearest_neighbour", "linear_probe")
+        ]
+        lines.append(f"{name:14}{entry['mode']:>10}{entry['values']:>8}{cells[0]:>26}{cells[1]:>26}")
+    return "\n".join(lines)
+
+
+def plot(result: dict[str, Any], file: Path) -> None:
+    """Bars of the persons named rightly, with intervals and chance."""
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    axes = figure.subplots()
+    entries = result["identified"]
+    for offset, attack, colour in ((-0.2, "nearest_neighbour", "tab:blue"), (0.2, "linear_probe", "tab:orange")):
+        for place, entry in enumerate(entries.values()):
+            found = entry[attack]
+            share, ends = found["share"] * 100, np.asarray(found["interval"]) * 100
+            label = attack.replace("_", " ") if place == 0 else None
+            errors = np.maximum([[share - ends[0]], [ends[1] - share]], 0)
+            axes.bar(place + offset, share, 0.38, yerr=errors, capsize=4, color=colour, label=label)
+            axes.annotate(f"{share:.1f}", (place + offset, ends[1]), (0, 4), textcoords="offset points", ha="center")
+    chance = max(result["chance"].values()) * 100
+    axes.axhline(chance, color="black", linestyle="--", linewidth=1, label=f"chance, {chance:.2f}%")
+    titles = [f"{name}\n{'mode ' + e['mode'] if e['mode'] else 'in no mode'}" for name, e in entries.items()]
+    axes.set_xticks(range(len(entries)), titles)
+    title = f"{result['persons']} persons, {result['asked_pictures']} pictures"
+    axes.set(ylabel="persons named rightly (%)", title=title)
+    emotion = result["emotion_accuracy"]["mean"]
+    if emotion is not None:
+        axes.set_title(f"{title}; emotions right: {emotion * 100:.1f}%")
+    axes.margins(y=0.12)
+    axes.grid(alpha=0.3, axis="y")
+    axes.set_axisbelow(True)
+    axes.legend()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=120)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="a bundle's folder")
+    parser.add_argument("--pictures", type=Path, required=True, metavar="PATH", help="a manifest")
+    parser.add_argument("--most", type=int, default=10, help="pictures of one person (default 10)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it into a PNG")
+    options = parser.parse_args(arguments)
+    try:
+        if options.most < 2:
+            raise FerError(f"--most: {options.most} picture(s) cannot be divided into known and asked, give at least 2")
+        labels, portraits = find_portraits(options.pictures.expanduser(), options.most)
+        result = {"model": str(options.model), **measure(observe(options.model, labels, portraits))}
+        print(format_result(result))
+        if options.json:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        if options.plot:
+            plot(result, options.plot)
+    except (FerError, OSError) as error:
+        sys.exit(f"measure_identity: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fer_perception.taxonomy import EMOTIONS_7
+from fer_training.__main__ import main
+from fer_training.attention_share import class_activation
+from fer_training.checkpoint import save_checkpoint
+from fer_training.config import InputConfig, NetworkConfig, TrainConfig, save_config
+from fer_training.datasets import Samples
+from fer_training.explanations.deletion import STEPS, area, blurred, deletion_and_insertion, ranks
+from fer_training.explanations.maps import centre_map, grad_cam, grad_cam_layers, random_maps
+from fer_training.explanations.meter import ExplanationMeter
+from fer_training.explanations.randomisation import (
+    DEPTHS,
+    DRAWS,
+    layers_from_output,
+    randomised_correlations,
+    rank_correlations,
+    shuffle_weights,
+)
+from fer_training.explanations.statistics import mean_and_interval
+from fer_training.explanations.text import format_checks
+from fer_training.networks import NETWORKS
+from fer_training.networks.layers import Backbone
+
+HAPPY = EMOTIONS_7.index("happy")
+ROW, COLUMN = 36, 4  # of the patch's upper left corner, far from the crop's middle
+
+
+class BrightPlaces(Backbone):
+    """Bright squares of 4 x 4 pixels speak for happy, and nothing else counts."""
+
+    def __init__(self, num_classes: int, in_channels: int = 1, others: float = 0.0) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.AvgPool2d(4), nn.Threshold(0.6, 0.0))
+        self.classifier = nn.Sequential(nn.Linear(in_channels, num_classes))
+        linear: Any = self.classifier[0]
+        nn.init.constant_(linear.weight, others)
+        nn.init.zeros_(linear.bias)
+        linear.weight.data[HAPPY] = 200.0
+
+
+def write_run(folder: Path, name: str, **options: Any) -> Path:
+    """A run of an untrained network, for which white is 1 and black 0."""
+    folder.mkdir()
+    config = TrainConfig(
+        "run", "fer2013:nowhere", network=NetworkConfig(name, options), input=InputConfig(mean=[0.0], std=[1.0])
+    )
+    torch.manual_seed(0)
+    network = NETWORKS[name](num_classes=7, in_channels=1, **options)
+    save_config(config, folder / "config.yaml")
+    save_checkpoint(folder / "best.safetensors", {"network": network.state_dict()}, {"labels": EMOTIONS_7})
+    return folder
+
+
+@pytest.fixture
+def bright_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS, "bright_places", BrightPlaces)
+
+
+def patched(count: int) -> list[np.ndarray]:
+    """Dark noise with a bright patch of 8 x 8 pixels, always in the same place."""
+    pictures = list(np.random.default_rng(1).integers(0, 100, (count, 48, 48)).astype(np.uint8))
+    for picture in pictures:
+        picture[ROW : ROW + 8, COLUMN : COLUMN + 8] = 250
+    return pictures
+
+
+def samples_of(images: list[np.ndarray]) -> Samples:
+    return Samples("d", "val", EMOTIONS_7, images, np.full(len(images), HAPPY))
+
+
+def test_grad_cam_finds_the_patch_that_decides(bright_places: None, tmp_path: Path) -> None:
+    meter = ExplanationMeter(write_run(tmp_path / "run", "bright_places"), tmp_path / "out", 6)
+    dark = np.full((48, 48), 20, np.uint8)
+    found = meter("d", samples_of([*patched(5), dark]))["checks"]
+    assert (found["n"], found["of"], list(found["maps"])) == (6, 6, ["grad_cam_last"])
+    assert list(found["controls"]) == ["random_12x12", "centre", "landmarks"]
+    entry = found["maps"]["grad_cam_last"]
+    assert (entry["size"], entry["share"]["n"]) == ([12, 12], 5)  # the dark picture's map is 0 everywhere
+    # All of the patch is among the first twelfth of the pixels.
+    assert entry["deletion"]["curve"][0] > 0.95
+    assert entry["deletion"]["curve"][1] == pytest.approx(1 / 7, abs=1e-3)
+    assert entry["insertion"]["curve"][1] > 0.95
+    for control in ("random", "centre", "landmarks"):
+        assert entry["gain"][control]["deletion"]["interval"][0] > 0.1
+        assert entry["gain"][control]["insertion"]["interval"][0] > 0.1
+    regions = meter.meter.regions
+    patch = np.zeros((48, 48), np.float32)
+    patch[ROW : ROW + 8, COLUMN : COLUMN + 8] = 1
+    assert entry["share"]["mean"] == pytest.approx((patch * regions).sum() / patch.sum(), abs=0.02)
+    assert entry["pointing"]["mean"] == 0
+    again = ExplanationMeter(tmp_path / "run", tmp_path / "again", 6)
+    assert again("d", samples_of([*patched(5), dark]))["checks"] == found
+
+
+def test_a_map_that_is_zero_everywhere_is_not_measured(bright_places: None, tmp_path: Path) -> None:
+    meter = ExplanationMeter(write_run(tmp_path / "run", "bright_places"), tmp_path / "out", 4)
+    found = meter("d", samples_of([np.full((48, 48), 20, np.uint8)]))["checks"]
+    entry = found["maps"]["grad_cam_last"]
+    assert entry["deletion"] == {"n": 0, "mean": None, "interval": None, "curve": None}
+    assert entry["gain"]["centre"]["insertion"]["mean"] is None
+    assert found["randomised"]["maps"]["grad_cam_last"][0]["mean"] is None
+    assert [file.name for file in meter.files] == ["d_val_curves.png", "d_val.json"]
+    assert "NaN" not in (tmp_path / "out" / "d_val.json").read_text()
+    assert any("not defined" in line for line in format_checks(found))
+
+
+def test_the_controls_shares_are_known(bright_places: None, tmp_path: Path) -> None:
+    meter = ExplanationMeter(write_run(tmp_path / "run", "bright_places"), tmp_path / "out", 4)
+    found = meter("d", samples_of(patched(4)))["checks"]
+    regions = meter.meter.regions
+    landmarks, centre = found["controls"]["landmarks"], found["controls"]["centre"]
+    assert landmarks["share"]["mean"] == pytest.approx((regions**2).sum() / regions.sum(), rel=1e-4)
+    assert landmarks["pointing"]["mean"] == 1
+    gaussian = centre_map(48, 48)
+    assert centre["share"]["mean"] == pytest.approx((gaussian * regions).sum() / gaussian.sum(), rel=1e-4)
+    assert centre["pointing"]["mean"] == 0  # the nose
+    assert found["reference"] == {"share": regions.mean(), "pointing": (regions >= 0.5).mean()}
+
+
+def test_centre_and_random_maps() -> None:
+    gaussian = centre_map(9, 5)
+    assert gaussian.shape == (9, 5)
+    assert np.unravel_index(gaussian.argmax(), gaussian.shape) == (4, 2)
+    np.testing.assert_array_equal(gaussian, gaussian[::-1, ::-1])
+    assert torch.equal(random_maps(3, 6, 6), random_maps(3, 6, 6))
+    assert random_maps(3, 6, 6).unique().numel() > 100
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sizes"),
+    [
+        ("mobilenet_v2", {"stem_stride": 1, "width": 0.25}, [12, 6, 3]),
+        ("efficientnet_lite0", {"stem_stride": 1}, [12, 6, 3]),
+        ("hybrid_attention", {"stem_stride": 1, "width": 0.25}, [12, 6, 3]),
+        ("dual_adaptive", {"stem_stride": 1, "width": 0.25}, [12, 6, 3]),
+        ("mini_xception", {}, [3]),
+        ("xception", {}, [2]),
+    ],
+)
+def test_grad_cam_of_our_networks(name: str, options: dict[str, Any], sizes: list[int]) -> None:
+    torch.manual_seed(0)
+    network = NETWORKS[name](num_classes=7, in_channels=1, **options).eval()
+    pictures, classes = torch.randn(2, 1, 48, 48), torch.tensor([3, 5])
+    found = grad_cam(network, grad_cam_layers(network), pictures, classes)
+    assert [maps.shape for maps in found.values()] == [(2, 1, size, size) for size in sizes]
+    assert all(bool((maps >= 0).all()) for maps in found.values())
+    with torch.no_grad():
+        features = network.features(pictures)
+        if name == "hybrid_attention":
+            features = network.forward_features(pictures)[0]
+    if name in ("mobilenet_v2", "efficientnet_lite0", "hybrid_attention", "xception"):
+        activation = class_activation(network, features)
+        assert activation is not None
+        expected = activation[torch.arange(2), classes, None].clamp_min(0) / sizes[-1] ** 2
+        torch.testing.assert_close(found["grad_cam_last"], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_pixels_change_from_the_densest_down() -> None:
+    density = np.random.default_rng(0).random((2, 4, 6)).astype(np.float32)
+    order = ranks(density)
+    for picture, places in zip(density, order, strict=True):
+        assert (np.diff(picture.ravel()[np.argsort(places)]) < 0).all()
+    flat = ranks(np.zeros((2, 4, 6), np.float32))
+    assert sorted(flat[0]) == list(range(24))
+    assert list(flat[0]) != list(range(24))
+    np.testing.assert_array_equal(flat, ranks(np.zeros((2, 4, 6), np.float32)))
+
+
+def test_curves_of_a_known_answer() -> None:
+    white = torch.ones(3, 1, 12, 12)
+    densities = np.random.default_rng(0).random((3, 12, 12)).astype(np.float32)
+    densities[2, 0, 0] = np.nan
+
+    def brightness(batch: Tensor) -> Tensor:
+        return batch.mean((1, 2, 3))
+
+    deletion, insertion = deletion_and_insertion(brightness, white, densities)
+    expected = torch.linspace(1, 0, STEPS + 1).expand(2, -1)
+    torch.testing.assert_close(deletion[:2], expected)
+    torch.testing.assert_close(insertion[:2], torch.ones(2, STEPS + 1))  # white stays white when it is blurred
+    assert bool(deletion[2].isnan().all())
+    torch.testing.assert_close(area(deletion[:2]), torch.full((2,), 0.5))
+    noise = torch.rand(1, 1, 48, 48)
+    assert blurred(noise).shape == noise.shape
+    assert blurred(noise).std() < noise.std() / 5
+
+
+def test_rank_correlations() -> None:
+    maps = torch.rand(3, 1, 4, 4)
+    maps[2] = 1
+    np.testing.assert_allclose(rank_correlations(maps, maps**3)[:2], 1)
+    np.testing.assert_allclose(rank_correlations(maps, -maps)[:2], -1)
+    assert np.isnan(rank_correlations(maps, maps)[2])
+
+
+def test_shuffled_weights_are_the_same_values_elsewhere() -> None:
+    layer = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    norm: Any = layer[1]
+    norm.running_mean.copy_(torch.arange(8.0))
+    norm.running_var.copy_(torch.arange(8.0) + 1)
+    before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+    shuffle_weights(layer, torch.Generator().manual_seed(0))
+    after = layer.state_dict()
+    assert not torch.equal(before["0.weight"], after["0.weight"])
+    torch.testing.assert_close(before["0.weight"].flatten().sort()[0], after["0.weight"].flatten().sort()[0])
+    torch.testing.assert_close(after["1.running_var"], after["1.running_mean"] + 1)
+    assert not torch.equal(before["1.running_var"], after["1.running_var"])
+
+
+def test_layers_are_randomised_from_the_output() -> None:
+    network = NETWORKS["hybrid_attention"](num_classes=7, in_channels=1, stem_stride=1, width=0.25)
+    layers = layers_from_output(network)
+    assert layers[0] == [network.pool, network.classifier]
+    assert layers[1] == [network.features[-1]]
+    modules = {id(module) for group in layers for module in group}
+    assert modules == {
+        id(m) for m in (*network.features, *network.attention.values(), network.pool, network.classifier)
+    }
+
+
+def test_randomisation_tells_learnt_maps_from_others() -> None:
+    pictures = torch.from_numpy(np.stack(patched(4))[:, None] / np.float32(255))
+    classes = torch.full((4,), HAPPY)
+    # All weights alike: whatever happens to them, the map shows bright places.
+    unchanged = randomised_correlations(BrightPlaces(7, others=200.0).eval(), pictures, classes)["grad_cam_last"]
+    np.testing.assert_allclose(unchanged, np.ones((DRAWS, len(DEPTHS))))
+    torch.manual_seed(0)
+    network = NETWORKS["hybrid_attention"](num_classes=7, in_channels=1, stem_stride=1, width=0.25).eval()
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    found = randomised_correlations(network, pictures, classes)
+    assert np.nanmean(np.abs(found["grad_cam_stage3"][:, -1])) < 0.7
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(weights[name], tensor)
+    again = randomised_correlations(network, pictures, classes)
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, again[name])
+
+
+def test_intervals_leave_out_what_is_not_defined() -> None:
+    found = mean_and_interval([0.0, 1.0, np.nan, 0.0, 1.0])
+    assert (found["n"], found["mean"]) == (4, 0.5)
+    assert found["interval"] == [0.0, 1.0]
+    assert mean_and_interval([0.25]) == {"n": 1, "mean": 0.25, "interval": None}
+    assert mean_and_interval([np.nan]) == {"n": 0, "mean": None, "interval": None}
+
+
+def test_option_of_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "run", "hybrid_attention", stem_stride=1, width=0.25)
+    rng = np.random.default_rng(0)
+    for label in EMOTIONS_7:
+        (tmp_path / "data" / "val" / label).mkdir(parents=True)
+        for number in range(2):
+            picture = rng.integers(0, 256, (48, 48)).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / "data" / "val" / label / f"{number}.png"), picture)
+    command = ["evaluate", "--model", str(run), "--dataset", f"fer2013:{tmp_path / 'data'}", "--split", "val"]
+    out = tmp_path / "out"
+    main([*command, "--attention", str(out), "--limit", "7", "--json", str(tmp_path / "a.json")])
+    text = capsys.readouterr().out
+    assert "checks on 7 of 14 pictures" in text
+    found = json.loads((tmp_path / "a.json").read_text())["datasets"]["fer2013"]["attention"]
+    assert list(found["checks"]["maps"]) == [
+        "attention_stage3",
+        "attention_stage5",
+        "grad_cam_stage3",
+        "grad_cam_stage5",
+        "grad_cam_last",
+    ]
+    assert list(found["checks"]["controls"]) == ["random_3x3", "random_6x6", "random_12x12", "centre", "landmarks"]
+    assert found["maps"]["attention_stage3"]["n"] == 14
+    assert json.loads((out / "fer2013_val.json").read_text()) == found
+    for kind in ("wrong", "curves"):
+        picture = cv2.imread(str(out / f"fer2013_val_{kind}.png"))
+        assert picture is not None
+        assert picture.std() > 10
+        assert str(out / f"fer2013_val_{kind}.png") in text
+
+
+def test_a_limit_must_leave_a_picture(tmp_path: Path) -> None:
+    command = ["evaluate", "--model", str(tmp_path), "--dataset", "fer2013:nowhere", "--attention", "out"]
+    with pytest.raises(SystemExit, match=r"--limit: 0 pictures cannot be checked, give at least 1"):
+        main([*command, "--limit", "0"])
