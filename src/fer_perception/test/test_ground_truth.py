@@ -117,7 +117,7 @@ def test_an_emotion_array_labels_the_image_with_its_stamp(tmp_path: Path) -> Non
     def emotion(label: str, size: int) -> object:
         region = types["sensor_msgs/msg/RegionOfInterest"](0, 0, size, size, False)
         nothing = np.zeros(0, np.float32)
-        return types["fer_msgs/msg/Emotion"]("a", region, label, 1.0, nothing, label, 1.0, nothing)
+        return types["fer_msgs/msg/Emotion"]("a", region, label, 1.0, nothing, label, 1.0, nothing, 0)
 
     with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         connection = writer.add_connection("/ground_truth", kind, typestore=store)
