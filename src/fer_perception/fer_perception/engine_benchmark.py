@@ -22,9 +22,10 @@ from fer_perception.bundle import MANIFEST, Bundle, Precision
 from fer_perception.energy import IDLE_S, TURN_S, CostMeter, carbon_text, grams_co2e
 from fer_perception.engine import Engine
 from fer_perception.errors import FerError
-from fer_perception.resources import DEFAULT_MODEL, resolve_model, share_folder
+from fer_perception.resources import resolve_model, share_folder
 
 BATCHES = (1, 8)
+BASELINE = "baseline"  # whatever the default model is
 SPEED_TURN_S = 0.1  # for each engine and batch in a round
 WARM_UP = 5
 
@@ -58,7 +59,7 @@ def measure_engines(
 ) -> list[Result]:
     """Latency, throughput, CPU time and energy of bundles, and their speed's ratio to the first one's.
 
-    :param models: folders or names of shipped bundles; none: all that are shipped, the default first.
+    :param models: folders or names of shipped bundles; none: all that are shipped, ``baseline`` first.
     :param precision: "auto": every file of a bundle; the first is the reference.
     :param grid_intensity: of the electricity grid, in gCO2e/kWh; None: carbon is not stated.
     :param root: the folder that holds the power sensors' ``sys``, where it is not the machine's own.
@@ -84,14 +85,14 @@ def measure_engines(
 
 
 def shipped() -> list[Path]:
-    """The folders of all shipped bundles, the default first.
+    """The folders of all shipped bundles, that which ratios are to first.
 
     :raises FerError: there is none.
     """
     folders = sorted(file.parent for file in (share_folder() / "models").glob(f"*/{MANIFEST}"))
     if not folders:
         raise FerError(f"{share_folder() / 'models'}: holds no bundle. Install fer_perception again")
-    return sorted(folders, key=lambda folder: folder.name != DEFAULT_MODEL)
+    return sorted(folders, key=lambda folder: folder.name != BASELINE)
 
 
 def _measure(candidates: Sequence[Candidate], rounds: int, meter: CostMeter) -> dict[int, Measured]:

@@ -15,8 +15,8 @@ The network is :class:`fer_training.networks.dual_adaptive.DualAdaptiveNetwork`.
   arXiv:1206.6438), among the epochs whose accuracy on the source's validation split is within ``TOLERANCE`` of what it
   was with the target's statistics before.
 
-An earlier version estimated the target's label shares and weighed source samples by them (Saerens et al., 2002). It
-took the network's errors in the new domain for shares, and learnt them: docs/training.md has the figures.
+The target's label shares are deliberately not estimated (Saerens et al., 2002) and corrected for: that took the
+network's errors in the new domain for shares, and learnt them.
 """
 
 from __future__ import annotations
