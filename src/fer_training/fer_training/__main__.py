@@ -111,7 +111,7 @@ def stress(arguments: argparse.Namespace) -> None:
         arguments.stress,
         arguments.precision,
         arguments.threads,
-        images=arguments.images,
+        images=arguments.images or 0,
     )
     print(format_stress(result))
     if arguments.json:
@@ -173,9 +173,6 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
         "the maps can be believed, with pictures and JSON there (docs/attention.md)",
     )
     parser.add_argument(
-        "--limit", type=int, default=210, help="pictures of each dataset for --attention FOLDER (default 210)"
-    )
-    parser.add_argument(
         "--calibrate",
         action="store_true",
         help="first fit the temperature on this dataset and write it into the bundle's manifest; with --split val",
@@ -200,7 +197,9 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
         "--baseline", type=Path, metavar="MODEL", help="what --stress compares to (default: the first --model)"
     )
     parser.add_argument(
-        "--images", type=int, default=0, help="of the split, drawn by chance, for --stress (default 0: all)"
+        "--images",
+        type=int,
+        help="so many of each dataset, always the same: for --stress (default: all) and --attention FOLDER (210)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     parser.add_argument(
@@ -235,9 +234,10 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
 
             meter = AttentionMeter(model, arguments.plots)
         elif arguments.attention:
-            from fer_training.explanations.meter import ExplanationMeter
+            from fer_training.explanations.meter import CHECKED, ExplanationMeter
 
-            meter = ExplanationMeter(model, Path(arguments.attention), arguments.limit, arguments.plots)
+            images = CHECKED if arguments.images is None else arguments.images
+            meter = ExplanationMeter(model, Path(arguments.attention), images, arguments.plots)
         result = evaluate(
             model,
             arguments.dataset,

@@ -263,7 +263,7 @@ def test_option_of_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
             cv2.imwrite(str(tmp_path / "data" / "val" / label / f"{number}.png"), picture)
     command = ["evaluate", "--model", str(run), "--dataset", f"fer2013:{tmp_path / 'data'}", "--split", "val"]
     out = tmp_path / "out"
-    main([*command, "--attention", str(out), "--limit", "7", "--json", str(tmp_path / "a.json")])
+    main([*command, "--attention", str(out), "--images", "7", "--json", str(tmp_path / "a.json")])
     text = capsys.readouterr().out
     assert "checks on 7 of 14 pictures" in text
     found = json.loads((tmp_path / "a.json").read_text())["datasets"]["fer2013"]["attention"]
@@ -286,5 +286,5 @@ def test_option_of_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_a_limit_must_leave_a_picture(tmp_path: Path) -> None:
     command = ["evaluate", "--model", str(tmp_path), "--dataset", "fer2013:nowhere", "--attention", "out"]
-    with pytest.raises(SystemExit, match=r"--limit: 0 pictures cannot be checked, give at least 1"):
-        main([*command, "--limit", "0"])
+    with pytest.raises(SystemExit, match=r"--images: 0 pictures cannot be checked, give at least 1"):
+        main([*command, "--images", "0"])

@@ -33,6 +33,7 @@ from fer_training.explanations.statistics import mean_and_interval
 from fer_training.inference import prepare_images
 
 INSIDE = 0.5  # where a region's Gaussian counts as the region, for the pointing game
+CHECKED = 210  # pictures of each dataset
 RANDOMISED_PICTURES = 64
 CURVE_BATCH_SIZE = 32  # larger ones leave a CPU's caches
 
@@ -42,17 +43,17 @@ class ExplanationMeter:
 
     :param run: the run's folder.
     :param folder: for pictures and JSON of each dataset; ``files`` holds those that were written.
-    :param limit: check on at most so many pictures, as many of each label; the shares are measured on all.
+    :param images: check on at most so many pictures, as many of each label; the shares are measured on all.
     :param plots: see :class:`AttentionMeter`.
-    :raises FerError: ``run`` is a bundle, or no run; ``limit`` is less than 1.
+    :raises FerError: ``run`` is a bundle, or no run; ``images`` is less than 1.
     """
 
-    def __init__(self, run: Path, folder: Path, limit: int, plots: Path | None = None) -> None:
-        if limit < 1:
-            raise FerError(f"--limit: {limit} pictures cannot be checked, give at least 1")
+    def __init__(self, run: Path, folder: Path, images: int, plots: Path | None = None) -> None:
+        if images < 1:
+            raise FerError(f"--images: {images} pictures cannot be checked, give at least 1")
         keep_all_freed_memory()  # the same buffers come back thousands of times
         self.meter = AttentionMeter(run, plots)
-        self.folder, self.limit = folder, limit
+        self.folder, self.checked = folder, images
         self._files: list[Path] = []
 
     @property
@@ -74,7 +75,7 @@ class ExplanationMeter:
         ``highest`` of the ``draws``.
         """
         result = self.meter(name, samples)
-        kept = balanced(samples.targets, self.limit)
+        kept = balanced(samples.targets, self.checked)
         part = replace(
             samples,
             images=[samples.images[index] for index in kept],
