@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from itertools import cycle, islice
 from pathlib import Path
@@ -15,9 +16,13 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from fer_msgs.msg import EmotionArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 
 from fer_perception.bag_types import typestore
+from fer_perception.nodes.answer_recorder import AnswerRecorder
 from fer_perception.replay.comparison import compare
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags
 from fer_perception.replay.make_bag import Item, write_bag
@@ -131,6 +136,42 @@ def test_what_is_dropped_is_part_of_the_verdict(damaged_jpegs: Path, tmp_path: P
     page = (out / "report.html").read_text(encoding="utf-8")
     assert f"{dropped} of {FRAMES} images were dropped" in page
     assert f"{dropped} dropped" in result.stdout
+
+
+def test_a_publisher_may_be_discovered_before_the_name_of_its_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = AnswerRecorder(tmp_path / "answers")
+    pipeline = Node("pipeline", namespace=recorder.get_namespace())
+    pipeline.create_publisher(EmotionArray, "emotions", 1)
+    pipeline.declare_parameter("answer", 42)
+    executor = SingleThreadedExecutor()
+    executor.add_node(pipeline)
+    executor.add_node(recorder)
+    thread = threading.Thread(target=executor.spin)
+    thread.start()
+    discovered = recorder.get_publishers_info_by_topic
+    nameless = 3
+
+    def discover(topic: str) -> list[Any]:
+        """As rmw answers until the message with the nodes' names has come."""
+        nonlocal nameless
+        infos = discovered(topic)
+        if infos and nameless:
+            nameless -= 1
+            for info in infos:
+                info.node_namespace, info.node_name = "_NODE_NAMESPACE_UNKNOWN_", "_NODE_NAME_UNKNOWN_"
+        return infos
+
+    monkeypatch.setattr(recorder, "get_publishers_info_by_topic", discover)
+    try:
+        assert recorder.pipeline_settings(["answer", "lacking"]) == {"answer": 42}
+        assert nameless == 0
+    finally:
+        executor.shutdown()
+        thread.join()
+        recorder.finish()
+        pipeline.destroy_node()
 
 
 def test_a_running_pipeline_is_attached_to(bag: Path, graph: Any, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ class Adaptation:
         network = build_network(config, len(source.labels))
         load_pretrained(network, Path(config.adaptation.start).expanduser() / BEST, with_classifier=True)
         self.network = network.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.weak, self.strong = Augmentation(WEAK), Augmentation(config.augmentation)
+        self.weak, self.strong = (Augmentation(c, config.input.spec()) for c in (WEAK, config.augmentation))
         self._adopt_statistics(self.network)
         self.average = moving_average(self.network, config.ema_decay)
         self.accuracy_before = self._accuracy(predict(self.network, self.val_images, self.spec, group.device))

@@ -7,7 +7,10 @@ from kornia import augmentation as kornia_augmentation
 from kornia.constants import SamplePadding
 from torch import Tensor, nn
 
+from fer_perception.preprocessing import InputSpec
 from fer_training.config import AugmentationConfig
+
+GAMMA = 2.2  # of the pixels; a stop is a factor of two in light
 
 
 class PhotometricJitter(nn.Module):
@@ -20,6 +23,28 @@ class PhotometricJitter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         draws = torch.rand(2, len(x), 1, 1, 1, device=x.device) * 2 - 1
         return x * (1 + self.contrast * draws[0]) + self.brightness * draws[1]
+
+
+class BadLight(nn.Module):
+    """Half of the images as from a camera in bad light: too little or too much of it, cut off at white, then noise.
+
+    :param stops: the exposure of each is drawn between so many less and so many more.
+    :param noise: the noise's standard deviation, a share of white, is drawn between 0 and this.
+    :param spec: how the images are normalised.
+    """
+
+    def __init__(self, stops: float, noise: float, spec: InputSpec) -> None:
+        super().__init__()
+        self.stops, self.noise = stops, noise
+        self.mean, self.std = (torch.tensor(values).view(-1, 1, 1) for values in (spec.mean, spec.std))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, std = self.mean.to(x.device), self.std.to(x.device)
+        chosen, exposure, strength = torch.rand(3, len(x), 1, 1, 1, device=x.device)
+        light = torch.exp2(self.stops * (2 * exposure - 1) / GAMMA)
+        exposed = ((x * std + mean) * light).clamp(0, 1)
+        seen = (exposed + torch.randn_like(x) * (self.noise * strength)).clamp(0, 1)
+        return torch.where(chosen < 0.5, (seen - mean) / std, x)
 
 
 def mix_up(alpha: float, batch: Tensor, *targets: Tensor) -> list[Tensor]:
@@ -41,7 +66,7 @@ class Augmentation(nn.Module):
     moved along with them, and what comes in from outside is zero; returns both.
     """
 
-    def __init__(self, config: AugmentationConfig) -> None:
+    def __init__(self, config: AugmentationConfig, spec: InputSpec) -> None:
         super().__init__()
         moves: list[nn.Module] = []
         if config.flip:
@@ -62,6 +87,8 @@ class Augmentation(nn.Module):
         if config.erasing_probability:
             # Zero is the mean grey of normalised pixels.
             looks.append(kornia_augmentation.RandomErasing(scale=(0.02, 0.2), value=0.0, p=config.erasing_probability))
+        if config.exposure_stops or config.noise:
+            looks.append(BadLight(config.exposure_stops, config.noise, spec))
         self.moves, self.looks = nn.ModuleList(moves), nn.Sequential(*looks)
 
     def forward(self, x: Tensor, regions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

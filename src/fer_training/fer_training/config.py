@@ -55,6 +55,8 @@ class AugmentationConfig:
     brightness: float = 0.3  # in standard deviations of the pixels
     contrast: float = 0.3  # factors from 1 - contrast to 1 + contrast
     erasing_probability: float = 0.3
+    exposure_stops: float = 0.0  # in half of the images, so many stops less to so many more light
+    noise: float = 0.0  # in the same half, its largest standard deviation, as a share of white
     mixup: float = 0.0  # alpha of mixup (Zhang et al., 2018): shares are drawn from Beta(alpha, alpha)
 
 

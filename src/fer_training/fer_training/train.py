@@ -103,7 +103,7 @@ class Supervision:
         self.network = network.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = moving_average(self.network, config.ema_decay)
         self.objective = SupervisedLoss(config, self.network, teacher)
-        self.augment = Augmentation(config.augmentation)
+        self.augment = Augmentation(config.augmentation, self.data.spec)
         self.regions = _regions(config, network)
         self.weights = sampling_weights(config.sampling, self.data.samples)
 

@@ -20,6 +20,7 @@ from fer_perception.nodes.recording_node import RECORD_RESULTS, RecordingNode
 POLL_S = 0.02
 ANSWER_TIMEOUT_S = 1.0
 ATTEMPTS = 10
+NAMELESS = "_NODE_NAME_UNKNOWN_"  # rmw's, of a publisher that was discovered before its node was
 
 
 class AnswerRecorder(RecordingNode):
@@ -46,14 +47,22 @@ class AnswerRecorder(RecordingNode):
 
         :raises FerError: nobody publishes them, or several do, or the node does not answer.
         """
-        found = self.get_publishers_info_by_topic(self.answers_topic)
-        nodes = [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found]
+        nodes = self._answering_nodes()
+        given_up_s = time.monotonic() + ATTEMPTS * ANSWER_TIMEOUT_S
+        while any(NAMELESS in node for node in nodes) and time.monotonic() < given_up_s:
+            time.sleep(POLL_S)
+            nodes = self._answering_nodes()
         if len(nodes) != 1:
             raise FerError(f"{self.answers_topic} is published by {', '.join(nodes) or 'nobody'}. Run one pipeline")
         client = self.create_client(GetParameters, f"{nodes[0]}/get_parameters")
         # One by one, since of several there is no answer when the node lacks one.
         answers = {name: self._ask(client, GetParameters.Request(names=[name])).values for name in names}
         return {name: parameter_value_to_python(values[0]) for name, values in answers.items() if values}
+
+    def _answering_nodes(self) -> list[str]:
+        """Full names of the nodes that publish ``emotions``."""
+        found = self.get_publishers_info_by_topic(self.answers_topic)
+        return [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found]
 
     def _ask(self, client: Client, request: Any) -> Any:
         """A service's answer."""
