@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How well people can be told apart by what each privacy mode publishes, and by the network's embedding.
 
-    python scripts/measure_identity.py --model src/fer_perception/models/hybrid_attention_lite0_long \
+    python scripts/measure_identity.py --model src/fer_perception/models/hybrid_attention_lite0_robust \
         --pictures PATH/wildfaces --json identity.json --plot identity.png
 
 PATH/wildfaces is a manifest (docs/training.md) whose file names name people, as in First_Last_0001.jpg; other pictures

@@ -16,7 +16,8 @@ from fer_msgs.msg import EmotionArray, FaceArray, Latency, LatencyStatistics
 from sensor_msgs.msg import Image
 
 from fer_perception.nodes.qos import IMAGE_QOS
-from fer_perception.taxonomy import EMOTIONS_7
+from fer_perception.resources import DEFAULT_MODEL
+from fer_perception.taxonomy import EMOTIONS_8
 
 RESULTS = ((FaceArray, "faces"), (EmotionArray, "emotions"), (Latency, "latency"))
 
@@ -74,12 +75,12 @@ def test_an_image_is_answered_in_full(fer: Any, portrait: np.ndarray) -> None:
     assert len(face.mesh) == len(face.head_orientation) == 0
 
     (emotion,) = emotions.emotions
-    assert list(emotions.labels) == list(EMOTIONS_7)
+    assert list(emotions.labels) == list(EMOTIONS_8)
     assert emotion.roi == face.roi
     assert sum(emotion.probabilities) == pytest.approx(1, abs=1e-5)
-    assert emotion.label == EMOTIONS_7[int(np.argmax(emotion.probabilities))] == "happy"
+    assert emotion.label == EMOTIONS_8[int(np.argmax(emotion.probabilities))] == "happy"
     assert emotion.confidence == max(emotion.probabilities)
-    assert emotions.model_id.startswith("baseline-fp32-")
+    assert emotions.model_id.startswith(f"{DEFAULT_MODEL}-fp32-")
 
     stages = [latency.receive_ms, latency.decode_ms, latency.detect_ms, latency.align_ms, latency.infer_ms]
     stages.append(latency.publish_ms)

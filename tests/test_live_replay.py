@@ -28,7 +28,7 @@ from fer_perception.replay.evaluate_bags import Options, evaluate_bags
 from fer_perception.replay.make_bag import Item, write_bag
 from fer_perception.replay.offline import Settings
 from fer_perception.replay.tables import Answers, read_answers
-from fer_perception.resources import resolve_model
+from fer_perception.resources import DEFAULT_MODEL, resolve_model
 from fer_perception.sources import open_source
 
 FRAMES = 60
@@ -100,7 +100,7 @@ def test_live_and_offline_agree(bag: Path, tmp_path: Path) -> None:
     assert_agreement(live, offline(bag, tmp_path / "offline"))
     assert compare((out, tmp_path / "offline"), tmp_path / "compare", images=False)["agreement"] == 1.0
 
-    assert report["model"]["id"].startswith("baseline-fp32-")
+    assert report["model"]["id"].startswith(f"{DEFAULT_MODEL}-fp32-")
     assert (report["settings"]["smoothing_s"], report["settings"]["rate"]) == (0.25, 1.0)  # as the node says itself
     truth = report["all"]["truth"]
     assert (truth["labelled"], truth["answered"]) == (FRAMES, len(answered))

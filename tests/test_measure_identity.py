@@ -18,7 +18,7 @@ from fer_perception.faces import Face
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "measure_identity.py"
-MODEL = ROOT / "src/fer_perception/models/hybrid_attention_lite0_long"
+MODEL = ROOT / "src/fer_perception/models/hybrid_attention_lite0_robust"
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from fer_perception.resources import resolve_face_model, resolve_model
 from fer_perception.sources import open_source
 from fer_training.evaluate import evaluate
 
-MODEL = resolve_model("baseline")
+MODEL = resolve_model("")
 PICTURES = 300
 MAX_MEMORY_KB = 1_000_000
 

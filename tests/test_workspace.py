@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fer_perception.__main__ import EXECUTABLES
-from fer_perception.resources import FACE_MODEL
+from fer_perception.resources import DEFAULT_MODEL, FACE_MODEL
 
 ROOT = Path(__file__).parents[1]
 INSTALL = ROOT / "install"
@@ -59,6 +59,7 @@ def test_everything_a_robot_needs_is_installed(installed: Path) -> None:
         "train",
         "teach",
         "adapt",
+        "interpolate",
         "prune",
         "evaluate",
         "export",
@@ -73,7 +74,7 @@ def test_installed_executables_run_and_find_their_files(installed: Path, tmp_pat
     assert result.returncode == 0, result.stderr
     module, model = result.stdout.split()
     assert module.startswith(str(installed))
-    assert model == str(installed / "fer_perception/share/fer_perception/models/baseline")
+    assert model == str(installed / "fer_perception/share/fer_perception/models" / DEFAULT_MODEL)
     node = installed / "fer_perception/lib/fer_perception/fer_node"
     command = f"timeout --preserve-status --signal INT 10 {node} --ros-args -p model:=/nowhere"
     result = run_installed(installed, command, tmp_path)

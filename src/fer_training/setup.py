@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = "fer_training"
-VERBS = ("train", "teach", "adapt", "prune", "evaluate", "export", "quantize", "report")
+VERBS = ("train", "teach", "adapt", "interpolate", "prune", "evaluate", "export", "quantize", "report")
 
 setup(
     name=NAME,

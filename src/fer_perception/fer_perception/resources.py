@@ -8,7 +8,7 @@ from pathlib import Path
 from fer_perception.errors import FerError
 
 FACE_MODEL = "face_landmarker.task"
-DEFAULT_MODEL = "baseline"
+DEFAULT_MODEL = "hybrid_attention_lite0_ferplus"
 
 
 def share_folder(package: str = "fer_perception") -> Path:

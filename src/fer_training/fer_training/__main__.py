@@ -75,7 +75,7 @@ def add_prune(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     )
     parser.epilog = (
         "example: python -m fer_training prune src/fer_training/configs/landmark_compressed.yaml "
-        "data=fer2013:~/data/fer2013 pruning.start=runs/hybrid_attention_lite0_long pruning.macs=0.35"
+        "data=fer2013:~/data/fer2013 pruning.start=runs/hybrid_attention_lite0_robust pruning.macs=0.35"
     )
     take_config(parser)
     parser.add_argument(
@@ -89,6 +89,28 @@ def add_prune(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
 
         work = compare_criteria if arguments.compare else prune
         print(work(config_of(arguments)))
+
+    return run
+
+
+def add_interpolate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Arguments of ``interpolate``."""
+    parser.description = "Interpolate between the weights of a run and those of the run that it started from."
+    parser.epilog = (
+        "example: python -m fer_training interpolate --start runs/hybrid_attention_lite0_long "
+        "--tuned runs/hybrid_attention_lite0_bad_light --data fer2013:~/data/fer2013 "
+        "--out runs/hybrid_attention_lite0_robust"
+    )
+    parser.add_argument("--start", type=Path, required=True, help="run folder")
+    parser.add_argument("--tuned", type=Path, required=True, help="folder of a run that was trained on from it")
+    parser.add_argument("--share", type=float, default=0.5, help="of the tuned weights (default 0.5)")
+    parser.add_argument("--data", required=True, metavar="NAME:PATH", help="what the runs were trained on")
+    parser.add_argument("--out", type=Path, required=True, help="the new run's folder")
+
+    def run(arguments: argparse.Namespace) -> None:
+        from fer_training.interpolate import interpolate
+
+        print(interpolate(arguments.start, arguments.tuned, arguments.share, arguments.data, arguments.out))
 
     return run
 
@@ -420,6 +442,7 @@ VERBS = {
     "train": add_train,
     "teach": add_teach,
     "adapt": add_adapt,
+    "interpolate": add_interpolate,
     "prune": add_prune,
     "evaluate": add_evaluate,
     "export": add_export,
@@ -458,6 +481,11 @@ def teach() -> None:
 def adapt() -> None:
     """Entry point of ``ros2 run fer_training adapt``."""
     main(["adapt", *sys.argv[1:]])
+
+
+def interpolate() -> None:
+    """Entry point of ``ros2 run fer_training interpolate``."""
+    main(["interpolate", *sys.argv[1:]])
 
 
 def prune() -> None:

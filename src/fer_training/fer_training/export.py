@@ -28,6 +28,7 @@ from fer_training.portability import OPSET, require_portable
 from fer_training.runs import BEST, CONFIG, load_run
 
 LARGEST_DIFFERENCE = 1e-4
+MADE_BY = ("data", "adaptation", "interpolation", "pruning")  # of a checkpoint's facts, for the manifest
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def export(run: Path, out: Path) -> Path:
         write_onnx(network, spec, onnx_file)
         require_portable(onnx_file)
         recipe, *earlier = recipes_of(run)
-        training: dict[str, Any] = {key: facts[key] for key in ("data", "adaptation", "pruning") if key in facts}
+        training: dict[str, Any] = {key: facts[key] for key in MADE_BY if key in facts}
         if earlier:
             training["earlier_recipes"] = earlier
         write_manifest(

@@ -229,7 +229,7 @@ def test_from_the_command_line(
 def test_what_cannot_be_measured_ends_in_one_line(fer2013: Path, tmp_path: Path) -> None:
     models = Path(__file__).parents[2] / "fer_perception" / "models"
     one = ["evaluate", "--dataset", f"fer2013:{fer2013}", "--split", "val", "--model", str(models / "baseline")]
-    two = [*one, "--model", str(models / "hybrid_attention_lite0_long")]
+    two = [*one, "--model", str(models / "hybrid_attention_lite0_robust")]
     for arguments, message in (
         ([*one, "--stress", "rain"], "there is no corruption 'rain'"),
         ([*one, "--stress", "jpeg", "--record"], "--stress: is measured on its own, without --record"),

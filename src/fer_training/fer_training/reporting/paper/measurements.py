@@ -19,8 +19,10 @@ from fer_perception.errors import FerError
 Json = Any
 
 MODELS, CHECKPOINTS, RUNS = "src/fer_perception/models", "src/fer_training/checkpoints", "runs"
-BASELINE, FLAGSHIP, COMPRESSED, XCEPTION = "baseline", "hybrid_attention_lite0_long", "landmark_compressed", "xception"
-WITH_ATTENTION, WITHOUT_ATTENTION, ADAPTED = "hybrid_attention", "mobilenet_v2_long", "dual_adaptive"
+BASELINE, FLAGSHIP = "baseline", "hybrid_attention_lite0_robust"
+COMPRESSED, XCEPTION = "landmark_compressed", "xception"
+WITH_ATTENTION, WITHOUT_ATTENTION = "hybrid_attention", "mobilenet_v2_long"
+UNADAPTED, ADAPTED = "hybrid_attention_lite0_ferplus", "dual_adaptive"
 
 # What the commands take from the shell, each with an example.
 VARIABLES = {
@@ -119,17 +121,20 @@ MEASUREMENTS = (
     Measurement(
         "criteria",
         "criteria of pruning side by side",
-        'python -m fer_training prune src/fer_training/configs/landmark_compressed.yaml data="$FER2013" --compare '
-        f"&& cp {RUNS}/{COMPRESSED}/criteria/criteria.json {{json}}",
-        (_run(FLAGSHIP),),
-        _TRAIN.format(FLAGSHIP),
+        'python -m fer_training prune --compare src/fer_training/configs/landmark_compressed.yaml data="$FER2013" '
+        f"name=criteria pruning.start={CHECKPOINTS}/{FLAGSHIP} pruning.macs=0.5 epochs=1 steps_per_epoch=60 "
+        f"learning_rate=0.01 warmup_epochs=0 && cp {RUNS}/criteria/criteria/criteria.json {{json}}",
+        (f"{CHECKPOINTS}/{FLAGSHIP}/best.safetensors",),
     ),
     _evaluation(
-        "unadapted", "the flagship in another domain", _bundle(FLAGSHIP), data='manifest:"$WILDFACES" --split test'
+        "unadapted",
+        "the flagship's twin in another domain",
+        _bundle(UNADAPTED),
+        data='manifest:"$WILDFACES" --split test',
     ),
     _evaluation(
         "adapted",
-        "the flagship, adapted to that domain",
+        "the twin, adapted to that domain",
         _run(ADAPTED),
         data='manifest:"$WILDFACES" --split test',
         made_by="python -m fer_training adapt src/fer_training/configs/dual_adaptive.yaml "

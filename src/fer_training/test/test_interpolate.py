@@ -1,0 +1,66 @@
+"""Interpolation between a run and one that goes on from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from fer_perception.bundle import Bundle
+from fer_perception.errors import FerError
+from fer_training.__main__ import main
+from fer_training.checkpoint import load_checkpoint
+from fer_training.config import load_config
+from fer_training.export import export
+from fer_training.interpolate import interpolate
+from fer_training.runs import BEST
+from fer_training.train import train
+
+
+@pytest.fixture
+def runs(config_file: Path) -> tuple[Path, Path, str]:
+    """A run, one that goes on from it, and their data."""
+    config = load_config(config_file, ["epochs=2"])
+    start = train(config)
+    tuned = train(load_config(config_file, ["name=tuned", "epochs=1", f"pretrained={start / BEST}"]))
+    return start, tuned, config.data
+
+
+def test_weights_lie_between_and_are_measured(runs: tuple[Path, Path, str], tmp_path: Path) -> None:
+    start, tuned, data = runs
+    before, after = (load_checkpoint(run / BEST)[0]["network"] for run in (start, tuned))
+    for share in (0.0, 0.25, 1.0):
+        run = interpolate(start, tuned, share, data, tmp_path / f"between{share}")
+        mixed, facts = load_checkpoint(run / BEST)
+        for name, tensor in mixed["network"].items():
+            if tensor.is_floating_point():
+                expected = (1 - share) * before[name] + share * after[name]
+                torch.testing.assert_close(tensor, expected, atol=1e-6, rtol=1e-5)
+        assert facts["interpolation"] == {"start": "tiny", "tuned": "tuned", "share": share}
+        measured = facts["validation"]["accuracy"]
+        if share != 0.25:
+            assert measured == load_checkpoint((tuned if share else start) / BEST)[1]["validation"]["accuracy"]
+
+    bundle = export(tmp_path / "between0.25", tmp_path / "bundles")
+    training = Bundle(bundle).manifest.training
+    assert training["interpolation"]["share"] == 0.25
+    assert [recipe["name"] for recipe in (training["recipe"], *training["earlier_recipes"])] == ["between0.25", "tiny"]
+    command = ["evaluate", "--model", str(bundle), "--dataset", data, "--split", "val", "--json", str(tmp_path / "val")]
+    main(command)
+    evaluated = json.loads((tmp_path / "val").read_text())["datasets"]["fer2013"]
+    assert evaluated["accuracy"] == load_checkpoint(tmp_path / "between0.25" / BEST)[1]["validation"]["accuracy"]
+
+
+def test_what_does_not_fit_is_refused(runs: tuple[Path, Path, str], config_file: Path, tmp_path: Path) -> None:
+    start, tuned, data = runs
+    wider = train(load_config(config_file, ["name=wider", "epochs=1", "network.options.width=0.5"]))
+    for message, arguments in (
+        ("are different networks", (start, wider, 0.5, data, tmp_path / "out")),
+        ("share 1.5: must lie between", (start, tuned, 1.5, data, tmp_path / "out")),
+        ("exists. Choose another --out", (start, tuned, 0.5, data, tuned)),
+    ):
+        with pytest.raises(FerError, match=message):
+            interpolate(*arguments)
+    assert not (tmp_path / "out").exists()
