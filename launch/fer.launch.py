@@ -23,6 +23,7 @@ ARGUMENTS = (
     ("split", "false", "face_node and emotion_node instead of fer_node"),
     ("hri", "false", "Also publish by REP 155 (/humans/faces/...); needs hri_msgs"),
     ("overlay", "true", "Also draw the results into the images, on the topic overlay, while somebody looks"),
+    ("show_attention", "false", "The overlay also shows where the network looked, if the model has such maps"),
     ("loop", "false", "Begin again at the end of a video or folder"),
     ("image_transport", "raw", "raw or compressed"),
     ("model", "", "Model bundle: a folder, or the name of a shipped one; empty: the default"),
@@ -68,7 +69,7 @@ def start_nodes(context: LaunchContext) -> list[Action]:
         "fer_node": {**privacy, "audit.folder": given["audit_folder"]},
         "face_node": {"privacy": "off"},
         "emotion_node": {"audit.folder": given["audit_folder"]},
-        "overlay_node": privacy,
+        "overlay_node": {**privacy, "show_attention": wanted["show_attention"]},
         "hri_node": privacy,
     }
     common = {

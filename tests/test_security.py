@@ -27,6 +27,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 NODES = ("fer_node", "face_node", "emotion_node", "source_node", "bag_player", "overlay_node", "hri_node")
 HIDDEN = ("_fer_node_input", "_face_node_input")  # they receive the images
 PRIVACY_OFF = ["-p", 'privacy:="off"']  # unquoted it is YAML's false
+ATTENTIVE = ["-p", "model:=hybrid_attention_lite0_ferplus"]  # a model that has attention maps
 LISTENER = FIXTURES / "secure_listener.py"
 
 
@@ -107,6 +108,7 @@ def test_no_pixels_are_granted_to_readers() -> None:
     rights = granted()
     for name in ("reader", "operator"):
         assert rights[name].subscribe.isdisjoint({"/fer/image", "/fer/overlay", "/fer/faces", "/fer/landmarks"})
+        assert "/fer/attention" not in rights[name].subscribe
         assert not any(topic.startswith("/fer/") for topic in rights[name].publish)
     assert not rights["reader"].request
 
@@ -126,7 +128,9 @@ def test_the_policies_grant_what_the_running_nodes_use_and_nothing_else(
     parameters = {
         "source_node": ["-p", "loop:=true", "-p", "fps:=2.0"],
         "bag_player": ["-p", f"bag:={tmp_path / 'bag'}"],
-        "overlay_node": PRIVACY_OFF,
+        "overlay_node": [*PRIVACY_OFF, "-p", "show_attention:=true"],
+        "fer_node": ATTENTIVE,
+        "emotion_node": ATTENTIVE,
         "face_node": PRIVACY_OFF,
         "hri_node": PRIVACY_OFF,
     }

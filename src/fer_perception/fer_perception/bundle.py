@@ -51,7 +51,8 @@ class Manifest(BaseModel):
 
     ``training`` (data and recipe) and ``metrics`` (as measured, by dataset and split) are kept as they were written:
     they inform people and are not read by the suite. The logits of every precision are divided by ``temperature``.
-    ``abstention`` is used only where a node's parameter asks for it.
+    ``abstention`` is used only where a node's parameter asks for it. ``attention`` is the file that gives the network's
+    attention map, where there is one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,6 +65,7 @@ class Manifest(BaseModel):
     temperature: float = Field(default=1.0, ge=0.01, le=100.0, allow_inf_nan=False)
     abstention: Abstention | None = None
     files: dict[Precision, ModelFile] = Field(min_length=1)
+    attention: ModelFile | None = None
     parameters: int = Field(gt=0)
     macs: int = Field(gt=0)
     training: dict[str, Any]
@@ -144,6 +146,21 @@ class Bundle:
             raise BundleError(
                 f"{self.path}: has no precision '{precision}', only {', '.join(sorted(self.manifest.files))}"
             )
+        return self._checked(entry)
+
+    def attention_file(self) -> Path:
+        """Path of the ONNX file that gives attention maps, checked as :meth:`onnx_file` does.
+
+        :raises BundleError: the bundle has none, or the file is not the one of the manifest.
+        """
+        if self.manifest.attention is None:
+            raise BundleError(
+                f"{self.path}: has no attention maps. Where its network has attention, add them with python -m "
+                f"fer_training export --bundle {self.path}; else use another model"
+            )
+        return self._checked(self.manifest.attention)
+
+    def _checked(self, entry: ModelFile) -> Path:
         file = self.path / entry.name
         try:
             if not file.is_file() and file.exists():  # of a device there is no end
@@ -178,8 +195,9 @@ def _has_external_data(file: Path) -> bool:
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write ``manifest.yaml`` into the bundle's folder."""
     content = manifest.model_dump(mode="json")
-    if manifest.abstention is None:  # as bundles were written before there was any
-        del content["abstention"]
+    for optional in ("abstention", "attention"):
+        if content[optional] is None:  # as bundles were written before there was any
+            del content[optional]
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
     (path / MANIFEST).write_text(text, encoding="utf-8")
 

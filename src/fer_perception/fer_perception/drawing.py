@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from fer_perception.attention_maps import AttentionMap
 from fer_perception.faces import Face, clip
 from fer_perception.preprocessing import Float32Array, UInt8Image
 from fer_perception.taxonomy import EMOTIONS_8, UNKNOWN
@@ -27,6 +28,9 @@ UNKNOWN_COLOR = (90, 90, 90)
 # A blurred face is so many squares wide and high, whatever its size, with hair and chin.
 SQUARES = 6
 BLUR_MARGIN = 0.3
+# Attention maps are enlarged to so many pixels before they are coloured, so that the colours change gradually.
+MAP_PX = 128
+MAP_OPACITY = 0.5
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 WHITE = (255, 255, 255)
 
@@ -76,6 +80,28 @@ def blur(image: UInt8Image, boxes: Sequence[Box]) -> UInt8Image:
         mosaic = cv2.resize(part, (SQUARES, SQUARES), interpolation=cv2.INTER_AREA)
         part[:] = cv2.resize(mosaic, (part_width, part_height), interpolation=cv2.INTER_NEAREST)
     return blurred
+
+
+def draw_attention(image: UInt8Image, maps: Sequence[AttentionMap]) -> UInt8Image:
+    """A copy of an image with each map blended over its face's crop, from blue for 0 over green to red for 1.
+
+    Colours stand for the weights as they are, not for their ranks: a map without contrast has one colour.
+
+    :param image: uint8, (H, W, 3), RGB.
+    """
+    canvas = image.copy()
+    size = (image.shape[1], image.shape[0])
+    for values, to_image in maps:
+        if not np.isfinite(to_image).all() or abs(np.linalg.det(to_image[:, :2])) < 1e-6:  # no face has such key points
+            continue
+        large = cv2.resize(values, (MAP_PX, MAP_PX), interpolation=cv2.INTER_LINEAR)
+        colours = cv2.cvtColor(cv2.applyColorMap(large, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+        places = np.array([values.shape[1], values.shape[0]]) / MAP_PX  # that a pixel of the large map spans
+        shift = to_image[:, :2] @ ((places - 1) / 2)  # centres at whole numbers in both
+        matrix = np.column_stack([to_image[:, :2] * places, to_image[:, 2] + shift])
+        coloured = cv2.warpAffine(colours, matrix, size, dst=canvas.copy(), borderMode=cv2.BORDER_TRANSPARENT)
+        canvas = cv2.addWeighted(canvas, 1 - MAP_OPACITY, coloured, MAP_OPACITY, 0)
+    return canvas
 
 
 def _tag(canvas: UInt8Image, text: str, corner: tuple[int, int], color: tuple[int, int, int], unit: float) -> None:

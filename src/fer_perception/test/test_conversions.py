@@ -11,16 +11,20 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from fer_perception import faces as core
+from fer_perception.attention_maps import AttentionMap
 from fer_perception.errors import ImageError
 from fer_perception.image_messages import image_from_message
 from fer_perception.nodes.conversions import (
     age_ms,
+    attention_array_message,
+    attention_from_message,
     emotion_array_message,
     face_array_message,
     face_from_message,
     image_message,
     latency_message,
     probabilities_from_message,
+    region,
 )
 from fer_perception.pipeline import Emotions, Faces
 from fer_perception.taxonomy import EMOTIONS_7
@@ -189,3 +193,29 @@ def test_no_age_without_a_stamp_or_without_a_clock() -> None:
     assert age_ms(1_000_000_000_025_000_000, stamp) == pytest.approx(20.0)
     assert np.isnan(age_ms(0, stamp))
     assert np.isnan(age_ms(1_000_000_000_025_000_000, Time()))
+
+
+def test_attention_maps_come_back_as_they_were() -> None:
+    maps = [AttentionMap(RNG.integers(0, 256, (3, 5), np.uint8), RNG.normal(size=(2, 3))) for _ in range(2)]
+    sent = attention_array_message(
+        Header(frame_id="eye"), "tiny-attention-0", ["a", "b"], [region((1, 2, 3, 4))] * 2, maps
+    )
+    assert (sent.header.frame_id, sent.model_id) == ("eye", "tiny-attention-0")
+    assert [(entry.track_id, entry.roi.width) for entry in sent.attention] == [("a", 3), ("b", 3)]
+    for expected, found in zip(maps, attention_from_message(sent), strict=True):
+        np.testing.assert_array_equal(found.values, expected.values)
+        np.testing.assert_array_equal(found.to_image, expected.to_image)
+
+
+@pytest.mark.parametrize(("width", "height"), [(5, 4), (0, 3), (2**32 - 1, 2**32 - 1)])
+def test_an_attention_map_of_another_size_than_it_says_is_refused(width: int, height: int) -> None:
+    values = np.zeros((3, 5), np.uint8)
+    sent = attention_array_message(
+        Header(), "x", ["abcde"], [region((0, 0, 1, 1))], [AttentionMap(values, np.eye(2, 3))]
+    )
+    sent.attention[0].width, sent.attention[0].height = width, height
+    with pytest.raises(ImageError, match="the attention map of face abcde has 15 values and says"):
+        attention_from_message(sent)
+    sent.attention[0].values, sent.attention[0].width = [], 0
+    with pytest.raises(ImageError, match="has 0 values"):
+        attention_from_message(sent)

@@ -306,17 +306,32 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
 
 def add_export(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
     """Arguments of ``export``."""
-    parser.description = "Make a model bundle from a training run."
+    parser.description = "Make a model bundle from a training run, or add the attention map to a bundle."
     parser.epilog = "example: python -m fer_training export --run runs/baseline --out src/fer_perception/models"
-    parser.add_argument("--run", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--out", type=Path, required=True, help="the bundle becomes the folder OUT/NAME")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, help="the run's folder")
+    source.add_argument(
+        "--bundle", type=Path, help="instead, cut attention.onnx out of this bundle's fp32.onnx; its records are kept"
+    )
+    parser.add_argument("--out", type=Path, help="with --run: the bundle becomes the folder OUT/NAME")
     parser.add_argument(
-        "--attention", type=Path, metavar="FILE", help="also write an ONNX file that gives the attention maps, too"
+        "--attention",
+        type=Path,
+        metavar="FILE",
+        help="also write an ONNX file that gives logits and all attention maps",
     )
 
     def run(arguments: argparse.Namespace) -> None:
+        from fer_training.attention_file import add_attention
         from fer_training.export import export, export_attention
 
+        if (arguments.out is None) != (arguments.run is None):
+            raise FerError("--out: goes with --run, where it is the folder that gets the bundle's folder")
+        if arguments.bundle:
+            if arguments.attention:
+                raise FerError("--attention: takes a --run, as the file of a --bundle has one map only")
+            print(add_attention(arguments.bundle))
+            return
         print(export(arguments.run, arguments.out))
         if arguments.attention:
             export_attention(arguments.run, arguments.attention)

@@ -16,10 +16,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from fer_perception.attention_maps import AttentionMaps
 from fer_perception.bundle import MANIFEST, Manifest, ModelFile, sha256_of, write_manifest
 from fer_perception.emotion import EmotionClassifier
 from fer_perception.errors import FerError
-from fer_perception.preprocessing import InputSpec
+from fer_perception.preprocessing import InputSpec, UInt8Image, normalize
+from fer_training.attention_file import add_attention
 from fer_training.config import load_config
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.inference import predict
@@ -35,6 +37,8 @@ log = logging.getLogger(__name__)
 
 def export(run: Path, out: Path) -> Path:
     """Write a bundle from a run's selected weights; the bundle's folder is OUT/NAME and is replaced if it exists.
+
+    Of a network with attention it also has the file that gives the map, see :func:`add_attention`.
 
     :raises FerError: the run cannot be read, ONNX Runtime does not answer as torch does, or TensorRT would not take the
         file.
@@ -71,6 +75,9 @@ def export(run: Path, out: Path) -> Path:
         )
         difference = compare(network, spec, folder)
         log.info("largest difference of probabilities between torch and ONNX Runtime: %.1e", difference)
+        if isinstance(network, HybridAttentionNetwork):
+            add_attention(folder)
+            compare_attention(network, spec, folder)
         if bundle.exists():
             if not (bundle / MANIFEST).exists():
                 raise FerError(f"{bundle}: exists and is no bundle. Choose another --out, or move it away")
@@ -150,10 +157,28 @@ def compare(network: nn.Module, spec: InputSpec, bundle: Path) -> float:
 
     :raises FerError: it is larger than rounding explains.
     """
-    shape = (32, spec.height, spec.width, spec.channels)
-    pictures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    crops = [picture[..., 0] if spec.channels == 1 else picture for picture in pictures]
+    pictures, crops = random_pictures(spec)
     difference = float(np.abs(EmotionClassifier(bundle).classify(crops) - predict(network, pictures, spec)).max())
     if difference > LARGEST_DIFFERENCE:
         raise FerError(f"{bundle}: ONNX Runtime's probabilities differ from torch's by up to {difference:.1e}")
     return difference
+
+
+def compare_attention(network: HybridAttentionNetwork, spec: InputSpec, bundle: Path) -> None:
+    """The same of the maps.
+
+    :raises FerError: they differ by more than rounding explains.
+    """
+    pictures, crops = random_pictures(spec)
+    with torch.inference_mode():
+        _, maps = network.forward_with_attention(torch.from_numpy(normalize(pictures, spec)))
+    difference = float(np.abs(AttentionMaps(bundle).infer(crops) - maps[0][:, 0].numpy()).max())
+    if difference > LARGEST_DIFFERENCE:
+        raise FerError(f"{bundle}: ONNX Runtime's attention maps differ from torch's by up to {difference:.1e}")
+
+
+def random_pictures(spec: InputSpec) -> tuple[UInt8Image, list[UInt8Image]]:
+    """Always the same ones: uint8, (32, H, W, C), and the same as crops, (H, W) for a grey network, else (H, W, 3)."""
+    shape = (32, spec.height, spec.width, spec.channels)
+    pictures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return pictures, [picture[..., 0] if spec.channels == 1 else picture for picture in pictures]

@@ -9,12 +9,23 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from fer_msgs.msg import Emotion, EmotionArray, Face, FaceArray, Latency, LatencyStatistics, StageStatistics
+from fer_msgs.msg import (
+    Attention,
+    AttentionArray,
+    Emotion,
+    EmotionArray,
+    Face,
+    FaceArray,
+    Latency,
+    LatencyStatistics,
+    StageStatistics,
+)
 from geometry_msgs.msg import Quaternion
 from sensor_msgs.msg import Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from fer_perception import faces as core
+from fer_perception.attention_maps import AttentionMap
 from fer_perception.bundle import Manifest
 from fer_perception.errors import ImageError
 from fer_perception.pipeline import Emotions, Faces
@@ -185,6 +196,48 @@ def probabilities_from_message(message: EmotionArray) -> Float32Array:
     nothing = [math.nan] * len(message.labels)
     rows = [nothing if emotion.refusal else emotion.smoothed_probabilities for emotion in message.emotions]
     return np.asarray(rows, np.float32).reshape(len(rows), len(message.labels))
+
+
+def attention_array_message(
+    header: Header,
+    map_id: str,
+    track_ids: Sequence[str],
+    regions: Sequence[RegionOfInterest],
+    maps: Sequence[AttentionMap],
+) -> AttentionArray:
+    """The attention maps of faces."""
+    return AttentionArray(
+        header=header,
+        model_id=map_id,
+        attention=[
+            Attention(
+                track_id=track_id,
+                roi=roi,
+                width=values.shape[1],
+                height=values.shape[0],
+                values=_bytes(values),
+                to_image=to_image.ravel(),
+            )
+            for track_id, roi, (values, to_image) in zip(track_ids, regions, maps, strict=True)
+        ],
+    )
+
+
+def attention_from_message(message: AttentionArray) -> list[AttentionMap]:
+    """The maps of a message.
+
+    :raises ImageError: the number of values is not that of a map of the size that is told.
+    """
+    maps = []
+    for entry in message.attention:
+        if not len(entry.values) or len(entry.values) != entry.width * entry.height:
+            raise ImageError(
+                f"the attention map of face {entry.track_id[:20]} has {len(entry.values)} values and says that it has "
+                f"{entry.width} x {entry.height}: mend what publishes it"
+            )
+        values = np.frombuffer(entry.values, np.uint8).reshape(entry.height, entry.width)
+        maps.append(AttentionMap(values, np.asarray(entry.to_image, np.float64).reshape(2, 3)))
+    return maps
 
 
 def stamp_s(header: Header) -> float:

@@ -39,6 +39,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--source", default=PORTRAIT, help="camera index, video, picture, folder, or 'astronaut'")
     parser.add_argument("--model", default="", help="bundle: a folder or the name of a shipped one")
     parser.add_argument("--face-mode", default="keypoints", choices=("keypoints", "mesh"))
+    parser.add_argument("--attention", action="store_true", help="also draw where the network looked")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="output folder (default out/demo)")
     parser.add_argument(
         "--seconds", type=float, default=0.0, help="stop after so many; default: at the source's end, a camera after 10"
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     end_on_signals()
     processes = {
         "fer_node": start("fer_node", model=options.model, face_mode=options.face_mode),
-        "overlay_node": start("overlay_node", privacy="off"),
+        "overlay_node": start("overlay_node", privacy="off", show_attention=options.attention),
     }
     try:
         # Three subscribers wait for the first image: pipeline, overlay and the recorder in this process.

@@ -6,6 +6,7 @@ from fer_msgs.msg import EmotionArray, FaceArray
 from std_msgs.msg import Header
 
 from fer_perception.nodes import conversions, parameters, parts
+from fer_perception.nodes.attention_topic import AttentionTopic
 from fer_perception.nodes.input import Input
 from fer_perception.nodes.managed_node import NAMESPACE, run_node
 from fer_perception.nodes.qos import RESULT_QOS
@@ -14,7 +15,9 @@ from fer_perception.timing import Stopwatch
 
 
 class EmotionNode(StreamNode):
-    """Subscribes to the ``faces`` of a face_node; publishes ``emotions``."""
+    """Subscribes to the ``faces`` of a face_node; publishes ``emotions``, and while somebody subscribes
+    ``attention``.
+    """
 
     parameters = (
         *parameters.ENGINE_PARAMETERS,
@@ -35,6 +38,7 @@ class EmotionNode(StreamNode):
         self.at_cleanup(lambda: parts.close_emotion_pipeline(self._pipeline))
         self._emotions = self.publisher(EmotionArray, "emotions")
         classifier = self._pipeline.classifier
+        self._attention = AttentionTopic(self, classifier.bundle)
         self._audit = parts.open_audit_trail(self.values, self.get_fully_qualified_name(), classifier)
         if self._audit:
             self.at_cleanup(self._audit.close)
@@ -51,21 +55,27 @@ class EmotionNode(StreamNode):
         if self._audit:
             self._audit.context(self._pipeline.classifier, self.values)
 
+    def tick(self) -> None:
+        """See :meth:`ManagedNode.tick`."""
+        super().tick()
+        self._attention.tick()
+
     def answer(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
         """See :meth:`StreamNode.answer`."""
-        faces, classifier = arrival.message.faces, self._pipeline.classifier
+        classifier, regions = self._pipeline.classifier, [face.roi for face in arrival.message.faces]
         found = conversions.faces_from_message(arrival.message, classifier.bundle.manifest)
         stopwatch.lap("decode")
         emotions = self._pipeline.process(found, stamp_s, stopwatch)
         self._emotions.publish(
             conversions.emotion_array_message(
-                header, classifier.labels, classifier.model_id, found.track_ids, [face.roi for face in faces], emotions
+                header, classifier.labels, classifier.model_id, found.track_ids, regions, emotions
             )
         )
+        self._attention.publish(header, found, regions, emotions)
         stopwatch.lap("publish")
         if self._audit:
             self._audit.decided(stamp_s, found.track_ids, emotions, stopwatch.total_ms)
-        return len(faces)
+        return len(found.faces)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from std_msgs.msg import Header
 
 from fer_perception.image_messages import image_from_message
 from fer_perception.nodes import conversions, parameters, parts
+from fer_perception.nodes.attention_topic import AttentionTopic
 from fer_perception.nodes.input import Input, image_input
 from fer_perception.nodes.managed_node import NAMESPACE, run_node
 from fer_perception.nodes.stream_node import Arrival, StreamNode
@@ -17,7 +18,9 @@ from fer_perception.timing import Stopwatch
 
 
 class FerNode(StreamNode):
-    """Subscribes to ``image``; publishes ``emotions``, and while somebody subscribes ``faces`` and ``landmarks``."""
+    """Subscribes to ``image``; publishes ``emotions``, and while somebody subscribes ``faces``, ``landmarks``,
+    ``attention``.
+    """
 
     parameters = (
         *parameters.ENGINE_PARAMETERS,
@@ -43,6 +46,7 @@ class FerNode(StreamNode):
         self._faces = self.publisher(FaceArray, "faces")
         self._landmarks = self.publisher(FaceArray, "landmarks") if self.values["privacy"] != "strict" else None
         classifier = self._emotion_pipeline.classifier
+        self._attention = AttentionTopic(self, classifier.bundle)
         self._audit = parts.open_audit_trail(self.values, self.get_fully_qualified_name(), classifier)
         if self._audit:
             self.at_cleanup(self._audit.close)
@@ -58,6 +62,11 @@ class FerNode(StreamNode):
         parts.update_emotion_pipeline(self._emotion_pipeline, self.values)
         if self._audit:
             self._audit.context(self._emotion_pipeline.classifier, self.values)
+
+    def tick(self) -> None:
+        """See :meth:`ManagedNode.tick`."""
+        super().tick()
+        self._attention.tick()
 
     def answer(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
         """See :meth:`StreamNode.answer`."""
@@ -79,6 +88,7 @@ class FerNode(StreamNode):
             self._landmarks.publish(conversions.face_array_message(header, image, told))
         if self._faces.get_subscription_count():
             self._faces.publish(conversions.face_array_message(header, image, told, mesh=mesh_wanted))
+        self._attention.publish(header, found, regions, emotions)
         stopwatch.lap("publish")
         if self._audit:
             self._audit.decided(stamp_s, found.track_ids, emotions, stopwatch.total_ms)

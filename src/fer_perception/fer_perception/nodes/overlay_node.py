@@ -6,13 +6,14 @@ from collections import OrderedDict
 from functools import partial
 from typing import Any
 
-from fer_msgs.msg import EmotionArray, FaceArray
+from fer_msgs.msg import AttentionArray, EmotionArray, FaceArray
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 
-from fer_perception.drawing import draw_results
+from fer_perception.drawing import draw_attention, draw_results
 from fer_perception.image_messages import image_from_message
 from fer_perception.nodes import conversions, parameters
+from fer_perception.nodes.attention_topic import TOPIC as ATTENTION
 from fer_perception.nodes.input import Input, image_input
 from fer_perception.nodes.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
 from fer_perception.nodes.qos import IMAGE_QOS, RESULT_QOS
@@ -25,16 +26,17 @@ POLL_S = 0.2
 
 
 class OverlayNode(ManagedNode):
-    """Publishes ``overlay``; subscribes to ``image``, ``faces`` and ``emotions`` only while somebody looks.
+    """Publishes ``overlay``; subscribes to ``image``, ``faces``, ``emotions``, and with ``show_attention`` to
+    ``attention``, only while somebody looks.
 
     By ``privacy`` the results are drawn into the image, into the image with blurred faces, or on black.
     """
 
-    parameters = (parameters.PRIVACY, *parameters.IMAGE_PARAMETERS)
+    parameters = (parameters.PRIVACY, parameters.SHOW_ATTENTION, *parameters.IMAGE_PARAMETERS)
 
     def __init__(self, namespace: str = NAMESPACE) -> None:
         super().__init__("overlay_node", namespace)
-        # By stamp, and then by what it is: image, faces and emotions arrive in any order.
+        # By stamp, and then by what it is: image, faces, emotions and attention arrive in any order.
         self._waiting: OrderedDict[tuple[int, int], dict[str, Any]] = OrderedDict()
         self._input: Input | None = None
         self._answers: list[Subscription] = []
@@ -42,6 +44,9 @@ class OverlayNode(ManagedNode):
     def configure(self) -> None:
         """See :meth:`ManagedNode.configure`."""
         self._overlay = self.publisher(Image, "overlay", IMAGE_QOS)
+        self._drawn: dict[str, type] = {"faces": FaceArray, "emotions": EmotionArray}
+        if self.values["show_attention"] and self.values["privacy"] != "strict":
+            self._drawn[ATTENTION] = AttentionArray
 
     def activate(self) -> None:
         """See :meth:`ManagedNode.activate`."""
@@ -62,7 +67,7 @@ class OverlayNode(ManagedNode):
             self._input = image_input(self, self.values, partial(self._collect, "image"), self._reject)
             self._answers = [
                 self.create_subscription(message_type, topic, partial(self._collect, topic), RESULT_QOS)
-                for message_type, topic in ((FaceArray, "faces"), (EmotionArray, "emotions"))
+                for topic, message_type in self._drawn.items()
             ]
         elif not wanted:
             self._unsubscribe()
@@ -82,17 +87,29 @@ class OverlayNode(ManagedNode):
             return
         parts = self._waiting.setdefault(key, {})
         parts[part] = message
-        if len(parts) == 3:
+        if self._needed() <= parts.keys():
             del self._waiting[key]
             self._draw(**parts)
         while len(self._waiting) > WAITING:
             self._waiting.popitem(last=False)
 
-    def _draw(self, image: Any, faces: FaceArray, emotions: EmotionArray) -> None:
+    def _needed(self) -> set[str]:
+        """What an image is drawn of: without attention where nobody publishes it, as not all models have maps."""
+        needed = {"image", *self._drawn}
+        if ATTENTION in needed and not self.count_publishers(self.resolve_topic_name(ATTENTION)):
+            needed.remove(ATTENTION)
+        return needed
+
+    def _draw(
+        self, image: Any, faces: FaceArray, emotions: EmotionArray, attention: AttentionArray | None = None
+    ) -> None:
         try:
             known = [conversions.face_from_message(face) for face in faces.faces]
+            ground = drawing_ground(image_from_message(image), known, self.values["privacy"])
+            if attention is not None:
+                ground = draw_attention(ground, conversions.attention_from_message(attention))
             canvas = draw_results(
-                drawing_ground(image_from_message(image), known, self.values["privacy"]),
+                ground,
                 known,
                 conversions.probabilities_from_message(emotions),
                 emotions.labels,

@@ -139,6 +139,9 @@ PRIVACY = Parameter(
     "What leaves the process; off: all; no_images: no recognisable faces; strict: nothing that shows or measures one",
     choices=get_args(Privacy),
 )
+SHOW_ATTENTION = Parameter(
+    "show_attention", False, "Draw over each face where the network looked, if the model has such maps; not with strict"
+)
 AUDIT_FOLDER = Parameter(
     "audit.folder", "", "Keep a log of the decisions in a folder of the node's name below this one; empty: none"
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fer_perception.bundle import ModelFile
 from fer_training.reporting.entries import (
     NOT_MEASURED,
     NOT_RECORDED,
@@ -65,7 +66,7 @@ def format_card(entry: Entry) -> str:
         "",
         *table(
             ("precision", "file", "SHA-256"),
-            [(precision, f"`{file.name}`", f"`{file.sha256}`") for precision, file in manifest.files.items()],
+            [(name, f"`{file.name}`", f"`{file.sha256}`") for name, file in _files(entry)],
         ),
         "",
         "## Use",
@@ -102,6 +103,14 @@ def format_card(entry: Entry) -> str:
         name = f"earlier recipe `{earlier.get('name', NOT_RECORDED)}`, {network_name(earlier.get('network'))}"
         lines += [*table((name, ""), _recipe(earlier)), ""]
     return "\n".join([*lines, *_metrics(entry), *_limits(entry), *_licences(training)])
+
+
+def _files(entry: Entry) -> list[tuple[str, ModelFile]]:
+    """All ONNX files and what they are."""
+    files: list[tuple[str, ModelFile]] = list(entry.manifest.files.items())
+    if entry.manifest.attention:
+        files.append(("fp32, attention map only", entry.manifest.attention))
+    return files
 
 
 def _metrics(entry: Entry) -> list[str]:
