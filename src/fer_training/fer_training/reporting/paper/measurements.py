@@ -82,7 +82,7 @@ _COMPRESS = (
     'python -m fer_training prune src/fer_training/configs/landmark_compressed.yaml data="$FER2013" '
     f"&& python -m fer_training export --run {RUNS}/{COMPRESSED} --out {MODELS}"
 )
-_QUANTIZE = f'python -m fer_training quantize --bundle {MODELS}/{COMPRESSED} --data "$FER2013" --agreement 0.98'
+_QUANTIZE = f'python -m fer_training quantize --bundle {MODELS}/{COMPRESSED} --data "$FER2013"'
 # Its speed does not depend on how well it was trained.
 _XCEPTION = (
     f"{_TRAIN.format(XCEPTION)} epochs=1 steps_per_epoch=1 warmup_epochs=0 batch_size=16 "
