@@ -35,7 +35,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_the_engine_is_named(result: dict[str, Any]) -> None:
-    assert result["keypoints"]["engine"].startswith(f"{DEFAULT_MODEL}-fp32-")
+    assert result["keypoints"]["engine"].startswith(f"{DEFAULT_MODEL}-")
 
 
 def test_energy_is_measured_or_the_reason_is_told(result: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ def test_the_default_source(tmp_path: Path) -> None:
     assert sum(summary["emotions"].values()) == sum(int(n) * c for n, c in summary["faces_per_frame"].items())
     assert set(summary["latency_ms"]) == STAGES
     assert all(v["p50"] <= v["p95"] <= v["p99"] for v in summary["latency_ms"].values())
-    assert summary["model"].startswith(f"{DEFAULT_MODEL}-fp32-")
+    assert summary["model"].startswith(f"{DEFAULT_MODEL}-")
     assert summary["duration_s"] == pytest.approx(10, abs=2)
 
     with AnyReader([tmp_path / "bag"]) as reader:

@@ -80,7 +80,7 @@ def test_an_image_is_answered_in_full(fer: Any, portrait: np.ndarray) -> None:
     assert sum(emotion.probabilities) == pytest.approx(1, abs=1e-5)
     assert emotion.label == EMOTIONS_8[int(np.argmax(emotion.probabilities))] == "happy"
     assert emotion.confidence == max(emotion.probabilities)
-    assert emotions.model_id.startswith(f"{DEFAULT_MODEL}-fp32-")
+    assert emotions.model_id.startswith(f"{DEFAULT_MODEL}-")
 
     stages = [latency.receive_ms, latency.decode_ms, latency.detect_ms, latency.align_ms, latency.infer_ms]
     stages.append(latency.publish_ms)

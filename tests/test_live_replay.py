@@ -100,7 +100,7 @@ def test_live_and_offline_agree(bag: Path, tmp_path: Path) -> None:
     assert_agreement(live, offline(bag, tmp_path / "offline"))
     assert compare((out, tmp_path / "offline"), tmp_path / "compare", images=False)["agreement"] == 1.0
 
-    assert report["model"]["id"].startswith(f"{DEFAULT_MODEL}-fp32-")
+    assert report["model"]["id"].startswith(f"{DEFAULT_MODEL}-")
     assert (report["settings"]["smoothing_s"], report["settings"]["rate"]) == (0.25, 1.0)  # as the node says itself
     truth = report["all"]["truth"]
     assert (truth["labelled"], truth["answered"]) == (FRAMES, len(answered))

@@ -95,7 +95,7 @@ def test_at_least_nine_tenths_of_the_bare_pipelines_speed(tmp_path: Path) -> Non
     """In turns, as a shared machine's speed changes by the minute; a busy one gets three tries."""
     images = list(islice(cycle(open_source("astronaut").frames()), 200))
     write_bag((Item(image) for image in images), tmp_path / "bag", 30.0)
-    settings = Settings(str(MODEL))
+    settings = Settings(str(MODEL), precision="fp32")
     ratios = []
     for number in range(3):
         with closing(Pipeline(FaceFinder(resolve_face_model("")), EmotionClassifier(MODEL))) as pipeline:

@@ -22,7 +22,7 @@ MODELS, CHECKPOINTS, RUNS = "src/fer_perception/models", "src/fer_training/check
 BASELINE, FLAGSHIP = "baseline", "hybrid_attention_lite0_robust"
 COMPRESSED, XCEPTION = "landmark_compressed", "xception"
 WITH_ATTENTION, WITHOUT_ATTENTION = "hybrid_attention", "mobilenet_v2_long"
-UNADAPTED, ADAPTED = "hybrid_attention_lite0_ferplus", "dual_adaptive"
+TWIN, ADAPTED = "hybrid_attention_lite0_ferplus", "dual_adaptive"
 
 # What the commands take from the shell, each with an example.
 VARIABLES = {
@@ -128,7 +128,7 @@ MEASUREMENTS = (
     _evaluation(
         "unadapted",
         "the flagship's twin in another domain",
-        _bundle(UNADAPTED),
+        _bundle(TWIN),
         data='manifest:"$WILDFACES" --split test',
     ),
     _evaluation(
@@ -156,8 +156,8 @@ MEASUREMENTS = (
     Measurement(
         "live",
         "a live graph: latency, images a second, energy",
-        "python -m fer_perception benchmark --json {json}",
-        (_bundle(BASELINE),),
+        f"python -m fer_perception benchmark --model {TWIN} --json {{json}}",
+        (f"{MODELS}/{TWIN}/*.onnx",),
     ),
     Measurement(
         "stress",
