@@ -123,7 +123,7 @@ def everything() -> dict[str, Any]:
             {"criterion": name, "macs_share": 0.5, "accuracy": accuracy}
             for name, accuracy in (("landmark", 0.6875), ("magnitude", 0.6625))
         ],
-        "unadapted": evaluation(FLAGSHIP, 1),
+        "unadapted": evaluation("hybrid_attention_lite0_ferplus", 1),
         "adapted": evaluation("dual_adaptive", 2),
         "engines": {
             "machine": "a board",

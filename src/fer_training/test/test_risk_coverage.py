@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_perception.bundle import Bundle
+from fer_perception.bundle import Bundle, write_manifest
 from fer_perception.errors import BundleError
 from fer_perception.quality import make_gate
 from fer_perception.resources import resolve_model
@@ -62,6 +62,7 @@ def test_confidence_that_knows_gains_and_confidence_that_does_not_gains_nothing(
 def test_the_threshold_is_the_bundles_and_only_for_who_asks(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(resolve_model("baseline"), bundle)
+    write_manifest(bundle, Bundle(bundle).manifest.model_copy(update={"abstention": None}))
     before = (bundle / "manifest.yaml").read_text()
     assert "abstention" not in before
     with pytest.raises(BundleError, match="--risk-coverage --record --split val"):
