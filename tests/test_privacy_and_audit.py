@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from sensor_msgs.msg import Image
 
 from fer_perception.audit import audit_files
 from fer_perception.audit_verification import verify
+from fer_perception.bundle import Bundle, write_manifest
 from fer_perception.nodes.qos import IMAGE_QOS
+from fer_perception.resources import resolve_model
 
 BLACK = np.zeros((512, 512, 3), np.uint8)
 
@@ -108,9 +111,20 @@ def test_a_refused_face_is_unknown_with_its_reason(graph: Any, portrait: np.ndar
     assert (message.emotions[0].refusal, message.emotions[0].label) == (Emotion.ANSWERED, "happy")
 
 
-def test_a_threshold_that_the_bundle_lacks_is_an_error_with_the_remedy(graph: Any) -> None:
-    graph.collect(DiagnosticArray, "/diagnostics")
+def test_the_bundles_threshold_is_used_where_it_is_asked_for(graph: Any, portrait: np.ndarray) -> None:
+    graph.collect(EmotionArray, "emotions")
     node = graph.start("fer_node", abstain_below=-1.0)
+    (message,) = ask(graph, portrait, "emotions")  # happy beyond any threshold
+    assert (message.emotions[0].refusal, message.emotions[0].label) == (Emotion.ANSWERED, "happy")
+    assert node.running()
+
+
+def test_a_threshold_that_the_bundle_lacks_is_an_error_with_the_remedy(graph: Any, tmp_path: Path) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    bundle = tmp_path / "bundle"
+    shutil.copytree(resolve_model("baseline"), bundle)
+    write_manifest(bundle, Bundle(bundle).manifest.model_copy(update={"abstention": None}))
+    node = graph.start("fer_node", model=bundle, abstain_below=-1.0)
     graph.until(lambda: "the manifest has no threshold for abstaining" in node.output)
     assert "--risk-coverage --record --split val" in node.output
     assert node.running()
