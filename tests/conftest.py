@@ -146,6 +146,21 @@ class Graph:
     def publish(self, message: Image) -> None:
         self._images.publish(message)
 
+    def ask(self, pixels: np.ndarray, *topics: str) -> list[Any]:
+        """The answers to an image, published until it is answered on all topics."""
+        image = self.image(pixels)
+
+        def answers(topic: str) -> list[Any]:
+            return [message for message in self.received[topic] if message.header == image.header]
+
+        def answered() -> bool:
+            self.publish(image)
+            self.spin_while(lambda: not all(answers(topic) for topic in topics), 1.0)
+            return all(answers(topic) for topic in topics)
+
+        self.until(answered)
+        return [answers(topic)[0] for topic in topics]
+
     def close(self) -> None:
         for process in self.processes:
             process.stop()

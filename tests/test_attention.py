@@ -17,24 +17,8 @@ MODEL = "hybrid_attention_lite0_ferplus"
 HEAD = (slice(40, 220), slice(130, 330))  # of the portrait: face, label and bars, with what its crop has around them
 
 
-def ask(graph: Any, pixels: np.ndarray, *topics: str) -> list[Any]:
-    """The answers to an image, published until it is answered on all topics."""
-    image = graph.image(pixels)
-
-    def answers(topic: str) -> list[Any]:
-        return [message for message in graph.received[topic] if message.header == image.header]
-
-    def answered() -> bool:
-        graph.publish(image)
-        graph.spin_while(lambda: not all(answers(topic) for topic in topics), 1.0)
-        return all(answers(topic) for topic in topics)
-
-    graph.until(answered)
-    return [answers(topic)[0] for topic in topics]
-
-
 def ask_overlay(graph: Any, pixels: np.ndarray) -> np.ndarray:
-    (overlay,) = ask(graph, pixels, "overlay")
+    (overlay,) = graph.ask(pixels, "overlay")
     return np.frombuffer(overlay.data, np.uint8).reshape(pixels.shape)
 
 
@@ -51,7 +35,7 @@ def test_maps_belong_to_the_emotions(graph: Any, portrait: np.ndarray, split: bo
     if split:
         graph.start("face_node", model=MODEL, privacy="off")
     graph.start("emotion_node" if split else "fer_node", model=MODEL)
-    emotions, faces, attention = ask(graph, two_faces(portrait), "emotions", "faces", "attention")
+    emotions, faces, attention = graph.ask(two_faces(portrait), "emotions", "faces", "attention")
     assert attention.model_id == AttentionMaps(resolve_model(MODEL)).map_id
     assert [entry.track_id for entry in attention.attention] == [entry.track_id for entry in emotions.emotions]
     assert [entry.roi for entry in attention.attention] == [entry.roi for entry in emotions.emotions]
@@ -64,7 +48,7 @@ def test_maps_belong_to_the_emotions(graph: Any, portrait: np.ndarray, split: bo
         keypoints = np.asarray(face.keypoints).reshape(6, 2)
         middle = (keypoints[0] + keypoints[1] + 2 * keypoints[3]) / 4
         assert np.linalg.norm(linear @ [5.5, 6.0] + shift - middle) < 0.1 * entry.roi.width
-    (empty,) = ask(graph, np.zeros((480, 640, 3), np.uint8), "attention")
+    (empty,) = graph.ask(np.zeros((480, 640, 3), np.uint8), "attention")
     assert not empty.attention
 
 
@@ -72,7 +56,7 @@ def test_refused_faces_have_no_map(graph: Any, portrait: np.ndarray) -> None:
     graph.collect(EmotionArray, "emotions")
     graph.collect(AttentionArray, "attention")
     graph.start("fer_node", model=MODEL, min_face_px=200)
-    emotions, attention = ask(graph, portrait, "emotions", "attention")
+    emotions, attention = graph.ask(portrait, "emotions", "attention")
     assert [emotion.label for emotion in emotions.emotions] == ["unknown"]
     assert not attention.attention
 
@@ -90,10 +74,10 @@ def test_who_waits_for_maps_in_vain_is_told_once(
     graph.collect(EmotionArray, "emotions")
     graph.collect(AttentionArray, "attention")
     node = graph.start("fer_node", **parameters)
-    ask(graph, portrait, "emotions")
+    graph.ask(portrait, "emotions")
     graph.until(lambda: remedy in node.output)
     graph.spin(2.5)  # two more chances to say it
-    ask(graph, portrait, "emotions")
+    graph.ask(portrait, "emotions")
     assert node.output.count("attention has a subscriber and is not published") == 1
     assert not graph.node.count_publishers(graph.node.resolve_topic_name("attention"))
     assert not graph.received["attention"]

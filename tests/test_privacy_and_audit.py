@@ -25,22 +25,6 @@ from fer_perception.resources import resolve_model
 BLACK = np.zeros((512, 512, 3), np.uint8)
 
 
-def ask(graph: Any, pixels: np.ndarray, *topics: str) -> list[Any]:
-    """The answers to an image, published until it is answered on all topics."""
-    image = graph.image(pixels)
-
-    def answers(topic: str) -> list[Any]:
-        return [message for message in graph.received[topic] if message.header == image.header]
-
-    def answered() -> bool:
-        graph.publish(image)
-        graph.spin_while(lambda: not all(answers(topic) for topic in topics), 1.0)
-        return all(answers(topic) for topic in topics)
-
-    graph.until(answered)
-    return [answers(topic)[0] for topic in topics]
-
-
 def set_parameter(graph: Any, node: str, name: str, value: Any) -> bool:
     client = graph.node.create_client(SetParameters, f"{node}/set_parameters")
     graph.until(client.service_is_ready)
@@ -53,7 +37,7 @@ def test_strict_tells_where_a_face_is_and_no_more(graph: Any, portrait: np.ndarr
     graph.collect(EmotionArray, "emotions")
     graph.collect(FaceArray, "faces")
     graph.start("fer_node", privacy="strict", face_mode="mesh")
-    faces, emotions = ask(graph, portrait, "faces", "emotions")
+    faces, emotions = graph.ask(portrait, "faces", "emotions")
     (face,) = faces.faces
     assert np.isnan(face.keypoints).all()
     assert len(face.mesh) == len(face.head_orientation) == len(face.crop) == 0
@@ -61,8 +45,8 @@ def test_strict_tells_where_a_face_is_and_no_more(graph: Any, portrait: np.ndarr
     assert emotions.emotions[0].roi == face.roi
     assert emotions.emotions[0].label == "happy"
     assert not graph.node.count_publishers(graph.node.resolve_topic_name("landmarks"))
-    ask(graph, BLACK, "faces", "emotions")
-    (again,) = ask(graph, portrait, "emotions")
+    graph.ask(BLACK, "faces", "emotions")
+    (again,) = graph.ask(portrait, "emotions")
     assert again.emotions[0].track_id != face.track_id
 
 
@@ -70,7 +54,7 @@ def test_by_default_faces_are_told_without_pixels(graph: Any, portrait: np.ndarr
     graph.collect(FaceArray, "faces")
     graph.start("face_node")
     emotion_node = graph.start("emotion_node")
-    (faces,) = ask(graph, portrait, "faces")
+    (faces,) = graph.ask(portrait, "faces")
     assert len(faces.faces[0].crop) == 0
     assert not np.isnan(faces.faces[0].keypoints).any()
 
@@ -87,7 +71,7 @@ def test_the_overlay_shows_no_face(graph: Any, portrait: np.ndarray, privacy: st
     graph.collect(Image, "overlay", IMAGE_QOS)
     graph.start("fer_node")
     graph.start("overlay_node", privacy=privacy)
-    (overlay,) = ask(graph, portrait, "overlay")
+    (overlay,) = graph.ask(portrait, "overlay")
     pixels = np.frombuffer(overlay.data, np.uint8).reshape(portrait.shape)
     mouth = (slice(130, 150), slice(200, 245))
     assert (pixels[mouth] == portrait[mouth]).all(axis=2).mean() < 0.05
@@ -99,7 +83,7 @@ def test_the_overlay_shows_no_face(graph: Any, portrait: np.ndarray, privacy: st
 def test_a_refused_face_is_unknown_with_its_reason(graph: Any, portrait: np.ndarray) -> None:
     graph.collect(EmotionArray, "emotions")
     graph.start("fer_node", min_face_px=200)
-    (message,) = ask(graph, portrait, "emotions")
+    (message,) = graph.ask(portrait, "emotions")
     (emotion,) = message.emotions
     assert emotion.refusal == Emotion.SMALL
     assert (emotion.label, emotion.smoothed_label) == ("unknown", "unknown")
@@ -107,14 +91,14 @@ def test_a_refused_face_is_unknown_with_its_reason(graph: Any, portrait: np.ndar
     assert len(emotion.probabilities) == len(emotion.smoothed_probabilities) == 0
     assert emotion.roi.width > 0
     assert set_parameter(graph, "fer_node", "min_face_px", 0)
-    (message,) = ask(graph, portrait, "emotions")
+    (message,) = graph.ask(portrait, "emotions")
     assert (message.emotions[0].refusal, message.emotions[0].label) == (Emotion.ANSWERED, "happy")
 
 
 def test_the_bundles_threshold_is_used_where_it_is_asked_for(graph: Any, portrait: np.ndarray) -> None:
     graph.collect(EmotionArray, "emotions")
     node = graph.start("fer_node", abstain_below=-1.0)
-    (message,) = ask(graph, portrait, "emotions")  # happy beyond any threshold
+    (message,) = graph.ask(portrait, "emotions")  # happy beyond any threshold
     assert (message.emotions[0].refusal, message.emotions[0].label) == (Emotion.ANSWERED, "happy")
     assert node.running()
 
@@ -135,16 +119,16 @@ def test_decisions_are_logged_through_kills_and_restarts(graph: Any, portrait: n
     parameters: dict[str, Any] = {"audit.folder": tmp_path / "audit", "audit.interval_s": 0.0, "min_face_px": 60}
     node = graph.start("fer_node", **parameters)
     for _ in range(5):
-        ask(graph, portrait, "emotions")
+        graph.ask(portrait, "emotions")
     assert set_parameter(graph, "fer_node", "min_face_px", 200)
-    ask(graph, portrait, "emotions")
+    graph.ask(portrait, "emotions")
     graph.spin(0.5)
     node.stop(signal.SIGKILL)
     folder = tmp_path / "audit" / f"{graph.node.get_namespace().strip('/')}.fer_node"
     killed = verify(folder)
     assert killed.problem == ""
     node = graph.start("fer_node", privacy="strict", **parameters)
-    (message,) = ask(graph, portrait, "emotions")
+    (message,) = graph.ask(portrait, "emotions")
     assert node.stop() == 0
     assert "Traceback" not in node.output
     result = verify(folder, (killed.head,))
