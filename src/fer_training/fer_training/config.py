@@ -181,6 +181,8 @@ POSSIBLE: dict[str, Callable[[Any], bool]] = {
     "threads": lambda threads: threads >= 0,
     "attention_weight": lambda weight: 0 <= weight < math.inf,
     "augmentation.mixup": lambda alpha: 0 <= alpha < math.inf,
+    "augmentation.exposure_stops": lambda stops: 0 <= stops < math.inf,
+    "augmentation.noise": lambda deviation: 0 <= deviation < math.inf,
     "distillation.weight": lambda weight: 0 <= weight <= 1,
     "distillation.temperature": _positive,
 }

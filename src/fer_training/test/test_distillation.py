@@ -74,7 +74,10 @@ def test_answers_about_other_data_are_refused(fer2013: Path, tmp_path: Path) -> 
         load_answers(file, load_dataset(f"fer2013:{fer2013}", "val"), 1.0)
 
 
-@pytest.mark.parametrize("override", ["augmentation.mixup=-1", "distillation.weight=2", "distillation.temperature=0"])
+@pytest.mark.parametrize(
+    "override",
+    ["augmentation.mixup=-1", "augmentation.noise=-1", "distillation.weight=2", "distillation.temperature=0"],
+)
 def test_impossible_values_are_named(config_file: Path, override: str) -> None:
     with pytest.raises(FerError, match=f"{override.partition('=')[0]} cannot be"):
         load_config(config_file, [override])

@@ -27,6 +27,7 @@ from torch import Tensor
 from fer_perception.alignment import AlignmentTemplate, similarity_transform
 from fer_perception.errors import FerError
 from fer_perception.preprocessing import UInt8Image
+from fer_training.augmentation import GAMMA
 from fer_training.robustness.occlusion import (
     LENS_GREY,
     MASK_GREY,
@@ -40,7 +41,6 @@ from fer_training.robustness.occlusion import (
 
 SEVERITIES = (1, 2, 3, 4, 5)
 BATCH_SIZE = 256
-GAMMA = 2.2  # of the pixels; a stop is a factor of two in light
 CAMERA_DISTANCE = 8.0  # in distances between the eyes: half a metre
 COMBINED = "combined"
 
