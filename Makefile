@@ -1,14 +1,15 @@
-# make demo   the whole suite on a test image, recorded and summarised in out/demo/   (SOURCE=video, picture, camera ...)
-# make test   all tests
-# See README.md for the rest.
+# make demo   the whole suite on a test image, recorded and summarised in out/demo/   (SOURCE=video, image, camera ...)
+# make test   the tests
+# Each with ROS_DISTRO=jazzy for ROS 2 Jazzy. See README.md for the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 SOURCE ?= astronaut
 DATA ?= $(or $(FER_DATA),../shared/data)
 ENV = . scripts/env.sh &&
+PYTEST = $(ENV) FER_DATA="$(abspath $(DATA))" python -m pytest
 
-.PHONY: help setup setup-replay setup-training setup-dev demo test lint clean
+.PHONY: help setup setup-replay setup-training setup-dev demo test test-slow lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -25,14 +26,17 @@ setup-training: ## the same with what training needs (torch)
 setup-dev: ## the same with what the tests need
 	@scripts/setup.sh dev
 
-demo: setup ## run source, pipeline and overlay; SOURCE=astronaut, a video, picture, folder or camera index
+demo: setup ## run source, pipeline and overlay; SOURCE=astronaut, a video, image, folder or camera index
 	@$(ENV) python -m fer_perception demo --source "$(SOURCE)" --out out/demo $(DEMO_ARGUMENTS)
 
 test: setup-dev ## unit tests and tests on a live graph; PYTEST_ARGUMENTS="-k name"
-	@$(ENV) FER_DATA="$(abspath $(DATA))" python -m pytest $(PYTEST_ARGUMENTS)
+	@$(PYTEST) $(PYTEST_ARGUMENTS)
+
+test-slow: setup-dev ## the tests marked slow: trainings to the end, restarts, thousands of messages
+	@$(PYTEST) -m slow $(PYTEST_ARGUMENTS)
 
 lint: setup-dev ## ruff and mypy
 	@$(ENV) ruff check . && ruff format --check . && mypy
 
-clean: ## remove what was built; .venv stays
-	rm -rf build install log
+clean: ## remove what was built; virtual environments stay
+	rm -rf build build-* install install-* log log-*

@@ -7,6 +7,7 @@
 #   scripts/setup.sh dev          all of it, and what the tests need
 #
 # Safe to run again: a step whose inputs have not changed is skipped. Called by the Makefile.
+# ROS_DISTRO=jazzy takes ROS 2 Jazzy's wheels instead of Kilted's. A sourced ROS distribution is used as it is.
 # PYTHON=python3.12 chooses the interpreter of a new virtual environment.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -21,85 +22,119 @@ case $flavour in
   *) echo "usage: scripts/setup.sh [runtime|replay|training|dev]" >&2; exit 2 ;;
 esac
 python=${PYTHON:-python3}
-step_name="start" step_remedy=""
+mkdir -p log
+log=$PWD/log/setup.log
+: >"$log"
 
-step() {  # step NAME REMEDY: announces a step; if it fails, the remedy is printed
-  step_name=$1 step_remedy=$2
-  echo "==> $step_name"
+fail() { # fail REMEDY: after the last lines of the log
+  echo "failed"
+  {
+    tail -n 25 "$log"
+    echo "setup failed in the step: $step_name (all of its output: log/setup.log)"
+    echo "  what to do: $1"
+  } >&2
+  exit 1
 }
-trap 'echo "setup failed in the step: $step_name" >&2; echo "  what to do: $step_remedy" >&2' ERR
 
-# A sourced ROS distribution is the underlay where there is one; its Python packages are seen through
-# --system-site-packages and PYTHONPATH. A virtual environment belongs to the underlay it was made for.
-stamps=.venv/.fer-setup
-if [ -n "${AMENT_PREFIX_PATH:-}" ] && ! [[ $AMENT_PREFIX_PATH == *"$PWD/.venv"* ]]; then
-  underlay=${ROS_DISTRO:-unknown}
-else
-  underlay=wheels
-  requirements=(ros "${requirements[@]}")
-fi
+step() { # step NAME REMEDY COMMAND...: a line with the time it took; its output goes to the log
+  step_name=$1
+  local remedy=$2 start=$SECONDS
+  shift 2
+  printf '==> %s ... ' "$step_name"
+  echo "==> $step_name: $*" >>"$log"
+  "$@" >>"$log" 2>&1 </dev/null || fail "$remedy"
+  echo "$((SECONDS - start)) s"
+}
 
-step "needed from the system: Python 3.10 to 3.13 with its headers, a C++ compiler" \
-  "Debian, Ubuntu: apt install build-essential python3-dev python3-venv; or name another interpreter: PYTHON=python3.12 make setup"
-$python -c '
+# shellcheck source=scripts/underlay.sh
+. scripts/underlay.sh || exit 2
+venv=$fer_venv suffix=$fer_suffix prefix=$fer_prefix
+stamps=$venv/.fer-setup
+
+check_system() {
+  $python -c '
 import pathlib, sys, sysconfig, venv
 assert (3, 10) <= sys.version_info < (3, 14), f"this is Python {sys.version.split()[0]}"
 header = pathlib.Path(sysconfig.get_path("include"), "Python.h")
 assert header.is_file(), f"{header} is missing"
-'
-command -v "${CXX:-c++}" >/dev/null || { echo "no C++ compiler (c++) is found"; false; }
-if [ "$underlay" = wheels ] && [ "$(uname -m)" != x86_64 ]; then
-  step_remedy="install ROS 2 from packages.ros.org and source it: wheels of ROS exist for x86-64 only, this is $(uname -m)"
-  false
-fi
+' || return
+  command -v "${CXX:-c++}" || { echo "no C++ compiler (c++) is found"; return 1; }
+}
 
-if [ ! -e $stamps/underlay ]; then # also after a virtual environment that was not completed
-  step "virtual environment .venv for $($python --version), ROS underlay: $underlay" \
-    "install Python's venv module (Debian, Ubuntu: apt install python3-venv)"
-  options=(--clear)
-  if [ "$underlay" != wheels ]; then options+=(--system-site-packages); fi
-  $python -m venv "${options[@]}" .venv
-  mkdir -p $stamps
-  echo "$underlay" >$stamps/underlay
-fi
-if [ "$(cat $stamps/underlay)" != "$underlay" ]; then
-  step "underlay of .venv" "delete .venv, build and install, and run it again; or use the shell in which it was made"
-  echo ".venv was made for the ROS underlay '$(cat $stamps/underlay)', this shell has '$underlay'"
-  false
-fi
+check_wheels() {
+  [ -f "requirements/ros-$fer_underlay.txt" ] || { echo "there are no wheels of ROS 2 $fer_underlay"; return 1; }
+  [ "$(uname -m)" = x86_64 ] || { echo "wheels of ROS exist for x86-64 only, this is $(uname -m)"; return 1; }
+}
 
-arguments=() inputs=()
-for name in "${requirements[@]}"; do
-  arguments+=(-r "requirements/$name.txt")
-  inputs+=("requirements/$name.txt")
-done
-for name in "${alone[@]}"; do inputs+=("requirements/$name.txt"); done
+make_venv() {
+  local options=(--clear)
+  # The Python packages of a sourced distribution are seen through this and PYTHONPATH.
+  if [ "$fer_sourced" = yes ]; then options+=(--system-site-packages); fi
+  $python -m venv "${options[@]}" "$venv" && mkdir -p "$stamps" && echo "$fer_underlay" >"$stamps/underlay"
+}
+
+check_underlay() {
+  local made_for
+  made_for=$(cat "$stamps/underlay")
+  [ "$made_for" = "$fer_underlay" ] || {
+    echo "$venv was made for the ROS underlay '$made_for', this shell has '$fer_underlay'"
+    return 1
+  }
+}
+
+install_packages() {
+  local arguments=() name
+  for name in "${requirements[@]}"; do arguments+=(-r "requirements/$name.txt"); done
+  "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off "${arguments[@]}" || return
+  for name in "${alone[@]}"; do
+    "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off --no-deps \
+      -r "requirements/$name.txt" || return
+  done
+  if [ "$flavour" = dev ]; then "$venv/bin/python" scripts/repair_tensorrt_stubs.py || return; fi
+  if [ "$fer_sourced" = no ]; then "$venv/bin/python" scripts/repair_ros_wheels.py || return; fi
+  echo "$fingerprint" >"$stamps/$flavour"
+}
+
+fetch_face_model() {
+  PYTHONPATH="src/fer_perception${PYTHONPATH:+:$PYTHONPATH}" "$venv/bin/python" -m fer_perception fetch_face_model \
+    src/fer_perception/models
+}
+
+build() { # through this interpreter, so that the executables it installs start with it
+  set +u
+  # shellcheck source=scripts/env.sh
+  . scripts/env.sh
+  set -u
+  python -c 'import sys; from colcon_core.command import main; sys.exit(main())' --log-base "log$suffix" build \
+    --build-base "build$suffix" --install-base "install$suffix" \
+    --symlink-install --event-handlers console_cohesion- console_direct+ \
+    --cmake-args -GNinja -DPython3_EXECUTABLE="$PWD/$venv/bin/python"
+}
+
+step "system: Python 3.10 to 3.13 with headers, C++ compiler" \
+  "Debian, Ubuntu: apt install build-essential python3-dev python3-venv; or name another interpreter: PYTHON=python3.12 make setup" \
+  check_system
+if [ "$fer_sourced" = no ]; then
+  step "ROS 2 $fer_underlay as wheels" \
+    "ROS_DISTRO=kilted or jazzy on x86-64; elsewhere install ROS 2 (packages.ros.org) and source it" check_wheels
+  requirements=("ros-$fer_underlay" "${requirements[@]}")
+fi
+if [ ! -e "$stamps/underlay" ]; then # also after a virtual environment that was not completed
+  step "virtual environment $venv with $($python --version), ROS 2 underlay: $fer_underlay" \
+    "install Python's venv module (Debian, Ubuntu: apt install python3-venv)" make_venv
+fi
+step "underlay of $venv" \
+  "delete $venv, build$suffix and install$suffix, and run it again; or use the shell in which it was made" \
+  check_underlay
+
+inputs=()
+for name in "${requirements[@]}" "${alone[@]}"; do inputs+=("requirements/$name.txt"); done
 fingerprint=$(cat "${inputs[@]}" | sha256sum)
 if [ "$(cat "$stamps/$flavour" 2>/dev/null)" != "$fingerprint" ]; then
-  step "Python packages: ${requirements[*]} ${alone[*]}" \
-    "check that a package index is reached (pip config list) and that 3 GB of disk are free, then run it again"
-  .venv/bin/python -m pip install --disable-pip-version-check --progress-bar on "${arguments[@]}"
-  for name in "${alone[@]}"; do
-    .venv/bin/python -m pip install --disable-pip-version-check --progress-bar on --no-deps -r "requirements/$name.txt"
-  done
-  if [ "$flavour" = dev ]; then .venv/bin/python scripts/repair_tensorrt_stubs.py; fi
-  echo "$fingerprint" >"$stamps/$flavour"
+  step "Python packages (${requirements[*]} ${alone[*]}), some minutes; tail -f log/setup.log shows more" \
+    "check that a package index is reached (pip config list) and that 3 GB of disk are free, then run it again" \
+    install_packages
 fi
-
-if [ "$underlay" = wheels ]; then
-  step "CMake files of the ROS wheels" "delete .venv and run it again"
-  .venv/bin/python scripts/repair_ros_wheels.py
-fi
-
-step "face model" "copy face_landmarker.task by hand to src/fer_perception/models/"
-PYTHONPATH="src/fer_perception${PYTHONPATH:+:$PYTHONPATH}" .venv/bin/python -m fer_perception fetch_face_model src/fer_perception/models
-
-step "colcon build" \
-  "read the error above; else delete build, install and log, and run it again"
-# shellcheck source=scripts/env.sh
-set +u; . scripts/env.sh; set -u
-# Through this interpreter, so that the executables it installs start with it: a distribution's own colcon would
-# make them start with the system's Python, which lacks mediapipe.
-python -c 'import sys; from colcon_core.command import main; sys.exit(main())' --log-base log build --symlink-install --event-handlers console_cohesion- console_direct- \
-  --cmake-args -GNinja -DPython3_EXECUTABLE="$PWD/.venv/bin/python"
-echo "==> ready (. scripts/env.sh puts the workspace into a shell)"
+step "face model" "copy face_landmarker.task by hand to src/fer_perception/models/" fetch_face_model
+step "colcon build" "read the error above; else delete build$suffix and install$suffix, and run it again" build
+echo "==> ready. '${prefix}. scripts/env.sh' puts the workspace into a shell"
