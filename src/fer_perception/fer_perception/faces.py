@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from fer_perception.bundle import sha256_of
 from fer_perception.errors import FaceModelError, ImageError
+from fer_perception.native_log import without_chatter
 from fer_perception.preprocessing import Float32Array, UInt8Image
 
 FACE_MODEL_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
@@ -33,6 +34,7 @@ EYES_AND_MOUTH = (0, 1, 3)
 
 # The detector sees the whole image at 128 x 128, where a small face gets a weak score, and so does much that is none.
 # A second look at the weak candidates, enlarged and up to four at once, tells them apart: see docs/perception.md.
+DETECTOR_SIDE = 128
 CANDIDATE_CONFIDENCE = 0.3
 MAX_CANDIDATES = 28
 MOSAIC_ROWS = 2
@@ -76,13 +78,14 @@ class FaceFinder:
         self.min_confidence, self.max_faces = min_confidence, max_faces
         with zipfile.ZipFile(self._model) as archive:
             content = archive.read(DETECTOR_MEMBER)
-        self._detector = vision.FaceDetector.create_from_options(
-            vision.FaceDetectorOptions(
-                base_options=BaseOptions(model_asset_buffer=content),
-                running_mode=vision.RunningMode.IMAGE,
-                min_detection_confidence=CANDIDATE_CONFIDENCE,
-            )
+        options = vision.FaceDetectorOptions(
+            base_options=BaseOptions(model_asset_buffer=content),
+            running_mode=vision.RunningMode.IMAGE,
+            min_detection_confidence=CANDIDATE_CONFIDENCE,
         )
+        with without_chatter():
+            self._detector = vision.FaceDetector.create_from_options(options)
+            self._detect(np.zeros((DETECTOR_SIDE, DETECTOR_SIDE, 3), np.uint8))  # the first run has more to say
         self._landmarker: Any = None
 
     def find(self, image: UInt8Image, mesh: bool = False) -> list[Face]:
@@ -105,9 +108,10 @@ class FaceFinder:
 
     def close(self) -> None:
         """Free MediaPipe's graphs. The finder cannot be used afterwards."""
-        self._detector.close()
-        if self._landmarker is not None:
-            self._landmarker.close()
+        with without_chatter():
+            self._detector.close()
+            if self._landmarker is not None:
+                self._landmarker.close()
 
     def _detect(self, image: UInt8Image) -> list[Face]:
         height, width = image.shape[:2]
@@ -147,10 +151,13 @@ class FaceFinder:
         return faces
 
     def _with_mesh(self, image: UInt8Image, face: Face) -> Face:
-        if self._landmarker is None:
-            self._landmarker = self._load_landmarker()
         cut_out, scale, origin = _cut_out(image, face.box, MESH_MARGIN, CUT_OUT_SIDE)
-        result = self._landmarker.detect(_media_pipe_image(cut_out))
+        pixels = _media_pipe_image(cut_out)
+        if self._landmarker is None:
+            with without_chatter():
+                self._landmarker = self._load_landmarker()
+                self._landmarker.detect(pixels)  # the first run has more to say
+        result = self._landmarker.detect(pixels)
         if not result.face_landmarks:
             return face
         points = [(point.x, point.y, point.z) for point in result.face_landmarks[0]]
