@@ -95,6 +95,14 @@ install_packages() {
   echo "$fingerprint" >"$stamps/$flavour"
 }
 
+check_libraries() { # wheels link to libraries of the system that a minimal one lacks
+  "$venv/bin/python" -c '
+import ctypes, cv2
+from importlib.resources import files
+ctypes.CDLL(str(files("mediapipe.tasks.c") / "libmediapipe.so"))
+'
+}
+
 fetch_face_model() {
   PYTHONPATH="src/fer_perception${PYTHONPATH:+:$PYTHONPATH}" "$venv/bin/python" -m fer_perception fetch_face_model \
     src/fer_perception/models
@@ -135,6 +143,8 @@ if [ "$(cat "$stamps/$flavour" 2>/dev/null)" != "$fingerprint" ]; then
     "check that a package index is reached (pip config list) and that 3 GB of disk are free, then run it again" \
     install_packages
 fi
+step "system libraries of MediaPipe and OpenCV" "Debian, Ubuntu: apt install libegl1 libgl1 libgles2 libglib2.0-0" \
+  check_libraries
 step "face model" "copy face_landmarker.task by hand to src/fer_perception/models/" fetch_face_model
 step "colcon build" "read the error above; else delete build$suffix and install$suffix, and run it again" build
 echo "==> ready. '${prefix}. scripts/env.sh' puts the workspace into a shell"
