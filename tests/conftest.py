@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -20,6 +18,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
+from rclpy.time import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -27,10 +26,14 @@ from fer_perception.nodes.conversions import image_message
 from fer_perception.nodes.isolation import isolate
 from fer_perception.nodes.qos import IMAGE_QOS
 
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tests" / "helpers"))
+
+from node_process import NodeProcess  # noqa: E402
+
 isolate()
 
-ROOT = Path(__file__).parents[1]
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 
 
 @pytest.fixture(scope="session")
@@ -46,34 +49,6 @@ def portrait() -> np.ndarray:
     from skimage.data import astronaut
 
     return astronaut()
-
-
-class Process:
-    """A started executable; its output is collected in a file."""
-
-    def __init__(self, log: Path, arguments: list[str]) -> None:
-        self._log = log
-        command = [sys.executable, "-m", "fer_perception", *arguments]
-        with open(log, "wb") as stream:
-            self.popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT)
-
-    @property
-    def output(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    def running(self) -> bool:
-        return self.popen.poll() is None
-
-    def stop(self, signal_number: int = signal.SIGINT) -> int:
-        """Send a signal and return the exit status; killed where it does not end."""
-        if self.running():
-            self.popen.send_signal(signal_number)
-        try:
-            return self.popen.wait(20)
-        except subprocess.TimeoutExpired:
-            self.popen.kill()
-            self.popen.wait()
-            return -9
 
 
 class Received(defaultdict[str, list[Any]]):
@@ -96,21 +71,21 @@ class Graph:
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self.received = Received()
-        self.processes: list[Process] = []
+        self.processes: list[NodeProcess] = []
         self._stamps = 0
 
     @cached_property
     def _images(self) -> Publisher:
         return self.node.create_publisher(Image, "image", IMAGE_QOS)
 
-    def start(self, executable: str, **parameters: Any) -> Process:
+    def start(self, executable: str, **parameters: Any) -> NodeProcess:
         arguments = [executable, "--ros-args", "-r", f"__ns:=/{self._namespace}"]
         for name, value in parameters.items():
             arguments += ["-p", f"{name}:={value}"]
         return self.start_with(*arguments)
 
-    def start_with(self, executable: str, *arguments: str) -> Process:
-        process = Process(self._folder / f"{len(self.processes)}-{executable}.log", [executable, *arguments])
+    def start_with(self, executable: str, *arguments: str) -> NodeProcess:
+        process = NodeProcess(self._folder / f"{len(self.processes)}-{executable}.log", [executable, *arguments])
         self.processes.append(process)
         return process
 
@@ -137,11 +112,11 @@ class Graph:
     def wait_for_image_subscribers(self, count: int = 1) -> None:
         self.until(lambda: self._images.get_subscription_count() >= count)
 
-    def image(self, pixels: np.ndarray) -> Image:
-        """A message with a stamp of its own."""
+    def image(self, pixels: np.ndarray, stamp_s: float | None = None) -> Image:
+        """A message with a header of its own; its stamp is now where none is given."""
         self._stamps += 1
-        header = Header(stamp=self.node.get_clock().now().to_msg(), frame_id=f"camera_{self._stamps}")
-        return image_message(header, pixels)
+        stamp = self.node.get_clock().now().to_msg() if stamp_s is None else Time(seconds=stamp_s).to_msg()
+        return image_message(Header(stamp=stamp, frame_id=f"camera_{self._stamps}"), pixels)
 
     def publish(self, message: Image) -> None:
         self._images.publish(message)
@@ -174,8 +149,18 @@ def ros() -> Iterator[None]:
     rclpy.try_shutdown()
 
 
-@pytest.fixture
-def graph(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Graph]:
-    graph = Graph(tmp_path, f"test_{abs(hash(request.node.name)) % 10**9}")
+def _graph(folder: Path, request: pytest.FixtureRequest) -> Iterator[Graph]:
+    graph = Graph(folder, f"test_{abs(hash(request.node.nodeid)) % 10**9}")
     yield graph
     graph.close()
+
+
+@pytest.fixture
+def graph(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Graph]:
+    yield from _graph(tmp_path, request)
+
+
+@pytest.fixture(scope="module")
+def shared_graph(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Graph]:
+    """For the tests of a module that only look at what runs."""
+    yield from _graph(tmp_path_factory.mktemp("graph"), request)

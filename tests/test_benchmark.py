@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-m", "fer_perception", "benchmark"]
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     file = tmp_path_factory.mktemp("benchmark") / "result.json"
-    options = ["--modes", "keypoints", "--rates", "10", "30", "--rounds", "2", "--seconds", "2", "--frames", "30"]
+    options = ["--modes", "keypoints", "--rates", "10", "30", "--rounds", "1", "--seconds", "0.5", "--frames", "10"]
     done = subprocess.run(
         [*COMMAND, *options, "--cameras", "2", "--json", str(file)],
         stdin=subprocess.DEVNULL,
@@ -80,13 +80,13 @@ def test_floor_and_rates_of_a_mode(result: dict[str, Any]) -> None:
     assert 0 < mode["floor"]["p50_ms"] <= mode["floor"]["p99_ms"]
     assert list(mode["rates"]) == ["10", "30"]
     for rate, run in mode["rates"].items():
-        assert run["sent"] == int(rate) * 2
+        assert run["sent"] == int(rate) // 2
         assert 0 < run["answered"] <= run["sent"]
         assert 0 < run["p50_ms"] <= run["p95_ms"] <= run["p99_ms"]
-        assert run["jitter_ms"] > 0
-        assert len(mode["rounds"][rate]) == 2
+        assert run["jitter_ms"] > 0 or run["answered"] < 3
+        assert len(mode["rounds"][rate]) == 1
         assert run in mode["rounds"][rate]
-    assert 0 < mode["peak_fps"] < 2 * mode["floor"]["fps"]
+    assert mode["peak_share_of_floor"] == pytest.approx(mode["peak_fps"] / mode["floor"]["fps"], abs=0.01)
     assert mode["cpu_percent"] > 0
     assert mode["rss_mb"] > 50
     assert len(mode["input_sha256"]) == 64
@@ -101,7 +101,9 @@ def test_eight_faces_are_found_and_cost_more_than_one(result: dict[str, Any]) ->
 
 def test_both_shapes_of_two_cameras(result: dict[str, Any]) -> None:
     shapes = result["cameras"]
-    assert shapes["process_each"]["sent"] == shapes["shared_process"]["sent"] == 2 * 60
+    assert shapes["process_each"]["sent"] == shapes["shared_process"]["sent"] == 2 * 15
+    assert 0 < shapes["process_each"]["answered"] <= 30
+    assert 0 < shapes["shared_process"]["answered"] <= 30
     assert shapes["shared_process"]["rss_mb"] < shapes["process_each"]["rss_mb"]
 
 

@@ -300,7 +300,7 @@ def test_its_last_list_is_empty(world: Hri, signal_number: int) -> None:
     node, reader = world.graph.start("hri_node"), world.read("roi")
     assert world.list_of(reader, 100.0, "abcde") == ["abcde"]
     assert node.stop(signal_number) == 0
-    world.graph.until(lambda: reader.seen("tracked")[-1]["ids"] == [], timeout_s=5)
+    world.graph.until(lambda: reader.seen("tracked")[-1]["ids"] == [])
     assert "Traceback" not in node.output
 
 

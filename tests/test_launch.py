@@ -125,7 +125,7 @@ def test_a_bag_is_played_to_the_graph_and_evaluated(graph: Any, tmp_path: Path, 
     options = f"options:=--no-images --out {tmp_path / 'out'}"
     arguments = [f"bag:={tmp_path / 'bag'}", options, f"split:={split}", "overlay:=false"]
     result = subprocess.run(
-        command(graph, "replay.launch.py", *arguments), capture_output=True, text=True, timeout=120, check=False
+        command(graph, "replay.launch.py", *arguments), capture_output=True, text=True, timeout=240, check=False
     )
     output = result.stdout + result.stderr
     assert result.returncode == 0, output

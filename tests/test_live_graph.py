@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import signal
+import subprocess
+import sys
+import time
 from array import array
 from pathlib import Path
 from typing import Any
@@ -15,25 +18,38 @@ from diagnostic_msgs.msg import DiagnosticArray
 from fer_msgs.msg import EmotionArray, FaceArray, Latency, LatencyStatistics
 from sensor_msgs.msg import Image
 
+from fer_perception.nodes.managed_node import LOG_PERIOD_S
 from fer_perception.nodes.qos import IMAGE_QOS
+from fer_perception.replay.pace import SLACK_S
 from fer_perception.resources import DEFAULT_MODEL
 from fer_perception.taxonomy import EMOTIONS_8
 
 RESULTS = ((FaceArray, "faces"), (EmotionArray, "emotions"), (Latency, "latency"))
 
 
-@pytest.fixture
-def fer(graph: Any) -> Any:
+@pytest.fixture(scope="module")
+def running(shared_graph: Any) -> Any:
     """A graph in which fer_node runs and all of it has found each other."""
+    collect(shared_graph)
+    start_fer_node(shared_graph)
+    return shared_graph
+
+
+@pytest.fixture
+def fer(running: Any) -> Any:
+    """The same, without what other tests received."""
+    running.received.clear_lists()
+    return running
+
+
+def collect(graph: Any) -> None:
     for message_type, topic in RESULTS:
         graph.collect(message_type, topic)
     graph.collect(LatencyStatistics, "latency_statistics")
-    start_fer_node(graph)
-    return graph
 
 
 def start_fer_node(graph: Any, **parameters: Any) -> None:
-    """Start it, wait until an image is answered on all topics, and forget about those first answers."""
+    """Start it, wait until an image is answered on all topics, and forget about those first messages."""
     graph.start("fer_node", **parameters)
     graph.wait_for_image_subscribers()
     graph.received.clear_lists()
@@ -44,7 +60,12 @@ def start_fer_node(graph: Any, **parameters: Any) -> None:
         return all(graph.received[topic] for _, topic in RESULTS)
 
     graph.until(answered)
-    graph.spin(1.5)  # the next statistics begin a clean window
+
+
+def await_clean_statistics(graph: Any) -> None:
+    """The next statistics begin a window without earlier images."""
+    statistics = graph.received["latency_statistics"]
+    graph.until(lambda: statistics and not statistics[-1].received)
     graph.received.clear_lists()
 
 
@@ -91,11 +112,11 @@ def test_an_image_is_answered_in_full(fer: Any, portrait: np.ndarray) -> None:
     assert latency.rejected_frames == 0
 
 
-def test_mesh_mode_adds_landmarks_and_pose_to_the_same_answer(fer: Any, portrait: np.ndarray) -> None:
+def test_mesh_mode_adds_landmarks_and_pose_to_the_same_faces(fer: Any, graph: Any, portrait: np.ndarray) -> None:
     faces, emotions, _ = ask(fer, fer.image(portrait))
-    fer.processes[0].stop()
-    start_fer_node(fer, face_mode="mesh")
-    mesh_faces, mesh_emotions, _ = ask(fer, fer.image(portrait))
+    collect(graph)
+    start_fer_node(graph, face_mode="mesh")
+    mesh_faces, mesh_emotions, _ = ask(graph, graph.image(portrait))
     (face,) = mesh_faces.faces
     assert len(face.mesh) == 478 * 3
     orientation = face.head_orientation[0]
@@ -105,15 +126,14 @@ def test_mesh_mode_adds_landmarks_and_pose_to_the_same_answer(fer: Any, portrait
 
 
 def test_a_face_keeps_its_id_until_it_has_long_been_gone(fer: Any, portrait: np.ndarray) -> None:
-    ids = []
-    for shift in range(0, 40, 5):
-        faces, emotions, _ = ask(fer, fer.image(np.roll(portrait, shift, axis=1)))
+    ids, stamp_s = [], float(fer.node.get_clock().now().nanoseconds // 10**9 + 100)
+    for number in range(8):
+        faces, emotions, _ = ask(fer, fer.image(np.roll(portrait, 5 * number, axis=1), stamp_s + number / 10))
         assert faces.faces[0].track_id == emotions.emotions[0].track_id
         ids.append(faces.faces[0].track_id)
     assert len(set(ids)) == 1
     assert len(ids[0]) == 5
-    fer.spin(1.2)
-    faces, _, _ = ask(fer, fer.image(portrait))
+    faces, _, _ = ask(fer, fer.image(portrait, stamp_s + 0.7 + 1.2))
     assert faces.faces[0].track_id != ids[0]
 
 
@@ -151,44 +171,57 @@ def test_malformed_images_are_counted_reported_and_skipped(fer: Any, portrait: n
         Image(),
     ]
     bad[0].header.stamp.sec = -5
+    before = ask(fer, fer.image(portrait))[2].rejected_frames
+    begun_s = time.monotonic()
     for number, message in enumerate(bad, start=1):
-        fer.publish(message)
-        fer.until(lambda number=number: sum(s.rejected for s in fer.received["latency_statistics"]) == number)
+
+        def counted(number: int = number, message: Image = message) -> bool:
+            """Images are sent with best effort, so one more may be needed."""
+            fer.publish(message)
+            fer.spin(0.05)
+            return bool(ask(fer, fer.image(portrait))[2].rejected_frames - before >= number)
+
+        fer.until(counted)
     _, emotions, latency = ask(fer, fer.image(portrait))
+    elapsed_s = time.monotonic() - begun_s
     assert len(emotions.emotions) == 1
-    assert latency.rejected_frames == len(bad)
+    fer.until(lambda: sum(s.rejected for s in fer.received["latency_statistics"]) == latency.rejected_frames - before)
     assert fer.processes[0].running()
     log = fer.processes[0].output
     assert "message skipped (1 so far): step 7 is less than" in log
-    assert log.count("message skipped") <= len(bad) // 2  # one a second was sent, one in five seconds is logged
+    assert log.count("message skipped") <= 1 + elapsed_s / LOG_PERIOD_S
     assert "Traceback" not in log
 
 
 def test_no_frame_is_lost_between_the_counters(fer: Any, portrait: np.ndarray) -> None:
+    await_clean_statistics(fer)
+    before = ask(fer, fer.image(portrait))[2].dropped_frames
     large = np.ascontiguousarray(np.tile(portrait, (2, 3, 1)))
-    for _ in range(60):
+    for _ in range(30):
         fer.publish(fer.image(large))
         fer.spin(0.002)
-    fer.spin(2.5)
     statistics = fer.received["latency_statistics"]
+    fer.until(lambda: statistics and not statistics[-1].received)
     received, answered, dropped = (sum(getattr(s, n) for s in statistics) for n in ("received", "answered", "dropped"))
     assert received > 0
     assert received == answered + dropped
     assert answered == len(fer.received["emotions"])
-    assert fer.received["latency"][-1].dropped_frames == dropped
+    assert fer.received["latency"][-1].dropped_frames - before == dropped
 
 
-def test_statistics_come_once_a_second(fer: Any, portrait: np.ndarray) -> None:
-    for _ in range(20):
+def test_statistics_count_every_image_once(fer: Any, portrait: np.ndarray) -> None:
+    await_clean_statistics(fer)
+    for _ in range(10):
         ask(fer, fer.image(portrait))
-    fer.until(lambda: sum(s.answered for s in fer.received["latency_statistics"]) == 20)
+    fer.until(lambda: sum(s.answered for s in fer.received["latency_statistics"]) == len(fer.received["emotions"]))
     last = next(s for s in reversed(fer.received["latency_statistics"]) if s.answered)
-    assert last.window_s == pytest.approx(1, abs=0.5)
     stages = {entry.stage: entry for entry in last.stages}
     assert {"receive", "decode", "detect", "align", "infer", "publish", "total", "age_at_publication"} <= set(stages)
     assert all(entry.p50_ms <= entry.p95_ms <= entry.p99_ms for entry in last.stages)
     assert last.publishers == 1
     assert last.fps_out == pytest.approx(last.answered / last.window_s, rel=1e-3)
+    idle = len(fer.received["latency_statistics"])
+    fer.until(lambda: len(fer.received["latency_statistics"]) > idle)  # they come without images, too
 
 
 def test_overlay_belongs_to_its_image(fer: Any, portrait: np.ndarray) -> None:
@@ -212,14 +245,26 @@ def test_overlay_belongs_to_its_image(fer: Any, portrait: np.ndarray) -> None:
     assert not changed[300:, 150:].any()
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("executable", ["fer_node", "overlay_node", "source_node"])
-def test_idle_nodes_end_cleanly(graph: Any, executable: str, signal_number: int) -> None:
-    process = graph.start(executable, **({"wait_for_subscribers": 100} if executable == "source_node" else {}))
-    graph.until(lambda: executable in graph.node.get_node_names())
-    graph.spin(1.0)
-    assert process.stop(signal_number) == 0
-    assert "Traceback" not in process.output
+def test_idle_nodes_end_cleanly(graph: Any, tmp_path: Path) -> None:
+    """Whole interpreters, as people start them: what is left at their end is freed in some order."""
+    cases = {"fer_node": signal.SIGINT, "overlay_node": signal.SIGTERM, "source_node": signal.SIGINT}
+    space = ["--ros-args", "-r", f"__ns:={graph.node.get_namespace()}", "-p", "wait_for_subscribers:=100"]
+    logs = {name: tmp_path / f"{name}.log" for name in cases}
+    processes = {}
+    for name, log in logs.items():
+        with open(log, "w") as stream:
+            command = [sys.executable, "-m", "fer_perception", name, *space]
+            processes[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
+    graph.until(lambda: set(cases) <= set(graph.node.get_node_names()))
+    graph.until(lambda: "active" in logs["fer_node"].read_text())
+    for name, process in processes.items():
+        process.send_signal(cases[name])
+    for name, process in processes.items():
+        assert process.wait(60) == 0, name
+        output = logs[name].read_text()
+        assert "Traceback" not in output
+        assert "W0000" not in output
+        assert "INFO: " not in output
 
 
 def test_source_loops_on_request(graph: Any, tmp_path: Path) -> None:
@@ -245,15 +290,15 @@ def test_source_plays_a_video_at_its_pace(graph: Any, tmp_path: Path) -> None:
     graph.until(lambda: not source.running())
     graph.spin(0.5)
     images = graph.received["image"]
-    assert source.popen.returncode == 0
-    assert len(images) >= 27  # best effort
+    assert source.status == 0
+    assert len(images) > 1  # best effort
     assert {(image.width, image.height, image.encoding, image.header.frame_id) for image in images} == {
         (64, 48, "rgb8", "eye")
     }
     brightness = [np.mean(image.data) for image in images]
     assert brightness == sorted(brightness)
     stamps = [image.header.stamp.sec + image.header.stamp.nanosec * 1e-9 for image in images]
-    assert np.median(np.diff(stamps)) == pytest.approx(0.05, rel=0.5)
+    assert np.diff(stamps).min() > 0.05 - SLACK_S - 0.005
     sent = [
         v.value for m in graph.received["/diagnostics"] for s in m.status for v in s.values if v.key == "frames_sent"
     ]

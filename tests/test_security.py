@@ -169,7 +169,7 @@ def keystore(tmp_path: Path) -> Path:
         env=secured(folder),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     if "security libraries" in probe.stdout:
         pytest.skip(f"this middleware was built without DDS security: {probe.stdout.strip()[:200]}")
@@ -210,7 +210,7 @@ def test_only_who_has_the_right_enclave_hears_emotions(
         )
         for name, (arguments, env) in listeners.items()
     }
-    heard = {name: process.communicate(timeout=60)[0].splitlines()[-1] for name, process in processes.items()}
+    heard = {name: process.communicate(timeout=240)[0].splitlines()[-1] for name, process in processes.items()}
     assert heard["reader"].startswith("heard ")
     assert int(heard["reader"].split()[1]) >= 30, heard
     assert heard["plain"] == "heard 0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -80,7 +81,8 @@ def test_a_map_lies_over_its_face(face_model: Path, portrait: np.ndarray, attent
     maps = AttentionMaps(attentive_bundle)
     manifest = maps.bundle.manifest
     turned = cv2.warpAffine(portrait, cv2.getRotationMatrix2D((220, 130), 20, 1.2), (512, 512))
-    (face,) = FaceFinder(face_model).find(turned)
+    with closing(FaceFinder(face_model)) as finder:
+        (face,) = finder.find(turned)
     grey = cv2.cvtColor(turned, cv2.COLOR_RGB2GRAY)
     crop = align(grey, face.keypoints[list(EYES_AND_MOUTH)], manifest.alignment, 48, 48)
     ((values, to_image),) = maps.of_faces([face], [crop])
@@ -99,7 +101,8 @@ def test_a_map_lies_over_its_face(face_model: Path, portrait: np.ndarray, attent
 def test_a_shipped_model_looks_at_the_face(face_model: Path, portrait: np.ndarray) -> None:
     maps = AttentionMaps(resolve_model("hybrid_attention_lite0_ferplus"))
     manifest = maps.bundle.manifest
-    (face,) = FaceFinder(face_model).find(portrait)
+    with closing(FaceFinder(face_model)) as finder:
+        (face,) = finder.find(portrait)
     grey = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY)
     ((values, _),) = maps.of_faces(
         [face], [align(grey, face.keypoints[list(EYES_AND_MOUTH)], manifest.alignment, 48, 48)]

@@ -230,12 +230,18 @@ while True:
 """
 
 
+def size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in audit_files(folder))
+
+
 def test_a_killed_process_leaves_a_chain_that_goes_on(folder: Path) -> None:
     for _ in range(3):
         process = subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(0.3)
+        deadline, begun = time.monotonic() + 60, size(folder)
+        while size(folder) < begun + 50_000 and time.monotonic() < deadline:
+            time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()

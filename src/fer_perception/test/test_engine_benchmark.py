@@ -22,7 +22,7 @@ def test_ratios_are_to_the_first_engine(tiny_bundle: Path) -> None:
     for batch in BATCHES:
         first, second = baseline[f"batch_{batch}"], tiny[f"batch_{batch}"]
         assert first["speed_ratio"] == 1
-        assert second["speed_ratio"] > 5  # seven operations against millions
+        assert second["speed_ratio"] == pytest.approx(first["p50_ms"] / second["p50_ms"], rel=0.01)
         assert second["faces_per_s"] == pytest.approx(batch * 1000 / second["p50_ms"], rel=0.01)
     assert tiny["accuracy"] == {"fer2013": 0.25}
     assert tiny["bytes"] == (tiny_bundle / "fp32.onnx").stat().st_size
@@ -32,8 +32,7 @@ def test_ratios_are_to_the_first_engine(tiny_bundle: Path) -> None:
 
 def test_cpu_time_grows_with_the_network_and_the_batch(tiny_bundle: Path, tmp_path: Path) -> None:
     baseline, tiny = measure_engines(["baseline", str(tiny_bundle)], "fp32", "onnxruntime", 1, root=tmp_path)
-    assert baseline["batch_1"]["cpu_ms"] > 5 * tiny["batch_1"]["cpu_ms"] > 0
-    assert baseline["batch_8"]["cpu_ms"] > 3 * baseline["batch_1"]["cpu_ms"]
+    assert baseline["batch_8"]["cpu_ms"] > baseline["batch_1"]["cpu_ms"] > tiny["batch_1"]["cpu_ms"] > 0
     assert "no RAPL packages" in tiny["energy"]["reason"]
     assert (tiny["batch_1"]["joules"], tiny["batch_1"]["g_co2e_per_1000"]) == (None, None)
     assert "energy, carbon: not measured (no INA3221" in format_engines([baseline, tiny])

@@ -32,10 +32,8 @@ def classifier() -> Iterator[EmotionClassifier]:
 
 @pytest.fixture
 def pipeline(face_model: Path, classifier: EmotionClassifier) -> Iterator[Pipeline]:
-    finder = FaceFinder(face_model)
-    pipeline = Pipeline(finder, classifier, gate=QualityGate(**PROPOSED))
-    yield pipeline
-    finder.close()
+    with closing(FaceFinder(face_model)) as finder:
+        yield Pipeline(finder, classifier, gate=QualityGate(**PROPOSED))
 
 
 def only(pipeline: Pipeline, image: np.ndarray) -> tuple[Refusal | None, Emotions]:

@@ -281,12 +281,6 @@ def tasks(moving_portrait: list[np.ndarray], tiny_bundle: Path, tmp_path: Path) 
     return [make_task(bag, TOPIC, Selection(), Settings(str(tiny_bundle)), tmp_path / "parts") for bag in bags]
 
 
-def test_an_error_of_one_stream_is_its_result(tasks: list[jobs.Task], tmp_path: Path) -> None:
-    (tasks[1].bag / "1.mcap").write_bytes(b"")
-    results = run_tasks(tasks, jobs=2)
-    assert [isinstance(result, BagError) for result in results] == [False, True, False]
-
-
 def killed_once(task: jobs.Task) -> object:
     """Ends its process as ``kill -9`` would, at the first try of the task."""
     marker = task.folder.with_suffix(".tried")
@@ -296,6 +290,20 @@ def killed_once(task: jobs.Task) -> object:
     return jobs.run(task)
 
 
+def test_a_killed_worker_costs_nothing_but_time_and_an_error_only_its_stream(
+    tasks: list[jobs.Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tasks[1].bag / "1.mcap").write_bytes(b"")
+    assert isinstance(jobs.run_task(tasks[1]), BagError)
+    tasks[0].folder.parent.mkdir(exist_ok=True)
+    monkeypatch.setattr(jobs, "run_task", killed_once)
+    (result,) = run_tasks(tasks[:1], jobs=2)
+    assert dict(result)["bag"] == tasks[0].name  # type: ignore[arg-type]
+    assert tasks[0].folder.with_suffix(".tried").exists()
+    assert tasks[0].folder.is_dir()
+
+
+@pytest.mark.slow
 def test_killed_workers_cost_nothing_but_time(tasks: list[jobs.Task], monkeypatch: pytest.MonkeyPatch) -> None:
     tasks[0].folder.parent.mkdir()
     monkeypatch.setattr(jobs, "run_task", killed_once)
@@ -304,6 +312,23 @@ def test_killed_workers_cost_nothing_but_time(tasks: list[jobs.Task], monkeypatc
     assert Counter(path.suffix for path in tasks[0].folder.parent.iterdir()) == {".tried": 3, "": 3}
 
 
+@pytest.mark.slow
+def test_errors_of_streams_in_processes_are_their_results(tasks: list[jobs.Task]) -> None:
+    (tasks[1].bag / "1.mcap").write_bytes(b"")
+    assert [isinstance(result, BagError) for result in run_tasks(tasks, jobs=2)] == [False, True, False]
+
+
+def test_a_dask_cluster_gives_the_results_in_the_order_of_the_tasks(tasks: list[jobs.Task]) -> None:
+    from distributed import LocalCluster
+
+    (tasks[1].bag / "1.mcap").write_bytes(b"")
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        first, broken, last = run_tasks(tasks, scheduler=cluster.scheduler_address)
+    assert isinstance(broken, BagError)
+    assert [dict(result)["bag"] for result in (first, last)] == [tasks[0].name, tasks[2].name]  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
 def test_dask_gives_the_same_bytes_even_when_a_worker_is_killed(
     moving_portrait: list[np.ndarray], tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -180,7 +180,7 @@ def measure_mode(options: argparse.Namespace, mode: str, frames: list[UInt8Image
                 bar.update()
         durations = np.concatenate(floors)
         floor_fps = 1000 / float(np.mean(durations))
-        peak_fps = search_peak(graph.load, images, floor_fps, mode, bar)
+        peak_fps = search_peak(graph.load, images, floor_fps, min(SEARCH_S, options.seconds), (mode, bar))
         energy = measure_energy(graph.load, images, options.seconds)
         classifier = pipeline.emotions.classifier
         if 30 not in options.rates:
@@ -254,13 +254,16 @@ def state_carbon(energy: Result, grid_intensity: float | None) -> None:
         energy.update(grid_intensity_g_per_kwh=grid_intensity, g_co2e_per_1000_images=grams)
 
 
-def search_peak(load: LoadNode, images: list[bytearray], floor_fps: float, mode: str, bar: tqdm) -> float:
+def search_peak(
+    load: LoadNode, images: list[bytearray], floor_fps: float, seconds: float, progress: tuple[str, tqdm]
+) -> float:
     """The highest rate at which at most 1% of the images is lost, in answers per second; by bisection."""
+    mode, bar = progress
     low, high, peak = 0.0, 1.2 * floor_fps, 0.0
     for step in range(SEARCH_STEPS + 1):
         rate = (low + high) / 2 if step else floor_fps / 2
         bar.set_description(f"{mode}: peak, {rate:.0f} Hz")
-        run = load.play(images, rate, SEARCH_S)
+        run = load.play(images, rate, seconds)
         if run.loss <= MAX_LOSS:
             low, peak = rate, max(peak, run.answered / run.seconds)
         else:
