@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from fer_perception.bundle import Bundle, Precision
+from fer_perception.choices import Backend, PrecisionChoice
 from fer_perception.cuda import Gpu, driver_installed, find_gpu
 from fer_perception.engine import Engine, OnnxRuntimeEngine
 from fer_perception.errors import BundleError, EngineError, FerError
-
-Backend = Literal["auto", "tensorrt", "onnxruntime"]
-PrecisionChoice = Literal["auto", "fp32", "fp16", "int8"]
 
 log = logging.getLogger(__name__)
 

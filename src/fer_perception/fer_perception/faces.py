@@ -13,7 +13,7 @@ import math
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,14 +27,13 @@ from fer_perception.preprocessing import Float32Array, UInt8Image
 FACE_MODEL_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 DETECTOR_MEMBER = "face_detector.tflite"
 
-FaceMode = Literal["keypoints", "mesh"]
-
 # Key points: right eye, left eye, nose tip, mouth centre, right ear, left ear (the person's own right and left).
 EYES_AND_MOUTH = (0, 1, 3)
 
 # The detector sees the whole image at 128 x 128, where a small face gets a weak score, and so does much that is none.
 # A second look at the weak candidates, enlarged and up to four at once, tells them apart: see docs/perception.md.
 DETECTOR_SIDE = 128
+WARM_UP_RUNS = 16
 CANDIDATE_CONFIDENCE = 0.3
 MAX_CANDIDATES = 28
 MOSAIC_ROWS = 2
@@ -70,6 +69,8 @@ class FaceFinder:
     :raises FaceModelError: the file is missing or is not the known one.
     """
 
+    _has_warned = False
+
     def __init__(self, model: str | Path, min_confidence: float = 0.75, max_faces: int = 10) -> None:
         from mediapipe.tasks.python import BaseOptions, vision  # slow to import
 
@@ -85,7 +86,7 @@ class FaceFinder:
         )
         with without_chatter():
             self._detector = vision.FaceDetector.create_from_options(options)
-            self._detect(np.zeros((DETECTOR_SIDE, DETECTOR_SIDE, 3), np.uint8))  # the first run has more to say
+        self._warm_up()
         self._landmarker: Any = None
 
     def find(self, image: UInt8Image, mesh: bool = False) -> list[Face]:
@@ -112,6 +113,17 @@ class FaceFinder:
             self._detector.close()
             if self._landmarker is not None:
                 self._landmarker.close()
+
+    def _warm_up(self) -> None:
+        """Let MediaPipe warn of a tensor that is not aligned, as it does once a process, now and not at some image."""
+        nothing, held = np.zeros((DETECTOR_SIDE, DETECTOR_SIDE, 3), np.uint8), []
+        for number in range(WARM_UP_RUNS):
+            with without_chatter() as dropped:
+                self._detect(nothing)
+            if FaceFinder._has_warned or any(b"not aligned" in line for line in dropped):
+                FaceFinder._has_warned = True
+                return
+            held.append(np.empty(DETECTOR_SIDE**2 * 12 + 32 * number + 16, np.uint8))  # the next tensor lies elsewhere
 
     def _detect(self, image: UInt8Image) -> list[Face]:
         height, width = image.shape[:2]

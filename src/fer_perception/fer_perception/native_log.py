@@ -18,23 +18,26 @@ _lock = threading.RLock()
 
 
 @contextmanager
-def without_chatter() -> Iterator[None]:
+def without_chatter() -> Iterator[list[bytes]]:
     """Drop information and warnings of native code that go to stderr inside this block; all other lines pass.
+
+    The block's value is a list that holds the dropped lines when the block has ended.
 
     The whole process's stderr is held back until the block ends, so use it around short calls only. Errors of native
     code (``E0000 ...``, ``ERROR: ...``) and what other threads write appear then, in order. One block runs at a time.
     """
+    dropped: list[bytes] = []
     with _lock:
         sys.stderr.flush()
         try:
             terminal = os.dup(STDERR)
         except OSError:  # a daemon without stderr
-            yield
+            yield dropped
             return
         held = os.memfd_create("stderr")
         os.dup2(held, STDERR)
         try:
-            yield
+            yield dropped
         finally:
             sys.stderr.flush()
             os.dup2(terminal, STDERR)
@@ -42,5 +45,7 @@ def without_chatter() -> Iterator[None]:
             with open(held, "rb") as lines:
                 lines.seek(0)
                 for line in lines:
-                    if not CHATTER.match(line):
+                    if CHATTER.match(line):
+                        dropped.append(line)
+                    else:
                         os.write(STDERR, line)

@@ -8,18 +8,16 @@ grid, and ids that end with the first image in which the face is not found and t
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 
+from fer_perception.choices import Privacy
 from fer_perception.drawing import blur
 from fer_perception.faces import Face, clip
 from fer_perception.one_face import NO_KEYPOINTS
 from fer_perception.pipeline import Faces
 from fer_perception.preprocessing import UInt8Image
 from fer_perception.tracking import Box
-
-Privacy = Literal["off", "no_images", "strict"]
 
 # Where a face is, for turning a head to it, is told to 1/32 of the image's longer side: 20 pixels at 640 x 480.
 GRID_CELLS = 32

@@ -7,8 +7,7 @@ from typing import Literal, get_args
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
-from fer_perception.backends import Backend, PrecisionChoice
-from fer_perception.privacy import Privacy
+from fer_perception.choices import Backend, FaceMode, ImageTransport, PrecisionChoice, Privacy
 
 Value = bool | int | float | str
 
@@ -86,7 +85,7 @@ FACE_MODE = Parameter(
     "keypoints",
     "keypoints: six points a face, a mesh only while someone subscribes to landmarks; mesh: 478 points and head "
     "orientation in faces, always",
-    choices=("keypoints", "mesh"),
+    choices=get_args(FaceMode),
     changes="always",
 )
 MIN_CONFIDENCE = Parameter(
@@ -157,7 +156,7 @@ AUDIT_KEEP_DAYS = Parameter(
 )
 
 IMAGE_TRANSPORT = Parameter(
-    "image_transport", "raw", "raw: sensor_msgs/Image; compressed: CompressedImage", choices=("raw", "compressed")
+    "image_transport", "raw", "raw: sensor_msgs/Image; compressed: CompressedImage", choices=get_args(ImageTransport)
 )
 IMAGE_RELIABILITY = Parameter(
     "image_reliability",

@@ -1,0 +1,206 @@
+"""The arguments of fer.launch.py: names, defaults, descriptions, and which values they take."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from fer_perception.choices import Backend, FaceMode, ImageTransport, PrecisionChoice, Privacy
+from fer_perception.errors import FerError
+
+CAMERA = "{camera}"
+
+TOKEN = "[A-Za-z_][A-Za-z0-9_]*"
+NAME = f"{TOKEN}(/{TOKEN})*"
+NAME_RULE = "use letters, digits and _, no digit first, and / between names"
+
+SWITCH = {"true": True, "1": True, "false": False, "0": False}
+
+
+class Argument(NamedTuple):
+    """A launch argument as it is declared. ``default`` None: it must be given."""
+
+    name: str
+    default: str | None
+    description: str
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in SWITCH:
+        raise ValueError("use true or false")
+    return SWITCH[text.lower()]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",")) if text else ()
+
+
+Switch = Annotated[bool, BeforeValidator(_switch)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+LogLevel = Annotated[Literal["debug", "info", "warn", "error", "fatal"], BeforeValidator(str.lower)]
+
+
+class FerArguments(BaseModel):
+    """The arguments' values, made of the texts on the command line. Values that contradict each other are refused."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str = Field(
+        "0",
+        min_length=1,
+        description="Camera index, video, image, folder, 'astronaut' (a test image), or 'none'; unused with cameras",
+    )
+    image: str = Field(
+        "",
+        description="Image topic, with {camera} for a camera's name; empty: image, or /{camera}/image_raw with cameras",
+    )
+    cameras: Names = Field(
+        (), description="Names of several cameras, by commas: each gets nodes in a namespace of its own"
+    )
+    shared_process: Switch = Field(False, description="With cameras: all fer_nodes in one process, with one network")
+    split: Switch = Field(False, description="face_node and emotion_node instead of fer_node")
+    hri: Switch = Field(False, description="Also publish by REP 155 (/humans/faces/...); needs hri_msgs")
+    overlay: Switch = Field(
+        True, description="Also draw the results into the images, on the topic overlay, while somebody looks"
+    )
+    show_attention: Switch = Field(
+        False, description="The overlay also shows where the network looked, if the model has such maps"
+    )
+    loop: Switch = Field(False, description="Begin again at the end of a video or folder")
+    image_transport: ImageTransport = Field("raw", description="raw or compressed")
+    model: str = Field("", description="Model bundle: a folder, or the name of a shipped one; empty: the default")
+    precision: PrecisionChoice = Field("auto", description="auto, fp32, fp16 or int8")
+    backend: Backend = Field("auto", description="auto, tensorrt or onnxruntime")
+    prebuild: Switch = Field(
+        False, description="Build the model's TensorRT engine first (build_engine), then start the nodes"
+    )
+    face_mode: FaceMode = Field("keypoints", description="keypoints (fast) or mesh (478 points and head orientation)")
+    privacy: Literal[Privacy, ""] = Field(
+        "",
+        description="off, no_images or strict; empty: no_images, and with split off, as the faces' pixels are sent",
+    )
+    audit_folder: str = Field(
+        "", description="Keep a tamper-evident log of the decisions below this folder; empty: none"
+    )
+    params_file: str = Field("", description="YAML file with parameters of the nodes; it wins over the arguments above")
+    autostart: Switch = Field(
+        True, description="Configure and activate the nodes; false: leave that to ros2 lifecycle or a manager"
+    )
+    namespace: str = Field("fer", description="Namespace of all nodes and topics")
+    log_level: LogLevel = Field("info", description="debug, info, warn, error or fatal")
+
+    @field_validator("image")
+    @classmethod
+    def _topic(cls, image: str) -> str:
+        if image and not re.fullmatch(f"(~?/)?{NAME}", image.replace(CAMERA, "camera")):
+            raise ValueError(f"{NAME_RULE}; the only placeholder is {CAMERA}")
+        return image
+
+    @field_validator("cameras")
+    @classmethod
+    def _cameras(cls, cameras: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [name for name in cameras if not re.fullmatch(NAME, name)]:
+            raise ValueError(f"{wrong[0]!r} cannot be a namespace, {NAME_RULE}")
+        if twice := [name for name, count in Counter(cameras).items() if count > 1]:
+            raise ValueError(f"{', '.join(twice)} is given more than once")
+        return cameras
+
+    @field_validator("namespace")
+    @classmethod
+    def _namespace(cls, namespace: str) -> str:
+        if not re.fullmatch(f"/|/?{NAME}", namespace):
+            raise ValueError(f"{NAME_RULE}; / is the root namespace")
+        return namespace
+
+    @field_validator("params_file")
+    @classmethod
+    def _file(cls, path: str) -> str:
+        # launch_ros only warns, and the nodes would run with other parameters than the user's.
+        if path and not Path(path).is_file():
+            raise ValueError("there is no such file")
+        return path
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FerArguments:
+        one_topic = self.image.startswith("/") and CAMERA not in self.image
+        contradictions = (
+            (
+                CAMERA in self.image and not self.cameras,
+                f"image:={self.image}: {CAMERA} stands for the names in cameras, which is empty",
+            ),
+            (
+                one_topic and len(self.cameras) > 1,
+                f"image:={self.image}: all cameras would have the same topic. Use {CAMERA} in it",
+            ),
+            (
+                self.image_transport == "compressed" and not self.cameras and self.source != "none",
+                "image_transport:=compressed: source_node publishes raw images. Use source:=none, and the camera's own "
+                "driver",
+            ),
+            (
+                self.shared_process and not self.cameras,
+                "shared_process:=true: it is for several cameras. Name them, as in cameras:=front,rear",
+            ),
+            (
+                self.shared_process and self.split,
+                "shared_process:=true: split:=true runs no fer_node. Use only one of the two",
+            ),
+            (
+                self.split and self.privacy not in ("", "off"),
+                f"privacy:={self.privacy}: split:=true sends the faces' pixels from face_node to emotion_node. Use "
+                "split:=false, which keeps them in one process, or privacy:=off",
+            ),
+            (
+                self.show_attention and not self.overlay,
+                "show_attention:=true: the maps are drawn into the overlay. Use overlay:=true",
+            ),
+            (
+                self.show_attention and self.privacy == "strict",
+                "show_attention:=true: privacy:=strict publishes no maps. Use another privacy mode",
+            ),
+            (
+                self.prebuild and self.backend == "onnxruntime",
+                "prebuild:=true: backend:=onnxruntime needs no engine. Use another backend, or prebuild:=false",
+            ),
+        )
+        if found := [message for is_so, message in contradictions if is_so]:
+            raise ValueError("; ".join(found))
+        return self
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(model: type[Model], given: Mapping[str, str]) -> Model:
+    """The values of the arguments that a model has; others, such as those of an including launch file, are ignored.
+
+    :raises FerError: a value cannot be used; the message names all such arguments.
+    """
+    try:
+        return model.model_validate({name: given[name] for name in model.model_fields if name in given})
+    except ValidationError as error:
+        raise FerError("; ".join(_problem(given, **details) for details in error.errors())) from error
+
+
+def _problem(given: Mapping[str, str], loc: tuple[Any, ...], msg: str, **_: Any) -> str:
+    message = msg.removeprefix("Value error, ").replace("Input should be", "use")
+    return f"{loc[0]}:={given.get(loc[0], '')}: {message}" if loc else message
+
+
+def declared(model: type[BaseModel]) -> tuple[Argument, ...]:
+    """A model's arguments, in its order."""
+    return tuple(
+        Argument(name, None if field.is_required() else _text(field.default), field.description or "")
+        for name, field in model.model_fields.items()
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, tuple) else value

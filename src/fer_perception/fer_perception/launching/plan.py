@@ -1,0 +1,126 @@
+"""What fer.launch.py starts: which nodes, with which names, topics and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fer_perception.launching.arguments import CAMERA, FerArguments, declared, parse
+
+ARGUMENTS = declared(FerArguments)
+
+
+@dataclass(frozen=True)
+class PlannedNode:
+    """A process of this package. What is empty is not set.
+
+    ``params_file`` wins over ``parameters``. ``ends_launch``: when it ends, everything is shut down.
+    """
+
+    executable: str
+    name: str = ""
+    namespace: str = ""
+    remappings: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str | bool] = field(default_factory=dict)
+    params_file: str = ""
+    arguments: tuple[str, ...] = ()
+    enclave: str = ""
+    log_level: str = ""
+    ends_launch: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``build_engine``: arguments of build_engine, which runs before the nodes; None: it does not run.
+
+    ``notes``: what the user is told.
+    """
+
+    nodes: tuple[PlannedNode, ...]
+    build_engine: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def plan(given: Mapping[str, str]) -> Plan:
+    """The plan for launch arguments; missing ones have their defaults.
+
+    :raises FerError: a value cannot be used, or values contradict each other.
+    """
+    arguments = parse(FerArguments, given)
+    nodes = [node for camera in arguments.cameras or ("",) for node in _pipeline(arguments, camera)]
+    if arguments.shared_process:
+        nodes.insert(0, _shared(arguments))
+    if not arguments.cameras and arguments.source != "none":
+        nodes.append(_node(arguments, "source_node"))
+    notes = ("split: face_node runs with privacy off, the faces' pixels are on the topic faces",)
+    return Plan(
+        nodes=tuple(nodes),
+        build_engine=_build_engine(arguments) if arguments.prebuild else None,
+        notes=notes if arguments.split else (),
+    )
+
+
+def _pipeline(arguments: FerArguments, camera: str) -> list[PlannedNode]:
+    """The nodes of one camera, but for the fer_node of a shared process."""
+    executables = ["face_node", "emotion_node"] if arguments.split else ["fer_node"] * (not arguments.shared_process)
+    executables += ["overlay_node"] * arguments.overlay + ["hri_node"] * arguments.hri
+    return [_node(arguments, executable, camera) for executable in executables]
+
+
+def _node(arguments: FerArguments, executable: str, camera: str = "") -> PlannedNode:
+    root = arguments.namespace.rstrip("/")
+    namespace = f"{root}/{camera}" if camera else arguments.namespace
+    return PlannedNode(
+        executable,
+        name=executable,
+        namespace=namespace,
+        remappings={"image": _image(arguments).replace(CAMERA, camera)},
+        parameters=_parameters(arguments, executable),
+        params_file=arguments.params_file,
+        # Used only where ROS_SECURITY_ENABLE says so; see docs/security.md.
+        enclave="/" + f"{namespace}/{executable}".lstrip("/"),
+        log_level=arguments.log_level,
+    )
+
+
+def _shared(arguments: FerArguments) -> PlannedNode:
+    """All fer_nodes, which name themselves."""
+    return PlannedNode(
+        "fer_nodes",
+        parameters=_parameters(arguments, "fer_node"),
+        params_file=arguments.params_file,
+        arguments=(
+            *("--namespace", arguments.namespace.rstrip("/")),
+            *("--image", _image(arguments)),
+            *("--cameras", *arguments.cameras),
+        ),
+        log_level=arguments.log_level,
+    )
+
+
+def _image(arguments: FerArguments) -> str:
+    return arguments.image or (f"/{CAMERA}/image_raw" if arguments.cameras else "image")
+
+
+def _parameters(arguments: FerArguments, executable: str) -> dict[str, str | bool]:
+    """The parameters that the launch arguments set, of those that a node has."""
+    images = {"image_transport": arguments.image_transport}
+    faces = {"face_mode": arguments.face_mode}
+    model = {"model": arguments.model} if arguments.model else {}
+    engine = {"precision": arguments.precision, "backend": arguments.backend}
+    privacy = {"privacy": arguments.privacy or "no_images"}
+    audit = {"audit.folder": arguments.audit_folder}
+    nodes: dict[str, dict[str, str | bool]] = {
+        "fer_node": {**images, **faces, **model, **engine, **privacy, **audit},
+        "face_node": {**images, **faces, **model, "privacy": "off"},
+        "emotion_node": {**model, **engine, **audit},
+        "overlay_node": {**images, **privacy, "show_attention": arguments.show_attention},
+        "hri_node": {**images, **privacy},
+        "source_node": {"source": arguments.source, "loop": arguments.loop},
+    }
+    return {"autostart": arguments.autostart, **nodes[executable]}
+
+
+def _build_engine(arguments: FerArguments) -> tuple[str, ...]:
+    model = ("--model", arguments.model) if arguments.model else ()
+    return ("--precision", arguments.precision, *model)

@@ -1,0 +1,385 @@
+"""What the launch files decide, without launch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_perception.__main__ import EXECUTABLES
+from fer_perception.errors import BagError, FerError
+from fer_perception.launching import plan as fer
+from fer_perception.launching import replay
+from fer_perception.launching.plan import Plan, PlannedNode
+from fer_perception.replay.make_bag import Item, write_bag
+
+NOTE = "split: face_node runs with privacy off, the faces' pixels are on the topic faces"
+
+
+def planned(plan: Callable[..., Plan], *arguments: str) -> Plan:
+    """The plan for arguments as they stand on a command line."""
+    return plan(dict(argument.split(":=", 1) for argument in arguments))
+
+
+def run(*arguments: str) -> list[str]:
+    """The processes with their namespaces."""
+    return [f"{node.namespace}/{node.executable}" for node in planned(fer.plan, *arguments).nodes]
+
+
+def parameters(*arguments: str) -> dict[str, dict[str, str | bool]]:
+    return {node.executable: node.parameters for node in planned(fer.plan, *arguments).nodes}
+
+
+def images(*arguments: str) -> list[str]:
+    """The topic that each node takes for image."""
+    return [node.remappings["image"] for node in planned(fer.plan, *arguments).nodes]
+
+
+def test_planning_needs_neither_launch_nor_rclpy() -> None:
+    code = "import sys, fer_perception.launching.replay; print({'launch', 'launch_ros', 'rclpy'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_the_defaults() -> None:
+    engine = {"precision": "auto", "backend": "auto"}
+    common = {"namespace": "fer", "remappings": {"image": "image"}, "log_level": "info"}
+    assert fer.plan({}) == Plan(
+        (
+            PlannedNode(
+                "fer_node",
+                "fer_node",
+                enclave="/fer/fer_node",
+                parameters={
+                    "autostart": True,
+                    "image_transport": "raw",
+                    "face_mode": "keypoints",
+                    **engine,
+                    "privacy": "no_images",
+                    "audit.folder": "",
+                },
+                **common,
+            ),
+            PlannedNode(
+                "overlay_node",
+                "overlay_node",
+                enclave="/fer/overlay_node",
+                parameters={
+                    "autostart": True,
+                    "image_transport": "raw",
+                    "privacy": "no_images",
+                    "show_attention": False,
+                },
+                **common,
+            ),
+            PlannedNode(
+                "source_node",
+                "source_node",
+                enclave="/fer/source_node",
+                parameters={"autostart": True, "source": "0", "loop": False},
+                **common,
+            ),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nodes"),
+    [
+        ("source:=none", ["fer/fer_node", "fer/overlay_node"]),
+        ("source:=none overlay:=false", ["fer/fer_node"]),
+        ("overlay:=False hri:=TRUE", ["fer/fer_node", "fer/hri_node", "fer/source_node"]),
+        ("overlay:=0 hri:=1 source:=none", ["fer/fer_node", "fer/hri_node"]),
+        ("split:=true", ["fer/face_node", "fer/emotion_node", "fer/overlay_node", "fer/source_node"]),
+        ("split:=true privacy:=off overlay:=false source:=none", ["fer/face_node", "fer/emotion_node"]),
+        ("namespace:=robot/head overlay:=false", ["robot/head/fer_node", "robot/head/source_node"]),
+        (
+            "cameras:=front,rear",
+            ["fer/front/fer_node", "fer/front/overlay_node", "fer/rear/fer_node", "fer/rear/overlay_node"],
+        ),
+        ("cameras:=front overlay:=false source:=astronaut", ["fer/front/fer_node"]),
+        (
+            "cameras:=a,b/c split:=true overlay:=false",
+            ["fer/a/face_node", "fer/a/emotion_node", "fer/b/c/face_node", "fer/b/c/emotion_node"],
+        ),
+        ("cameras:=a,b overlay:=false namespace:=/", ["/a/fer_node", "/b/fer_node"]),
+        (
+            "cameras:=a,b shared_process:=true hri:=true",
+            ["/fer_nodes", "fer/a/overlay_node", "fer/a/hri_node", "fer/b/overlay_node", "fer/b/hri_node"],
+        ),
+    ],
+)
+def test_which_nodes_run_where(arguments: str, nodes: list[str]) -> None:
+    assert run(*arguments.split()) == nodes
+
+
+def test_spaces_around_the_names_of_cameras_do_not_count() -> None:
+    assert planned(fer.plan, "cameras:=front, rear") == planned(fer.plan, "cameras:=front,rear")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "topics"),
+    [
+        ("source:=none image:=/camera/image_raw", ["/camera/image_raw"]),
+        ("image:=~/image", ["~/image", "~/image"]),
+        ("cameras:=front,rear", ["/front/image_raw", "/rear/image_raw"]),
+        ("cameras:=front,rear image:=/cam_{camera}/{camera}/rgb", ["/cam_front/front/rgb", "/cam_rear/rear/rgb"]),
+        ("cameras:=front,rear image:=image_raw", ["image_raw", "image_raw"]),  # in each camera's namespace
+        ("cameras:=front image:=/image_raw", ["/image_raw"]),
+    ],
+)
+def test_the_topic_of_the_images(arguments: str, topics: list[str]) -> None:
+    assert images("overlay:=false", *arguments.split()) == topics
+
+
+def test_parameters_reach_the_nodes_that_have_them() -> None:
+    given = [
+        "autostart:=false",
+        "face_mode:=mesh",
+        "precision:=fp16",
+        "backend:=tensorrt",
+        "model:=42",
+        "loop:=true",
+        "source:=film.mp4",
+        "hri:=true",
+        "privacy:=strict",
+        "audit_folder:=/var/log/fer",
+    ]
+    images, privacy = {"autostart": False, "image_transport": "raw"}, {"privacy": "strict"}
+    engine = {"model": "42", "precision": "fp16", "backend": "tensorrt"}
+    assert parameters(*given) == {
+        "fer_node": {**images, **privacy, **engine, "face_mode": "mesh", "audit.folder": "/var/log/fer"},
+        "overlay_node": {**images, **privacy, "show_attention": False},
+        "hri_node": {**images, **privacy},
+        "source_node": {"autostart": False, "source": "film.mp4", "loop": True},
+    }
+
+
+def test_split_sends_pixels_and_says_so() -> None:
+    given = ["split:=true", "model:=baseline", "image_transport:=compressed", "source:=none", "face_mode:=mesh"]
+    assert parameters(*given, "audit_folder:=audit", "show_attention:=true") == {
+        "face_node": {
+            "autostart": True,
+            "image_transport": "compressed",
+            "face_mode": "mesh",
+            "model": "baseline",
+            "privacy": "off",
+        },
+        "emotion_node": {
+            "autostart": True,
+            "model": "baseline",
+            "precision": "auto",
+            "backend": "auto",
+            "audit.folder": "audit",
+        },
+        "overlay_node": {
+            "autostart": True,
+            "image_transport": "compressed",
+            "privacy": "no_images",
+            "show_attention": True,
+        },
+    }
+    assert planned(fer.plan, *given).notes == (NOTE,)
+    assert parameters(*given, "privacy:=off")["overlay_node"]["privacy"] == "off"
+
+
+def test_cameras_in_a_shared_process() -> None:
+    given = "cameras:=front,rear shared_process:=true overlay:=false precision:=int8 log_level:=WARN"
+    assert planned(fer.plan, *given.split()).nodes == (
+        PlannedNode(
+            "fer_nodes",
+            arguments=("--namespace", "fer", "--image", "/{camera}/image_raw", "--cameras", "front", "rear"),
+            parameters={
+                "autostart": True,
+                "image_transport": "raw",
+                "face_mode": "keypoints",
+                "precision": "int8",
+                "backend": "auto",
+                "privacy": "no_images",
+                "audit.folder": "",
+            },
+            log_level="warn",
+        ),
+    )
+
+
+def test_fer_nodes_understands_its_arguments() -> None:
+    parse_arguments = pytest.importorskip("fer_perception.nodes.fer_nodes").parse_arguments
+    given = ["cameras:=front,rear", "shared_process:=true", "overlay:=false", "image:=/cam/{camera}"]
+    for namespace, root in (("namespace:=robot", "robot"), ("namespace:=/robot", "/robot"), ("namespace:=/", "")):
+        (node,) = planned(fer.plan, *given, namespace).nodes
+        options = parse_arguments(list(node.arguments))
+        assert vars(options) == {"cameras": ["front", "rear"], "image": "/cam/{camera}", "namespace": root}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "enclaves"),
+    [
+        ("namespace:=/fer", ["/fer/fer_node"]),
+        ("namespace:=/", ["/fer_node"]),
+        ("namespace:=/ cameras:=front", ["/front/fer_node"]),
+        ("namespace:=robot/fer cameras:=front,rear", ["/robot/fer/front/fer_node", "/robot/fer/rear/fer_node"]),
+    ],
+)
+def test_each_node_has_an_enclave_of_its_full_name(arguments: str, enclaves: list[str]) -> None:
+    plan = planned(fer.plan, "source:=none", "overlay:=false", *arguments.split())
+    assert [node.enclave for node in plan.nodes] == enclaves
+
+
+def test_a_parameter_file_and_a_log_level_are_every_nodes(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.touch()
+    for shape in ("split:=true", "hri:=true", "cameras:=a,b", "cameras:=a,b shared_process:=true"):
+        nodes = planned(fer.plan, *shape.split(), f"params_file:={file}", "log_level:=debug").nodes
+        assert {node.params_file for node in nodes} == {str(file)}
+        assert {node.log_level for node in nodes} == {"debug"}
+
+
+def test_an_engine_is_built_first_where_that_is_wished() -> None:
+    assert fer.plan({}).build_engine is None
+    assert planned(fer.plan, "prebuild:=true").build_engine == ("--precision", "auto")
+    plan = planned(fer.plan, *["prebuild:=true", "model:=baseline", "precision:=fp16", "backend:=tensorrt"])
+    assert plan.build_engine == ("--precision", "fp16", "--model", "baseline")
+    assert [node.executable for node in plan.nodes] == ["fer_node", "overlay_node", "source_node"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("split:=yes", "split:=yes: use true or false"),
+        ("overlay:=", "overlay:=: use true or false"),
+        ("precision:=fp8", "precision:=fp8: use 'auto', 'fp32', 'fp16' or 'int8'"),
+        ("backend:=cuda", "backend:=cuda: use 'auto', 'tensorrt' or 'onnxruntime'"),
+        ("face_mode:=3d", "face_mode:=3d: use 'keypoints' or 'mesh'"),
+        ("image_transport:=h264", "image_transport:=h264: use 'raw' or 'compressed'"),
+        ("privacy:=foo", "privacy:=foo: use 'off', 'no_images', 'strict' or ''"),
+        ("log_level:=loud", "log_level:=loud: use 'debug', 'info', 'warn', 'error' or 'fatal'"),
+        ("source:=", "source:=: String should have at least 1 character"),
+        ("params_file:=missing.yaml", "params_file:=missing.yaml: there is no such file"),
+        ("params_file:=.", "params_file:=.: there is no such file"),
+        ("cameras:=a,a,b", "cameras:=a,a,b: a is given more than once"),
+        ("cameras:=a,,b", "cameras:=a,,b: '' cannot be a namespace, use letters, digits and _"),
+        ("cameras:=front,rear left", "cameras:=front,rear left: 'rear left' cannot be a namespace"),
+        ("cameras:=1,2", "cameras:=1,2: '1' cannot be a namespace"),
+        ("cameras:=/front", "cameras:=/front: '/front' cannot be a namespace"),
+        ("namespace:=", "namespace:=: use letters, digits and _"),
+        ("namespace:=a//b", "namespace:=a//b: use letters, digits and _"),
+        ("namespace:=my robot", "namespace:=my robot: use letters, digits and _"),
+        ("image:=/camera/", "image:=/camera/: use letters, digits and _"),
+        ("image:=my camera", "image:=my camera: use letters, digits and _"),
+        ("cameras:=a|image:=/{name}/rgb", "image:=/{name}/rgb: use letters.*; the only placeholder is {camera}"),
+        ("image:=/{camera}/rgb", "image:=/{camera}/rgb: {camera} stands for the names in cameras, which is empty"),
+        ("cameras:=a,b|image:=/rgb", "image:=/rgb: all cameras would have the same topic. Use {camera} in it"),
+        ("image_transport:=compressed", "image_transport:=compressed: source_node publishes raw.*Use source:=none"),
+        ("shared_process:=true", "shared_process:=true: it is for several cameras. Name them"),
+        ("shared_process:=true|cameras:=a,b|split:=true", "shared_process:=true: split:=true runs no fer_node"),
+        ("split:=true|privacy:=strict", "privacy:=strict: split:=true sends the faces' pixels.*or privacy:=off"),
+        ("split:=true|privacy:=no_images", "privacy:=no_images: split:=true sends the faces' pixels"),
+        ("overlay:=false|show_attention:=true", "show_attention:=true: the maps are drawn into the overlay"),
+        ("privacy:=strict|show_attention:=true", "show_attention:=true: privacy:=strict publishes no maps"),
+        ("prebuild:=true|backend:=onnxruntime", "prebuild:=true: backend:=onnxruntime needs no engine"),
+        ("split:=2|precision:=x", "split:=2: use true or false; precision:=x: use 'auto'"),
+    ],
+)
+def test_wrong_arguments_are_named_with_what_is_allowed(arguments: str, message: str) -> None:
+    pattern = message.replace("(", r"\(").replace("{", r"\{")
+    with pytest.raises(FerError, match=f"^{pattern}"):
+        planned(fer.plan, *arguments.split("|"))
+
+
+def test_arguments_of_an_including_launch_file_are_ignored() -> None:
+    assert planned(fer.plan, "robot_model:=tiago", "use_sim_time:=yes") == fer.plan({})
+
+
+def test_declared_defaults_are_those_of_no_arguments() -> None:
+    assert all(argument.description for argument in replay.ARGUMENTS + fer.ARGUMENTS)
+    assert fer.plan({argument.name: argument.default for argument in fer.ARGUMENTS}) == fer.plan({})
+    assert [argument.name for argument in replay.ARGUMENTS if argument.default is None] == ["bag"]
+
+
+def test_the_nodes_have_the_parameters_with_the_same_defaults() -> None:
+    autostart = pytest.importorskip("fer_perception.nodes.parameters").AUTOSTART
+    plans = fer.plan({"hri": "true", "model": "42"}), fer.plan({"split": "true"})
+    for node in (node for plan in plans for node in plan.nodes):
+        kind = getattr(import_module(EXECUTABLES[node.executable][0]), node.executable.title().replace("_", ""))
+        known = {parameter.name: parameter.default for parameter in (autostart, *kind.parameters)}
+        own = {"source", "model"} | ({"privacy"} if node.executable == "face_node" else set())
+        assert set(node.parameters) <= set(known)
+        assert {name: known[name] for name in set(node.parameters) - own} == {
+            name: value for name, value in node.parameters.items() if name not in own
+        }
+
+
+# replay.launch.py -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bags") / "compressed"
+    write_bag((Item(np.zeros((48, 64, 3), np.uint8)) for _ in range(2)), folder, 10.0, encoding="jpeg")
+    return folder
+
+
+def test_a_bag_is_played_to_the_pipeline_in_its_own_time(bag: Path) -> None:
+    options = "options:=--labels 'my kitchen.csv' --rate 2"
+    plan = planned(replay.plan, f"bag:={bag}", "namespace:=robot", "log_level:=warn", options)
+    assert [node.executable for node in plan.nodes] == ["fer_node", "overlay_node", "live_replay"]
+    for node in plan.nodes[:-1]:
+        assert node.parameters["use_sim_time"] is True
+        assert node.parameters["image_transport"] == "compressed"
+        assert (node.namespace, node.remappings, node.ends_launch) == ("robot", {"image": "image"}, False)
+    assert plan.nodes[-1] == PlannedNode(
+        "live_replay",
+        namespace="robot",
+        arguments=(str(bag), "--attach", "--labels", "my kitchen.csv", "--rate", "2"),
+        ends_launch=True,
+    )
+
+
+def test_the_pipeline_of_a_replay_is_the_users(bag: Path) -> None:
+    given = ["split:=true", "overlay:=false", "model:=my_bundle", "prebuild:=true"]
+    plan = planned(replay.plan, f"bag:={bag}", *given)
+    assert [node.executable for node in plan.nodes] == ["face_node", "emotion_node", "live_replay"]
+    assert plan.nodes[1].parameters["model"] == "my_bundle"
+    assert plan.build_engine == ("--precision", "auto", "--model", "my_bundle")
+    assert plan.notes == (NOTE,)
+
+
+def test_raw_images_and_a_chosen_topic(tmp_path: Path) -> None:
+    write_bag([Item(np.zeros((48, 64, 3), np.uint8))], tmp_path / "raw", 10.0, topic="/rear/image")
+    plan = planned(replay.plan, f"bag:={tmp_path / 'raw'}", "topic:=/rear/image")
+    assert plan.nodes[0].parameters["image_transport"] == "raw"
+    assert plan.nodes[-1].arguments == (str(tmp_path / "raw"), "--attach", "--topic=/rear/image")
+
+
+def test_what_the_bag_decides_is_no_argument_of_a_replay(bag: Path) -> None:
+    ignored = ("source:=7", "image:=/x", "cameras:=a,b", "shared_process:=true", "loop:=true", "image_transport:=raw")
+    names = {argument.name for argument in replay.ARGUMENTS}
+    assert not names & {argument.split(":=")[0] for argument in ignored}
+    assert {argument.name for argument in fer.ARGUMENTS} - names == {argument.split(":=")[0] for argument in ignored}
+    assert planned(replay.plan, f"bag:={bag}", *ignored) == planned(replay.plan, f"bag:={bag}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "bag:=: Field required"),
+        (("bag:={bag}", "options:=--labels 'a"), "options:=--labels 'a: No closing quotation"),
+        (("bag:={bag}", "precision:=fp8"), "precision:=fp8: use 'auto'"),
+        (("bag:={bag}", "split:=true", "privacy:=strict"), "privacy:=strict: split:=true sends"),
+    ],
+)
+def test_wrong_arguments_of_a_replay(bag: Path, arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(FerError, match=f"^{message}"):
+        planned(replay.plan, *(argument.replace("{bag}", str(bag)) for argument in arguments))
+
+
+def test_a_bag_that_cannot_be_used(bag: Path) -> None:
+    with pytest.raises(BagError, match=r"missing: there is no such bag"):
+        planned(replay.plan, "bag:=missing")
+    with pytest.raises(BagError, match=r"has no image topic /rear.*It has /"):
+        planned(replay.plan, f"bag:={bag}", "topic:=/rear")
