@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -38,10 +39,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(folder: Path, *options: str) -> Path:
-    bases = [argument for name in ("build", "install") for argument in (f"--{name}-base", folder / name)]
-    command = ["colcon", "--log-base", folder / "log", "build", *bases, *options, "--cmake-args", "-GNinja"]
-    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True)
+    subprocess.run(build_command(folder, *options), cwd=ROOT, env=ENVIRONMENT, check=True)
     return folder / "install"
+
+
+def build_command(folder: Path, *options: str) -> list[str]:
+    bases = [f"--{name}-base={folder / name}" for name in ("build", "install")]
+    return ["colcon", f"--log-base={folder / 'log'}", "build", *bases, *options, "--cmake-args", "-GNinja"]
 
 
 def run_installed(installed: Path, command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -55,6 +59,37 @@ def test_the_whole_workspace_builds(tmp_path: Path) -> None:
     code = "import fer_msgs.msg as m; print(m.__file__, m.EmotionArray().header.frame_id == '')"
     result = run_installed(installed, f'python -c "{code}"', tmp_path)
     assert result.stdout.split() == [str(next(installed.rglob("fer_msgs/msg/__init__.py"))), "True"], result.stderr
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Path:
+    """A workspace of fer_perception alone, as a release repository holds it: links out of the package dangle."""
+    source = ROOT / "src" / "fer_perception"
+    shutil.copytree(source, tmp_path / "fer_perception", symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def test_fer_perception_alone_installs_all_that_the_workspace_installs(alone: Path, installed: Path) -> None:
+    subprocess.run(build_command(alone), cwd=alone, env=ENVIRONMENT, check=True)
+    share = "fer_perception/share/fer_perception"
+    assert list((alone / "install" / share / "launch").iterdir())
+    assert files_below(alone / "install" / share) == files_below(installed / share)
+
+
+def files_below(folder: Path) -> set[Path]:
+    """The environment hooks that colcon makes aside: what they are called depends on what else is built."""
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {file for file in files if len(file.parts) > 1 and file.parts[0] != "hook"}
+
+
+@pytest.mark.parametrize("folder", ["config", "launch", "models", "security"])
+def test_fer_perception_without_its_files_is_not_built(alone: Path, folder: str) -> None:
+    shutil.rmtree(alone / "fer_perception" / folder)
+    (alone / "fer_perception" / folder).symlink_to(f"../../{folder}")
+    result = subprocess.run(build_command(alone), cwd=alone, env=ENVIRONMENT, capture_output=True, text=True)
+    assert result.returncode != 0
+    assert f"fer_perception: {alone / 'fer_perception' / folder} holds no files" in result.stderr
+    assert not (alone / "install/fer_perception/share/fer_perception/package.xml").exists()
 
 
 def test_everything_a_robot_needs_is_installed(installed: Path) -> None:

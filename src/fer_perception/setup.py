@@ -23,11 +23,29 @@ EXECUTABLES = (
     "audit",
     "fetch_face_model",
 )
+# Those of requirements/runtime.txt without the tools that build, and of requirements/replay.txt; a test compares them.
+REQUIREMENTS = [
+    "mediapipe>=1.0,<2",  # brings OpenCV
+    "numpy",
+    "onnxruntime>=1.18",
+    "pillow",
+    "psutil",
+    "pydantic>=2,<3",
+    "pyyaml",
+    "rosbags>=0.11.7",
+    "rosbags-image",
+    "scikit-image",
+    "scipy",
+    "tqdm",
+]
+REPLAY = ["dask[distributed]", "jinja2", "pandas", "plotly", "pyarrow", "pympi-ling", "scikit-learn"]
 
 
 def tree(folder: str) -> list[tuple[str, list[str]]]:
     """The files below a folder as data files of share/fer_perception, folder by folder."""
     files = [path for path in sorted(Path(folder).rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+    if not files:
+        raise FileNotFoundError(f"{NAME}: {Path(folder).absolute()} holds no files; the package is not complete")
     parents = sorted({path.parent for path in files})
     return [(f"share/{NAME}/{parent}", [str(path) for path in files if path.parent == parent]) for parent in parents]
 
@@ -45,7 +63,8 @@ setup(
         *tree("models"),
         *tree("security"),
     ],
-    install_requires=["setuptools"],
+    install_requires=REQUIREMENTS,
+    extras_require={"replay": REPLAY},
     python_requires=">=3.10",
     zip_safe=False,
     maintainer="FER suite maintainers",

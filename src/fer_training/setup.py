@@ -6,6 +6,31 @@ from setuptools import find_packages, setup
 
 NAME = "fer_training"
 VERBS = ("train", "teach", "adapt", "interpolate", "prune", "evaluate", "export", "quantize", "report")
+# What it imports of requirements/runtime.txt, and all of requirements/training.txt; a test compares them.
+# fer_perception comes with the workspace and not from PyPI, so it is in package.xml alone.
+REQUIREMENTS = [
+    "mediapipe>=1.0,<2",  # brings OpenCV
+    "numpy",
+    "onnxruntime>=1.18",
+    "pillow",
+    "pydantic>=2,<3",
+    "pyyaml",
+    "scipy",
+    "tqdm",
+    "torch==2.13.0",
+    "captum",
+    "fairlearn",
+    "imagehash",
+    "kornia",
+    "markdown",
+    "matplotlib",
+    "omegaconf",
+    "onnx",
+    "safetensors",
+    "scikit-learn",
+    "tensorboard",
+    "torch-pruning>=1.6,<2",
+]
 
 setup(
     name=NAME,
@@ -16,7 +41,7 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/configs", [str(path) for path in sorted(Path("configs").glob("*.yaml"))]),
     ],
-    install_requires=["setuptools"],
+    install_requires=REQUIREMENTS,
     python_requires=">=3.10",
     zip_safe=False,
     maintainer="FER suite maintainers",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,36 +20,28 @@ from fer_training.attention_file import add_attention
 from fer_training.attention_share import AttentionMeter
 from fer_training.config import load_config
 from fer_training.datasets import load_dataset
-from fer_training.export import export
 from fer_training.inference import prepare_images
 from fer_training.runs import CONFIG, load_run
-from fer_training.train import train
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
-OPTIONS = ["name=attentive", "epochs=1", "network.name=hybrid_attention"]
 
 
-def test_export_writes_the_map_that_is_measured(config_file: Path, fer2013: Path, tmp_path: Path) -> None:
-    config = load_config(config_file, [*OPTIONS, "network.options={width: 0.25, stem_stride: 1}"])
-    run = train(config)
-    main(["export", "--run", str(run), "--out", str(tmp_path)])
+def test_export_writes_the_map_that_is_measured(attentive: Path, fer2013: Path, tmp_path: Path) -> None:
+    main(["export", "--run", str(attentive), "--out", str(tmp_path)])
     bundle = Bundle(tmp_path / "attentive")
     samples = load_dataset(f"fer2013:{fer2013}", "val")
-    images = prepare_images(samples, config.input.spec())
+    images = prepare_images(samples, load_config(attentive / CONFIG).input.spec())
     found = AttentionMaps(bundle).infer(samples.images)
-    assert found.shape == (len(images), 12, 12)
-    _, maps = AttentionMeter(run).look(images)
+    assert found.shape == (len(images), 6, 6)
+    _, maps = AttentionMeter(attentive).look(images)
     np.testing.assert_allclose(found, maps["attention_stage3"][:, 0].numpy(), atol=1e-4)
     graph = onnx.load(bundle.attention_file()).graph
     assert [output.name for output in graph.output] == ["attention"]
     assert len(graph.node) < len(onnx.load(bundle.onnx_file()).graph.node) / 2  # nothing that comes after the map
 
 
-def test_a_bundle_gets_the_file_and_keeps_its_records(config_file: Path, tmp_path: Path) -> None:
-    config = load_config(config_file, [*OPTIONS, "network.options={width: 0.25, stem_stride: 1}"])
-    exported = Bundle(export(train(config), tmp_path))
+def test_a_bundle_gets_the_file_and_keeps_its_records(attentive_bundle: Path, tmp_path: Path) -> None:
+    exported = Bundle(shutil.copytree(attentive_bundle, tmp_path / "attentive"))
     records = {"temperature": 0.5, "metrics": {"fer2013/test/fp32": {"accuracy": 0.5}}}
     before = exported.manifest.model_copy(update={**records, "attention": None})
     write_manifest(exported.path, before)
@@ -63,12 +56,11 @@ def test_a_bundle_gets_the_file_and_keeps_its_records(config_file: Path, tmp_pat
     assert after == before.model_copy(update={"attention": exported.manifest.attention})
 
 
-def test_a_network_without_attention_has_no_map(config_file: Path, tmp_path: Path) -> None:
-    bundle = export(train(load_config(config_file, ["name=plain", "epochs=1"])), tmp_path)
-    assert Bundle(bundle).manifest.attention is None
-    assert "attention" not in (bundle / "manifest.yaml").read_text().split("training:")[0]
+def test_a_network_without_attention_has_no_map(trained_bundle: Path) -> None:
+    assert Bundle(trained_bundle).manifest.attention is None
+    assert "attention" not in (trained_bundle / "manifest.yaml").read_text().split("training:")[0]
     with pytest.raises(FerError, match="its network has no attention maps"):
-        add_attention(bundle)
+        add_attention(trained_bundle)
 
 
 @pytest.mark.parametrize("name", ["hybrid_attention_lite0_robust", "landmark_compressed"])

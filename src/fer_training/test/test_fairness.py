@@ -2,8 +2,10 @@
 
 import csv
 import json
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -131,7 +133,7 @@ def manifest(tmp_path: Path, draw) -> Path:  # type: ignore[no-untyped-def]
     folder = tmp_path / "photographs"
     (folder / "images").mkdir(parents=True)
     rows = []
-    for split, count in (("adapt", 140), ("test", 140)):
+    for split, count in (("adapt", 70), ("test", 140)):
         for index in range(count):
             emotion = index % 2  # angry or disgust
             coloured = index % 10 in ((0, 1, 3) if split == "adapt" else (0, 1))
@@ -146,17 +148,25 @@ def manifest(tmp_path: Path, draw) -> Path:  # type: ignore[no-untyped-def]
     return folder
 
 
-def group_photographs(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+@pytest.fixture
+def group_photographs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """The script's command line, without a process of its own."""
+
+    def run(*arguments: object) -> None:
+        monkeypatch.setattr("sys.argv", [str(SCRIPT), *map(str, arguments)])
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+
+    return run
 
 
 def test_groups_are_measured_on_the_pictures(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "groups"
-    written = group_photographs(manifest, "--out", out, "--labelled", "--pixels", 49)
+    command = [sys.executable, SCRIPT, manifest, "--out", out, "--labelled", "--pixels", "49"]
+    written = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert written.returncode == 0, written.stderr
-    assert written.stdout.splitlines() == ["colour, under 49: 70", "grey, under 49: 210"]
+    assert written.stdout.splitlines() == ["colour, under 49: 49", "grey, under 49: 161"]
     assert "Person" not in (out / "labels.csv").read_text().replace("Person_adapt", "").replace("Person_test", "")
     test = load_dataset(f"manifest:{out}", "test")
     assert test.groups["photograph"].count("colour") == 28
@@ -185,7 +195,7 @@ def test_groups_are_measured_on_the_pictures(
         main([*command, "--groups", "age"])
 
 
-def test_the_script_names_what_is_wrong(manifest: Path, tmp_path: Path) -> None:
+def test_the_script_names_what_is_wrong(manifest: Path, tmp_path: Path, group_photographs: Callable[..., None]) -> None:
     for arguments, message in (
         ((manifest, "--out", manifest), "exists"),
         ((tmp_path, "--out", tmp_path / "a"), "labels.csv: cannot be read"),
@@ -194,8 +204,8 @@ def test_the_script_names_what_is_wrong(manifest: Path, tmp_path: Path) -> None:
             "a row that is not left",
         ),
     ):
-        result = group_photographs(*arguments)
-        assert (result.returncode, message in result.stderr) == (1, True), result.stderr
+        with pytest.raises(SystemExit, match=message):
+            group_photographs(*arguments)
 
 
 def samples(groups: list[str], targets: list[int]) -> Samples:
@@ -222,8 +232,10 @@ def test_reweighing_by_hand() -> None:
         sampling_weights(SamplingConfig("age"), data)
 
 
-def test_training_sees_the_groups_as_configured(manifest: Path, config_file: Path, tmp_path: Path) -> None:
-    assert group_photographs(manifest, "--out", tmp_path / "groups", "--labelled").returncode == 0
+def test_training_sees_the_groups_as_configured(
+    manifest: Path, config_file: Path, tmp_path: Path, group_photographs: Callable[..., None]
+) -> None:
+    group_photographs(manifest, "--out", tmp_path / "groups", "--labelled")
     overrides = [f"data=manifest:{tmp_path / 'groups'}", "batch_size=20", "epochs=1", "sampling.group=photograph"]
     config = load_config(config_file, [*overrides, "sampling.method=balanced"])
     torch.manual_seed(0)
@@ -242,9 +254,9 @@ def test_training_sees_the_groups_as_configured(manifest: Path, config_file: Pat
         ]
     ).astype(int)
     kinds, labels = np.array(task.data.samples.groups["photograph"])[places], task.data.samples.targets[places]
-    assert (kinds == "colour").mean() == pytest.approx(0.5, abs=0.04)  # three of ten pictures are
+    assert (kinds == "colour").mean() == pytest.approx(0.5, abs=0.06)  # three of ten pictures are
     angry = [float((labels[kinds == kind] == 0).mean()) for kind in ("colour", "grey")]
-    assert angry[0] == pytest.approx(angry[1], abs=0.07)  # before: a third of the coloured, 4/7 of the grey
+    assert angry[0] == pytest.approx(angry[1], abs=0.1)  # before: a third of the coloured, 4/7 of the grey
 
     run = train(config)
     assert load_config(run / "config.yaml").sampling == SamplingConfig("photograph", "balanced")

@@ -13,19 +13,19 @@ from fer_perception.errors import FerError
 from fer_training.__main__ import main
 from fer_training.checkpoint import load_checkpoint
 from fer_training.config import load_config
+from fer_training.datasets import load_dataset
 from fer_training.export import export
+from fer_training.inference import predict, prepare_images
 from fer_training.interpolate import interpolate
-from fer_training.runs import BEST
+from fer_training.runs import BEST, CONFIG, load_run
 from fer_training.train import train
 
 
-@pytest.fixture
-def runs(config_file: Path) -> tuple[Path, Path, str]:
+@pytest.fixture(scope="module")
+def runs(session_config: Path, trained: Path) -> tuple[Path, Path, str]:
     """A run, one that goes on from it, and their data."""
-    config = load_config(config_file, ["epochs=2"])
-    start = train(config)
-    tuned = train(load_config(config_file, ["name=tuned", "epochs=1", f"pretrained={start / BEST}"]))
-    return start, tuned, config.data
+    config = load_config(session_config, ["name=tuned", f"pretrained={trained / BEST}"])
+    return trained, train(config), config.data
 
 
 def test_weights_lie_between_and_are_measured(runs: tuple[Path, Path, str], tmp_path: Path) -> None:
@@ -42,6 +42,11 @@ def test_weights_lie_between_and_are_measured(runs: tuple[Path, Path, str], tmp_
         measured = facts["validation"]["accuracy"]
         if share != 0.25:
             assert measured == load_checkpoint((tuned if share else start) / BEST)[1]["validation"]["accuracy"]
+        else:
+            config = load_config(run / CONFIG)
+            samples, spec = load_dataset(data, "val"), config.input.spec()
+            found = predict(load_run(run, config)[0], prepare_images(samples, spec), spec)
+            assert measured == (found.argmax(1) == samples.targets).mean()
 
     bundle = export(tmp_path / "between0.25", tmp_path / "bundles")
     training = Bundle(bundle).manifest.training
@@ -50,12 +55,13 @@ def test_weights_lie_between_and_are_measured(runs: tuple[Path, Path, str], tmp_
     command = ["evaluate", "--model", str(bundle), "--dataset", data, "--split", "val", "--json", str(tmp_path / "val")]
     main(command)
     evaluated = json.loads((tmp_path / "val").read_text())["datasets"]["fer2013"]
-    assert evaluated["accuracy"] == load_checkpoint(tmp_path / "between0.25" / BEST)[1]["validation"]["accuracy"]
+    measured = load_checkpoint(tmp_path / "between0.25" / BEST)[1]["validation"]["accuracy"]
+    assert evaluated["accuracy"] == pytest.approx(measured, abs=0.03)  # by ONNX Runtime, where a tie may turn
 
 
 def test_what_does_not_fit_is_refused(runs: tuple[Path, Path, str], config_file: Path, tmp_path: Path) -> None:
     start, tuned, data = runs
-    wider = train(load_config(config_file, ["name=wider", "epochs=1", "network.options.width=0.5"]))
+    wider = train(load_config(config_file, ["name=wider", "steps_per_epoch=1", "network.options.width=0.5"]))
     for message, arguments in (
         ("are different networks", (start, wider, 0.5, data, tmp_path / "out")),
         ("share 1.5: must lie between", (start, tuned, 1.5, data, tmp_path / "out")),

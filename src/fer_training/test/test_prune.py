@@ -14,7 +14,7 @@ from fer_perception.preprocessing import InputSpec
 from fer_training.__main__ import main
 from fer_training.adapt import _with_widths_of_start
 from fer_training.checkpoint import load_checkpoint
-from fer_training.config import PruningConfig, TrainConfig, load_config
+from fer_training.config import CRITERIA, PruningConfig, load_config, save_config
 from fer_training.datasets import balanced, load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.export import count_macs, export
@@ -26,15 +26,10 @@ from fer_training.pruning import prune
 from fer_training.pruning.graph import Macs, choose, find_groups
 from fer_training.pruning.importance import LandmarkImportance
 from fer_training.pruning.schedule import remove_channels
-from fer_training.runs import BEST, HISTORY, LAST, build_network, load_run, read_history
+from fer_training.runs import BEST, CONFIG, HISTORY, LAST, build_network, load_run, read_history
 from fer_training.teach import teach
-from fer_training.train import train
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 SPEC = InputSpec(width=48, height=48, color="grey", mean=[0.5], std=[0.25])
-NETWORK = ["network.name=hybrid_attention", "network.options={width: 0.5, stem_stride: 2, dropout: 0.0}"]
-GENTLE = ["augmentation={flip: false, rotation_deg: 3.0, translation: 0.02, scale: 0.02, erasing_probability: 0.0}"]
 VARIANTS = {
     "mobilenet_v2": ("mobilenet_v2", {"stem_stride": 1, "width": 0.5}),
     "hybrid_attention on efficientnet_lite0": (
@@ -54,33 +49,37 @@ class InterruptedRunError(Exception):
     pass
 
 
+def write_pruning(folder: Path, session_config: Path, start: Path, **changes: object) -> Path:
+    """The configuration of a small pruning in two steps."""
+    lines = [line for line in session_config.read_text().splitlines() if "options:" not in line]
+    (folder / "base.yaml").write_text("\n".join(lines).replace("network:", "network: {name: landmark_compressed}"))
+    values = {
+        "name": "pruned",
+        "out": folder,
+        "epochs": 2,
+        "learning_rate": 0.05,
+        "pruning.start": start,
+        "pruning.images": 28,
+        "pruning.steps": 2,
+        "pruning.step_epochs": 1,
+        **changes,
+    }
+    config = load_config(folder / "base.yaml", [f"{key}={value}" for key, value in values.items()])
+    save_config(config, folder / "prune.yaml")
+    return folder / "prune.yaml"
+
+
 @pytest.fixture(scope="module")
-def start(fer2013: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained run, to be pruned."""
-    folder = tmp_path_factory.mktemp("start")
-    file = folder / "start.yaml"
-    file.write_text(f"name: start\ndata: fer2013:{fer2013}\nout: {folder}\nepochs: 4\nbatch_size: 35\nthreads: 1\n")
-    return train(load_config(file, [*NETWORK, *GENTLE, "learning_rate=0.05", "ema_decay=0.9"]))
+def config(session_config: Path, attentive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration of ``pruned``."""
+    return write_pruning(tmp_path_factory.mktemp("pruning"), session_config, attentive)
 
 
-def pruning(config_file: Path, start: Path, *overrides: str) -> TrainConfig:
-    lines = [line for line in config_file.read_text().splitlines() if "options:" not in line]
-    file = config_file.with_name("prune.yaml")
-    file.write_text("\n".join(lines).replace("network:", "network: {name: landmark_compressed}"))
-    return load_config(
-        file,
-        [
-            "threads=1",
-            "name=pruned",
-            f"pruning.start={start}",
-            "pruning.images=70",
-            "pruning.steps=2",
-            "pruning.step_epochs=1",
-            "learning_rate=0.05",
-            "epochs=2",
-            *overrides,
-        ],
-    )
+@pytest.fixture(scope="module")
+def pruned(config: Path) -> Path:
+    """The run that it gives. It is shared: do not change it."""
+    main(["prune", str(config)])
+    return load_config(config).run_folder
 
 
 def calibration(count: int = 16) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -90,61 +89,62 @@ def calibration(count: int = 16) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
     return torch.randn(count, 1, 48, 48, generator=generator), torch.arange(count) % 7, regions
 
 
-def test_from_run_to_pruned_bundle(config_file: Path, start: Path, fer2013: Path, tmp_path: Path) -> None:
-    config = pruning(config_file, start)
-    main(["prune", *arguments_of(config, tmp_path)])
-    run = config.run_folder
-    saved = load_config(run / "config.yaml")
-    network, facts = load_run(run, saved)
-    unpruned = load_run(start, load_config(start / "config.yaml"))[0]
+def test_what_is_left_and_recorded(pruned: Path, attentive: Path) -> None:
+    network, facts = load_run(pruned, load_config(pruned / CONFIG))
+    unpruned = load_run(attentive, load_config(attentive / CONFIG))[0]
     share = count_macs(network, SPEC) / count_macs(unpruned, SPEC)
-    assert 0.4 < share <= 0.5
+    assert 0.3 < share <= 0.5
     assert facts["pruning"]["macs_share"] == share
-    assert facts["pruning"]["start"] == "start"
-    assert 0 < facts["pruning"]["accuracy_before_fine_tuning"] < 1
-    assert len(read_history(run / HISTORY, 9)) == 2
-    assert len(read_history(run / "step1" / HISTORY, 9)) == 1
+    assert facts["pruning"]["start"] == "attentive"
+    assert facts["pruning"]["accuracy_of_start"] == load_checkpoint(attentive / BEST)[1]["validation"]["accuracy"]
+    assert 0 <= facts["pruning"]["accuracy_before_fine_tuning"] <= 1
+    assert len(read_history(pruned / HISTORY, 9)) == 2
+    assert len(read_history(pruned / "step1" / HISTORY, 9)) == 1
     assert type(network) is type(unpruned)
     for name, width in changed_widths(network, unpruned).items():
         assert all(count % 8 == 0 for count in width[:2] if count not in (1, 7)), name
 
-    # Everything that takes a run takes this one.
-    bundle = export(run, tmp_path / "models")
+
+def test_everything_that_takes_a_run_takes_a_pruned_one(
+    config: Path, pruned: Path, config_file: Path, fer2013: Path, tmp_path: Path
+) -> None:
+    saved = load_config(pruned / CONFIG)
+    network, _ = load_run(pruned, saved)
+    bundle = export(pruned, tmp_path / "models")
     samples = load_dataset(f"fer2013:{fer2013}", "val")
     probabilities = predict(network, prepare_images(samples, saved.input.spec()), saved.input.spec())
     assert np.abs(EmotionClassifier(bundle).classify(samples.images) - probabilities).max() < 1e-4
     manifest = EmotionClassifier(bundle).bundle.manifest
     assert manifest.training["pruning"]["criterion"] == "landmark"
     assert "widths" not in manifest.training["recipe"]["network"]["options"]
-    teach([run], f"fer2013:{fer2013}", tmp_path / "answers.safetensors")
-    main(["evaluate", "--model", str(run), "--dataset", f"fer2013:{fer2013}", "--split", "val", "--attention"])
+    teach([pruned], f"fer2013:{fer2013}", tmp_path / "answers.safetensors")
+    main(["evaluate", "--model", str(pruned), "--dataset", f"fer2013:{fer2013}", "--split", "val", "--attention"])
     main(["report", "--bundles", str(tmp_path / "models"), "--out", str(tmp_path / "report")])
-    main(["prune", *arguments_of(config, tmp_path)])  # complete: nothing happens
-    again = pruning(config_file, run, "name=again", "pruning.steps=1", "epochs=1", "pruning.macs=0.7")
-    assert count_macs(
-        load_run(prune(again), load_config(again.run_folder / "config.yaml"))[0], SPEC
-    ) < 0.7 * count_macs(network, SPEC)
 
     # A pruned start gives its widths to the network that is adapted.
-    options = "network.options={width: 0.5, stem_stride: 2, dropout: 0.0, region_size: 3}"
-    adapting = load_config(config_file, ["network.name=dual_adaptive", options, f"adaptation.start={run}"])
-    adapted = build_network(_with_widths_of_start(adapting), 7)
+    adapting = ["network.name=dual_adaptive", "network.options.region_size=3", f"adaptation.start={pruned}"]
+    adapted = build_network(_with_widths_of_start(load_config(config_file, adapting)), 7)
     assert isinstance(adapted, NETWORKS["dual_adaptive"])  # type: ignore[arg-type]
     assert adapted(torch.zeros(2, 1, 48, 48)).shape == (2, 7)
 
 
-def arguments_of(config: TrainConfig, folder: Path) -> list[str]:
-    from fer_training.config import save_config
-
-    save_config(config, folder / "written.yaml")
-    return [str(folder / "written.yaml")]
-
-
-@pytest.mark.parametrize("interruption", [1, 2])
-def test_an_interrupted_pruning_ends_as_an_uninterrupted_one(
-    config_file: Path, start: Path, tmp_path: Path, interruption: int
+def test_a_pruned_run_is_complete_and_can_be_pruned_again(
+    config: Path, pruned: Path, session_config: Path, tmp_path: Path
 ) -> None:
-    whole, broken = (pruning(config_file, start, f"out={tmp_path / name}") for name in ("whole", "broken"))
+    before = (pruned / LAST).read_bytes()
+    main(["prune", str(config)])  # complete: nothing happens
+    assert (pruned / LAST).read_bytes() == before
+    changes = {"name": "again", "epochs": 1, "pruning.steps": 1, "pruning.macs": 0.7}
+    again = prune(load_config(write_pruning(tmp_path, session_config, pruned, **changes)))
+    macs = [count_macs(load_run(run, load_config(run / CONFIG))[0], SPEC) for run in (again, pruned)]
+    assert macs[0] < 0.7 * macs[1]
+
+
+@pytest.mark.parametrize("interruption", [1, 2])  # after the first step, and within the second one
+def test_an_interrupted_pruning_ends_as_an_uninterrupted_one(
+    pruned: Path, session_config: Path, attentive: Path, tmp_path: Path, interruption: int
+) -> None:
+    broken = load_config(write_pruning(tmp_path, session_config, attentive))
     finished = []
 
     def interrupt(_: int) -> None:
@@ -152,12 +152,11 @@ def test_an_interrupted_pruning_ends_as_an_uninterrupted_one(
         if len(finished) == interruption:
             raise InterruptedRunError
 
-    prune(whole)
     with pytest.raises(InterruptedRunError):
         prune(broken, interrupt)
     prune(broken)
     for file in (LAST, BEST):
-        (expected, facts), (found, found_facts) = (load_checkpoint(run.run_folder / file) for run in (whole, broken))
+        (expected, facts), (found, found_facts) = (load_checkpoint(run / file) for run in (pruned, broken.run_folder))
         assert facts == found_facts
         for group, tensors in expected.items():
             for name, tensor in tensors.items():
@@ -165,15 +164,19 @@ def test_an_interrupted_pruning_ends_as_an_uninterrupted_one(
 
 
 def test_criteria_are_compared(
-    config_file: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    session_config: Path, attentive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = pruning(config_file, start)
-    main(["prune", "--compare", *arguments_of(config, tmp_path)])
+    config = write_pruning(tmp_path, session_config, attentive)
+    main(["prune", "--compare", str(config)])
     file = Path(capsys.readouterr().out.strip().splitlines()[-1])
     rows = json.loads(file.with_suffix(".json").read_text())
-    assert [row["criterion"] for row in rows] == ["landmark", "taylor", "magnitude", "random"]
-    assert all(0.4 < row["macs_share"] <= 0.5 for row in rows)
-    assert len({row["accuracy_before_fine_tuning"] for row in rows}) > 1
+    assert [row["criterion"] for row in rows] == list(CRITERIA)
+    assert all(0.3 < row["macs_share"] <= 0.5 for row in rows)
+    for row in rows:
+        facts = load_checkpoint(file.with_name(row["criterion"]) / BEST)[1]
+        assert facts["pruning"]["criterion"] == row["criterion"]
+        assert row["accuracy"] == facts["validation"]["accuracy"]
+        assert row["accuracy_before_fine_tuning"] == facts["pruning"]["accuracy_before_fine_tuning"]
     assert file.read_text().count("\n") == 6
 
 
@@ -268,9 +271,9 @@ def test_criteria_differ() -> None:
         ("pruning.macs=0.001", "MACs are out of reach"),
     ],
 )
-def test_bad_configurations(config_file: Path, start: Path, override: str, message: str) -> None:
+def test_bad_configurations(config: Path, override: str, message: str) -> None:
     with pytest.raises(FerError, match=message):
-        prune(pruning(config_file, start, override))
+        prune(load_config(config, ["name=bad", override]))
 
 
 def test_bad_values_and_confused_verbs(config_file: Path) -> None:

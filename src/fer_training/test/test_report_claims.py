@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import json
 import re
@@ -166,9 +167,35 @@ def write(folder: Path, measured: dict[str, Any]) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def measured_once() -> dict[str, Any]:
+    """See :func:`everything`. The machine's name is one that could do harm in a page."""
+    measured = everything()
+    measured["engines"]["machine"] = "<script>document.title = 'taken'</script> a | board"
+    return measured
+
+
+@pytest.fixture
+def measured(measured_once: dict[str, Any]) -> dict[str, Any]:
+    """The same, to be changed."""
+    return copy.deepcopy(measured_once)
+
+
+@pytest.fixture(scope="module")
+def whole(measured_once: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the report of all measurements, and these in its folder ``measured``."""
+    folder = tmp_path_factory.mktemp("whole")
+    report(measured_once, folder)
+    return folder
+
+
 def claims_in(text: str) -> dict[str, list[str]]:
     """The cells of the claims' rows after the first, by it."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    rows = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
+        for line in text.splitlines()
+        if line[:1] == "|"
+    ]
     texts = {claim.text for claim in CLAIMS}
     return {row[0]: row[1:] for row in rows if row[0] in texts}
 
@@ -183,10 +210,9 @@ def cell(rows: dict[str, list[str]], start: str) -> list[str]:
     return found
 
 
-def test_every_claim_has_the_figure_of_its_file(tmp_path: Path) -> None:
-    measured = everything()
+def test_every_claim_has_the_figure_of_its_file(measured: dict[str, Any], whole: Path) -> None:
     assert set(measured) == {measurement.name for measurement in MEASUREMENTS}
-    text = report(measured, tmp_path)
+    text = (whole / "out" / "claims.md").read_text(encoding="utf-8")
     rows = claims_in(text)
     assert len(rows) == len(CLAIMS)
     assert "Not measured" not in text
@@ -233,7 +259,9 @@ def test_every_claim_has_the_figure_of_its_file(tmp_path: Path) -> None:
     dim = corruptions["dim_light"][FLAGSHIP]["interval"]
     assert f"[{dim[0] * 100:+.2f}, {dim[1] * 100:+.2f}]" in cell(rows, "dim light")[1]
     assert cell(rows, "dim light")[3] == f"fer2013 test, {IMAGES} images"
-    assert cell(rows, "throughput: pruned and INT8 over the b")[2:4] == ["better", "a board"]
+    assert cell(rows, "throughput: pruned and INT8 over the b")[2] == "better"
+    assert cell(rows, "throughput: pruned and INT8 over the b")[3].endswith(r"a \| board")
+    assert cell(rows, "images a second")[2:4] == ["better", "a board"]
     assert "by the linear probe; chance 1.05%" in cell(rows, "privacy sensitivity: persons named by the p")[1]
     assert cell(rows, "energy")[1] == "12.500 mJ; above 5.00 W idle, by RAPL"
     assert cell(rows, "median latency")[1].startswith("+1.25% [+0.25, +2.25]; 5.05 after 5.00 ms")
@@ -241,21 +269,19 @@ def test_every_claim_has_the_figure_of_its_file(tmp_path: Path) -> None:
     assert "| not measured: no sensor was found |" in engines[0]
 
 
-def test_the_same_measurements_give_the_same_bytes(tmp_path: Path) -> None:
-    measured = everything()
-    report(measured, tmp_path)
-    files = sorted(file for file in (tmp_path / "out").rglob("*") if file.is_file())
+def test_the_same_measurements_give_the_same_bytes(whole: Path, tmp_path: Path) -> None:
+    files = sorted(file for file in (whole / "out").rglob("*") if file.is_file())
     pictures = [file for file in files if file.suffix == ".png"]
     assert {file.name for file in pictures} == {
         *("claims.png", "confusion.png", "speed.png", "fer2013_test_stress.png", "attention.png", "identity.png"),
         *("fer2013_test_groups_photograph.png", "abstention.png"),
     }
     assert all(cv2.imread(str(picture)).std() > 10 for picture in pictures)
-    first = [file.read_bytes() for file in files]
-    report(measured, tmp_path)
-    assert [file.read_bytes() for file in files] == first
-    text = (tmp_path / "out" / "claims.md").read_text()
-    assert str(tmp_path) not in text
+    report_claims(whole / "measured", tmp_path / "out", whole)
+    for file in files:
+        assert (tmp_path / "out" / file.relative_to(whole / "out")).read_bytes() == file.read_bytes(), file.name
+    text = (whole / "out" / "claims.md").read_text()
+    assert str(whole) not in text
     assert all(f"](claims/{picture.name})" in text for picture in pictures)
 
 
@@ -295,35 +321,54 @@ def not_finite(data: Any) -> None:
     data["ratio"] = float("nan")
 
 
-@pytest.mark.parametrize(
-    ("name", "change", "claim", "reason"),
-    [
-        ("engines", older_engines, "CPU time", "`engines.json` is not what its command writes: it lacks 'cpu_ms'"),
-        ("engines", no_sensor, "energy", "no sensor was found, on a board"),
-        ("engines", "", "operations", "`engines.json` is not JSON"),
-        ("engines", "[1]", "operations", "`engines.json` is not what its command writes"),
-        ("flagship", "[]", "abstention", f"`flagship.json` is not of the model `{FLAGSHIP}`"),
-        ("flagship", evaluation(BASELINE, 1), "abstention", f"`flagship.json` is not of the model `{FLAGSHIP}`"),
-        ("quantized", evaluation(COMPRESSED, 1), "accuracy lost", "`quantized.json` is not of the precision `int8`"),
-        ("baseline", other_split, "accuracy: flagship", "one was measured on fer2013 val, 140 images, the other on"),
-        ("stress", '{"models": []}', "dim light", "`stress.json` is not what its command writes: it lacks 'baseline'"),
-        ("identity", "{}", "privacy sensitivity: persons named by the p", "`identity.json` is not of the model"),
-        ("overhead", not_finite, "median latency", "`overhead.json` has no finite figure"),
-        ("criteria", '[{"criterion": "<b>"}]', "accuracy: pruned by", "it lacks 'landmark'"),
-    ],
-)
-def test_a_damaged_older_or_foreign_file_is_not_measured(
-    tmp_path: Path, name: str, change: Callable[[Any], None] | str | dict[str, Any], claim: str, reason: str
+DAMAGES: list[dict[str, tuple[Callable[[Any], None] | str | dict[str, Any], str, str]]] = [
+    # Of each file what is changed or in its place, the claim, and why it is not measured.
+    {
+        "engines": (older_engines, "CPU time", "`engines.json` is not what its command writes: it lacks 'cpu_ms'"),
+        "quantized": (
+            evaluation(COMPRESSED, 1),
+            "accuracy lost",
+            "`quantized.json` is not of the precision `int8`",
+        ),
+        "baseline": (
+            other_split,
+            "accuracy: flagship",
+            "one was measured on fer2013 val, 140 images, the other on",
+        ),
+        "stress": ('{"models": []}', "dim light", "`stress.json` is not what its command writes: it lacks 'baseline'"),
+        "identity": ("{}", "privacy sensitivity: persons named by the p", "`identity.json` is not of the model"),
+        "overhead": (not_finite, "median latency", "`overhead.json` has no finite figure"),
+        "criteria": ('[{"criterion": "<b>"}]', "accuracy: pruned by", "it lacks 'landmark'"),
+    },
+    {
+        "engines": (no_sensor, "energy", "no sensor was found, on &lt;script&gt;"),
+        "flagship": ("[]", "abstention", f"`flagship.json` is not of the model `{FLAGSHIP}`"),
+    },
+    {
+        "engines": ("", "operations", "`engines.json` is not JSON"),
+        "flagship": (evaluation(BASELINE, 1), "abstention", f"`flagship.json` is not of the model `{FLAGSHIP}`"),
+    },
+    {"engines": ("[1]", "operations", "`engines.json` is not what its command writes")},
+]
+
+
+@pytest.mark.parametrize("damages", DAMAGES, ids=lambda damages: ", ".join(damages))
+def test_damaged_older_and_foreign_files_are_not_measured(
+    tmp_path: Path,
+    measured: dict[str, Any],
+    damages: dict[str, tuple[Callable[[Any], None] | str | dict[str, Any], str, str]],
 ) -> None:
-    measured = {key: value for key, value in everything().items() if key in (name, "baseline", "flagship")}
-    if callable(change):
-        change(measured[name])
-    else:
-        measured[name] = change
-    measured = json.loads(json.dumps(measured))
-    cells = cell(claims_in(report(measured, tmp_path)), claim)
-    assert cells[1].startswith(f"not measured: {reason}") or f" {reason}" in cells[1]
-    assert cells[2] == ""
+    kept = {key: measured[key] for key in {"baseline", "flagship", *damages}}
+    for name, (change, _, _) in damages.items():
+        if callable(change):
+            change(kept[name])
+        else:
+            kept[name] = change
+    rows = claims_in(report(json.loads(json.dumps(kept)), tmp_path))
+    for _, claim, reason in damages.values():
+        cells = cell(rows, claim)
+        assert cells[1].startswith(f"not measured: {reason}") or f" {reason}" in cells[1]
+        assert cells[2] == ""
 
 
 def test_figures_of_replaced_weights_are_not_measured(tmp_path: Path) -> None:
@@ -343,13 +388,12 @@ def test_figures_of_replaced_weights_are_not_measured(tmp_path: Path) -> None:
     assert cell(claims_in(report({}, tmp_path)), "abstention")[1] == f"not measured: {reason}"
 
 
-def test_the_script_measures_what_is_missing(tmp_path: Path) -> None:
+def test_the_script_measures_what_is_missing(measured: dict[str, Any], tmp_path: Path) -> None:
     weights = {name: tmp_path / f"src/fer_perception/models/{name}/fp32.onnx" for name in (BASELINE, FLAGSHIP)}
     for file in weights.values():
         file.parent.mkdir(parents=True)
         file.write_bytes(b"weights")
-    measured = {name: everything()[name] for name in ("baseline", "flagship", "adapted")}
-    folder = write(tmp_path / "with space", measured)
+    folder = write(tmp_path / "with space", {name: measured[name] for name in ("baseline", "flagship", "adapted")})
     digest = hashlib.sha256(b"weights").hexdigest()
     (folder / "baseline.sha256").write_text(f"{digest}  src/fer_perception/models/{BASELINE}/fp32.onnx\n")
     script = measuring_script(folder, tmp_path)
@@ -422,11 +466,9 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
             main(["report", *arguments])
 
 
-def test_the_page_renders_in_a_browser_and_loads_nothing(tmp_path: Path) -> None:
-    measured = everything()
-    measured["engines"]["machine"] = "<script>document.title = 'taken'</script> a | board"
-    text = report(measured, tmp_path)
-    page = tmp_path / "out" / "claims.html"
+def test_the_page_renders_in_a_browser_and_loads_nothing(whole: Path, tmp_path: Path) -> None:
+    text = (whole / "out" / "claims.md").read_text(encoding="utf-8")
+    page = whole / "out" / "claims.html"
     content = page.read_text(encoding="utf-8")
     assert "<script" not in content
     assert "http://" not in content

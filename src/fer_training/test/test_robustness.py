@@ -1,6 +1,7 @@
 """Corruptions on real crops: they grow with severity, hit what they should, and are the same every time."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -11,15 +12,14 @@ from skimage.data import astronaut
 from fer_perception.alignment import align, similarity_transform
 from fer_perception.errors import FerError
 from fer_training.__main__ import main
-from fer_training.config import load_config
+from fer_training.datasets import load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.export import export
+from fer_training.evaluate import load_model
 from fer_training.networks.landmark_regions import region_maps
 from fer_training.robustness import CORRUPTIONS, SEVERITIES, corrupt
 from fer_training.robustness.corruptions import turned_view
 from fer_training.robustness.occlusion import mouth_mask, sunglasses
 from fer_training.robustness.stress import evaluate_stress, families, format_stress, summarise
-from fer_training.train import train
 
 EYES_AND_MOUTH = np.array([[200, 118], [248, 117], [224, 166]])  # of the portrait
 
@@ -195,34 +195,50 @@ def test_families_hold_what_was_measured() -> None:
     }
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_from_the_command_line(
-    config_file: Path, fer2013: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    trained_bundle: Path,
+    fer2013: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = train(load_config(config_file))
-    bundle = export(run, tmp_path / "models").rename(tmp_path / "exported")
+    bundle = shutil.copytree(trained_bundle, tmp_path / "exported")
     json_file, plots = tmp_path / "stress.json", tmp_path / "plots"
-    command = ["evaluate", "--model", str(bundle), "--baseline", str(run), "--dataset", f"fer2013:{fer2013}"]
-    main([*command, "--split", "val", "--stress", "--json", str(json_file), "--plots", str(plots)])
+    command = ["evaluate", "--model", str(bundle), "--baseline", str(trained), "--dataset", f"fer2013:{fer2013}"]
+    command += ["--split", "val", "--json", str(json_file)]
+    main([*command, "--stress", "--images", "14"])
     found = json.loads(json_file.read_text())
-    assert (found["n"], found["models"], found["baseline"]) == (35, ["tiny", "exported"], "tiny")
+    assert (found["n"], found["models"], found["baseline"]) == (14, ["tiny", "exported"], "tiny")
     assert list(found["corruptions"]) == list(CORRUPTIONS)
     assert found["severities"]["dim_light"][4] == {"stops": -5}
-    clean = found["clean"]["tiny"]["accuracy"]
-    assert clean > 0.5  # guessing gives 0.14
     for entries in found["corruptions"].values():
-        # The same weights through torch and through ONNX Runtime.
-        assert entries["exported"]["accuracies"] == pytest.approx(entries["tiny"]["accuracies"], abs=1 / 35 + 1e-9)
-    assert found["corruptions"]["low_contrast"]["tiny"]["accuracy"] < clean
-    text = capsys.readouterr().out
-    assert text.count("sensor_noise") == 1
+        # The same weights through torch and through ONNX Runtime, where a tie may turn.
+        assert entries["exported"]["accuracies"] == pytest.approx(entries["tiny"]["accuracies"], abs=1 / 14 + 1e-9)
+    assert capsys.readouterr().out.count("sensor_noise") == 1
+
+    # A sheet of the corruptions that are measured, as all of them take long to draw.
+    chosen = ["low_contrast", "block"]
+    monkeypatch.setattr("fer_training.robustness.pictures.CORRUPTIONS", {name: CORRUPTIONS[name] for name in chosen})
+    main([*command, "--stress", *chosen, "--plots", str(plots)])
+    measured = json.loads(json_file.read_text())
+    assert measured["n"] == 35
+    assert set(measured["corruptions"]) == set(chosen)
+    model, samples = load_model(trained, "fp32", 1), load_dataset(f"fer2013:{fer2013}", "val")
+    for name in chosen:
+        expected = []
+        for severity in SEVERITIES:
+            images = corrupt(samples.images, name, severity, FER2013_TEMPLATE)
+            expected.append((model.logits(images).argmax(1) == samples.targets).mean())
+        assert measured["corruptions"][name]["tiny"]["accuracies"] == pytest.approx(expected)
+    assert capsys.readouterr().out.count("low_contrast") == 1
     for name in ("stress", "corruptions"):
         picture = cv2.imread(str(plots / f"fer2013_val_{name}.png"))
         assert picture is not None
         assert picture.std() > 10
 
-    result, samples = evaluate_stress([bundle], f"fer2013:{fer2013}", "val", ["yaw"], images=10)
-    assert (result["n"], len(samples), list(result["corruptions"])) == (10, 10, ["yaw"])
+    result, few = evaluate_stress([bundle], f"fer2013:{fer2013}", "val", ["yaw"], images=10)
+    assert (result["n"], len(few), list(result["corruptions"])) == (10, 10, ["yaw"])
     assert "yaw" in format_stress(result)
 
 

@@ -1,34 +1,71 @@
-"""Three steps of a training in double precision, by one process or by those that torchrun started.
+"""What two processes do, for test_distributed.py: ``two_processes.py CONFIG FOLDER``.
 
-``two_processes.py CONFIG OUT``: writes the weights afterwards. In single precision, rounding alone changes gradients
-of so small a network by percents.
+They are forked with the environment that torchrun would give them, so that the libraries are imported once and not, as
+by torchrun, three times.
 """
 
+import os
+import socket
 import sys
 from pathlib import Path
 
 import torch
+from torch.multiprocessing import start_processes
 
+from fer_perception.errors import FerError
 from fer_training.checkpoint import save_checkpoint
 from fer_training.config import load_config
 from fer_training.fitting import descend
-from fer_training.train import Supervision, prepared
+from fer_training.train import Supervision, prepared, train
+
+COUNT = 2
 
 
-def main(config_file: str, out: str, *overrides: str) -> None:
-    config = load_config(config_file, overrides)
+def take_steps(config_file: Path, out: Path) -> None:
+    """Write the losses of three steps and the weights after them.
+
+    In double precision: in single, rounding alone changes gradients of so small a network by percents.
+    """
+    config = load_config(config_file, ["batch_size=14", "augmentation.mixup=0.2"])
     with prepared(config) as group:
         task = Supervision(config, group)
         objective = group.wrap(task.objective.double())
         optimizer = torch.optim.SGD(objective.parameters(), 0.05, 0.9, nesterov=True)
         losses = []
         for step in range(3):
-            batch = task.batch(torch.arange(34) + step, 0.0)
+            batch = task.batch(torch.arange(14) + step, 0.0)
             share = tuple(group.share(tensor.double()) for tensor in batch)
             losses.append(descend(objective, optimizer, share, config.sam_radius))
         if group.is_first:
             state = {name: tensor for name, tensor in task.network.state_dict().items() if tensor.is_floating_point()}
-            save_checkpoint(Path(out), {"network": state}, {"losses": losses, "processes": group.count})
+            save_checkpoint(out, {"network": state}, {"losses": losses, "processes": group.count})
 
 
-main(*sys.argv[1:])
+def work(rank: int, ports: list[int], config_file: Path, folder: Path) -> None:
+    """One of the processes: steps, a training, the same again when it is complete, and one that cannot be."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(COUNT), "MASTER_ADDR": "127.0.0.1"}
+    config = load_config(config_file, ["batch_size=34", f"out={folder}"])
+    os.environ["MASTER_PORT"] = str(ports[0])
+    take_steps(config_file, folder / "two.safetensors")
+    for port in ports[1:]:
+        os.environ["MASTER_PORT"] = str(port)
+        train(config)
+    try:
+        train(load_config(config_file, ["batch_size=35"]))
+    except FerError as error:
+        (folder / f"error{rank}.txt").write_text(str(error))
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in sockets]
+    for server in sockets:
+        server.close()
+    return ports
+
+
+if __name__ == "__main__":
+    import torch._dynamo  # else each process would import it
+
+    torch.set_num_threads(1)
+    start_processes(work, (free_ports(3), *map(Path, sys.argv[1:])), COUNT, start_method="fork")
