@@ -35,8 +35,8 @@ test: setup-dev ## unit tests and tests on a live graph; PYTEST_ARGUMENTS="-k na
 test-slow: setup-dev ## the tests marked slow: trainings to the end, restarts, thousands of messages
 	@$(PYTEST) -m slow $(PYTEST_ARGUMENTS)
 
-lint: setup-dev ## ruff and mypy
-	@$(ENV) ruff check . && ruff format --check . && mypy
+lint: setup-dev ## ruff, mypy and the rules of who may import whom
+	@$(ENV) ruff check . && ruff format --check . && mypy && lint-imports
 
 clean: ## remove what was built; virtual environments stay
 	rm -rf build build-* install install-* log log-*

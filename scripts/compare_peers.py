@@ -28,17 +28,17 @@ import cv2
 import numpy as np
 from skimage.transform import resize
 
-from fer_perception.backends import load_engine
-from fer_perception.bundle import Bundle, sha256_of
-from fer_perception.engine import Engine
-from fer_perception.engine_benchmark import turn_ms
+from fer_perception.commands.benchmark.engines import turn_ms
+from fer_perception.engines.onnx_runtime import Engine
+from fer_perception.engines.selection import load_engine
 from fer_perception.errors import FerError
-from fer_perception.preprocessing import Float32Array, InputSpec, UInt8Image
-from fer_perception.resources import resolve_model
-from fer_perception.taxonomy import EMOTIONS_7
+from fer_perception.labels import EMOTIONS_7
+from fer_perception.models.bundle import Bundle, sha256_of
+from fer_perception.models.shipped import resolve_model
+from fer_perception.preprocessing.normalization import Float32Array, InputSpec, UInt8Image
 from fer_training.datasets import SPLITS, Alignment
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.evaluate import Model, evaluate_model, format_result
+from fer_training.evaluation.evaluate import Model, evaluate_model, format_result
 
 
 class Peer(NamedTuple):
@@ -140,7 +140,7 @@ def load_peer(peer: Peer) -> Model:
 
 
 class PeerEngine:
-    """A peer's network on one thread, without preparation of the face: a :class:`fer_perception.engine.Engine`."""
+    """A peer's network on one thread, without preparation of the face: an :class:`Engine` of fer_perception."""
 
     def __init__(self, peer: Peer) -> None:
         self.name = peer.requirement

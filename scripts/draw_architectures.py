@@ -20,11 +20,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Ellipse, FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path as Line
 
-from fer_training.config import load_config
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.networks.hybrid_attention import ATTENDED_STAGES, BACKBONES, HybridAttentionNetwork
 from fer_training.networks.landmark_regions import BROW_LIFT, landmark_regions, region_maps
-from fer_training.runs import build_network
+from fer_training.runs.config import load_config
+from fer_training.runs.folder import build_network
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "src/fer_training/configs"

@@ -46,21 +46,21 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from fer_perception.alignment import align
-from fer_perception.bundle import Bundle
-from fer_perception.emotion import softmax
+from fer_perception.emotions.classifier import softmax
 from fer_perception.errors import FerError
-from fer_perception.faces import EYES_AND_MOUTH, Face, FaceFinder
-from fer_perception.metrics import RESAMPLES, interval
-from fer_perception.one_face import find_one_face
-from fer_perception.preprocessing import Float32Array, UInt8Image, to_batch
+from fer_perception.evaluation.metrics import RESAMPLES, interval
+from fer_perception.faces.detector import EYES_AND_MOUTH, Face, FaceFinder
+from fer_perception.faces.single_face import find_one_face
+from fer_perception.faces.tracker import Box
+from fer_perception.models.bundle import Bundle
+from fer_perception.models.shipped import resolve_face_model
+from fer_perception.preprocessing.alignment import align
+from fer_perception.preprocessing.normalization import Float32Array, UInt8Image, to_batch
 from fer_perception.privacy import coarse_box
-from fer_perception.resources import resolve_face_model
-from fer_perception.tracking import Box
 from fer_training.datasets import SPLITS
 from fer_training.datasets.manifest import list_manifest
 from fer_training.datasets.photographs import Photograph, read_picture
-from fer_training.explanations.statistics import mean_and_interval
+from fer_training.evaluation.attention.statistics import mean_and_interval
 
 PERSON = re.compile(r"(.+)_\d{4}\.\w+")
 COMPONENTS = 128

@@ -20,14 +20,14 @@ from time import perf_counter
 
 import numpy as np
 
-from fer_perception.audit import AuditLog, AuditTrail
-from fer_perception.emotion import EmotionClassifier
-from fer_perception.faces import FaceFinder
-from fer_perception.memory import keep_freed_memory
+from fer_perception.audit.log import AuditLog, AuditTrail
+from fer_perception.emotions.classifier import EmotionClassifier
+from fer_perception.emotions.quality_gate import QualityGate
+from fer_perception.faces.detector import FaceFinder
+from fer_perception.images.sources import open_source
+from fer_perception.models.shipped import resolve_face_model, resolve_model
 from fer_perception.pipeline import Pipeline
-from fer_perception.quality import QualityGate
-from fer_perception.resources import resolve_face_model, resolve_model
-from fer_perception.sources import open_source
+from fer_perception.telemetry.malloc import keep_freed_memory
 
 RESAMPLES = 1000
 WARM_UP = 30

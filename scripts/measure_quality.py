@@ -1,7 +1,7 @@
 """What the quality gate measures on pictures of one person each, to choose its limits by: face size, sharpness, yaw.
 
 Yaw by the key points is compared with that of MediaPipe's mesh, and the depth of the nose is fitted that
-``fer_perception.quality`` has as a constant.
+``fer_perception.emotions.quality_gate`` has as a constant.
 
     python scripts/measure_quality.py wildfaces/images --pictures 500
 """
@@ -17,11 +17,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer_perception.bundle import Bundle
-from fer_perception.faces import Face, FaceFinder
+from fer_perception.emotions.quality_gate import NOSE_DEPTH, sharpness, yaw_deg
+from fer_perception.faces.detector import Face, FaceFinder
+from fer_perception.models.bundle import Bundle
+from fer_perception.models.shipped import resolve_face_model, resolve_model
 from fer_perception.pipeline import FacePipeline
-from fer_perception.quality import NOSE_DEPTH, sharpness, yaw_deg
-from fer_perception.resources import resolve_face_model, resolve_model
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 QUANTILES = (0.001, 0.01, 0.05, 0.5, 0.95)

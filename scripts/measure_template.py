@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from fer_perception.faces import EYES_AND_MOUTH, FaceFinder
-from fer_perception.resources import resolve_face_model
+from fer_perception.faces.detector import EYES_AND_MOUTH, FaceFinder
+from fer_perception.models.shipped import resolve_face_model
 from fer_training.datasets import load_dataset
 
 SIDE, MARGIN = 192, 48

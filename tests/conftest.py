@@ -22,9 +22,9 @@ from rclpy.time import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from fer_perception.nodes.conversions import image_message
-from fer_perception.nodes.isolation import isolate
-from fer_perception.nodes.qos import IMAGE_QOS
+from fer_perception.nodes.base.conversions import image_message
+from fer_perception.nodes.base.isolation import isolate
+from fer_perception.nodes.base.qos import IMAGE_QOS
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests" / "helpers"))

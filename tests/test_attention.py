@@ -9,9 +9,9 @@ import pytest
 from fer_msgs.msg import AttentionArray, EmotionArray, FaceArray
 from sensor_msgs.msg import Image
 
-from fer_perception.attention_maps import AttentionMaps
-from fer_perception.nodes.qos import IMAGE_QOS
-from fer_perception.resources import resolve_model
+from fer_perception.emotions.attention_maps import AttentionMaps
+from fer_perception.models.shipped import resolve_model
+from fer_perception.nodes.base.qos import IMAGE_QOS
 
 MODEL = "hybrid_attention_lite0_ferplus"
 HEAD = (slice(40, 220), slice(130, 330))  # of the portrait: face, label and bars, with what its crop has around them

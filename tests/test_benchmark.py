@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from fer_perception.nodes import benchmark
-from fer_perception.nodes.load import Run
-from fer_perception.resources import DEFAULT_MODEL
+from fer_perception.commands.benchmark import live as benchmark
+from fer_perception.commands.benchmark.load import Run
+from fer_perception.models.shipped import DEFAULT_MODEL
 
 COMMAND = [sys.executable, "-m", "fer_perception", "benchmark"]
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fer_perception.errors import FerError
-from fer_perception.taxonomy import EMOTIONS_7
+from fer_perception.labels import EMOTIONS_7
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "compare_peers.py"
 

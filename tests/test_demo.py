@@ -12,7 +12,7 @@ import cv2
 import pytest
 from rosbags.highlevel import AnyReader
 
-from fer_perception.resources import DEFAULT_MODEL
+from fer_perception.models.shipped import DEFAULT_MODEL
 
 STAGES = {"end_to_end", "receive", "decode", "detect", "align", "infer", "publish"}
 

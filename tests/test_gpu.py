@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from fer_msgs.msg import EmotionArray
 
-from fer_perception.backends import load_engine
-from fer_perception.bundle import Bundle, Precision
-from fer_perception.cuda import CudaSession, Gpu, find_gpu
-from fer_perception.engine import OnnxRuntimeEngine
+from fer_perception.engines.onnx_runtime import OnnxRuntimeEngine
+from fer_perception.engines.selection import load_engine
+from fer_perception.engines.tensorrt.cuda import CudaSession, Gpu, find_gpu
 from fer_perception.errors import EngineError
-from fer_perception.resources import share_folder
+from fer_perception.models.bundle import Bundle, Precision
+from fer_perception.models.shipped import share_folder
 
 BUNDLES = [
     (manifest.parent, precision)
@@ -44,7 +44,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def tensorrt(gpu: Gpu) -> str:
     try:
-        from fer_perception import tensorrt_api
+        from fer_perception.engines.tensorrt import bindings as tensorrt_api
     except EngineError as error:
         pytest.skip(str(error))
     if tensorrt_api.RTX:

@@ -20,9 +20,9 @@ from lifecycle_msgs.srv import ChangeState
 from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
 
-from fer_perception import hri
-from fer_perception.nodes.conversions import face_from_message, probabilities_from_message
-from fer_perception.taxonomy import EMOTIONS_7
+from fer_perception.emotions import rep155 as hri
+from fer_perception.labels import EMOTIONS_7
+from fer_perception.nodes.base.conversions import face_from_message, probabilities_from_message
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TOPICS = ("expression", "roi", "cropped", "aligned", "landmarks")

@@ -14,8 +14,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from fer_msgs.msg import EmotionArray, LatencyStatistics
 from sensor_msgs.msg import Image
 
-from fer_perception.nodes.qos import IMAGE_QOS
-from fer_perception.resources import share_folder
+from fer_perception.models.shipped import share_folder
+from fer_perception.nodes.base.qos import IMAGE_QOS
 
 CONFIG = share_folder() / "config"
 STEP = re.compile(r"\.(?P<field>\w+)|\[(?P<index>\d+)\]|\[:\]\{(?P<key>\w+)==\"(?P<value>\w+)\"\}")

@@ -16,17 +16,17 @@ from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
+from fer_perception.commands.make_bag import START_NS, Item, write_bag
 from fer_perception.nodes.bag_player import BagPlayer
+from fer_perception.nodes.base.managed_node import ManagedNode
+from fer_perception.nodes.base.parameters import AUTOSTART
+from fer_perception.nodes.base.qos import IMAGE_QOS
 from fer_perception.nodes.emotion_node import EmotionNode
 from fer_perception.nodes.face_node import FaceNode
 from fer_perception.nodes.fer_node import FerNode
 from fer_perception.nodes.hri_node import HriNode
-from fer_perception.nodes.managed_node import ManagedNode
 from fer_perception.nodes.overlay_node import OverlayNode
-from fer_perception.nodes.parameters import AUTOSTART
-from fer_perception.nodes.qos import IMAGE_QOS
 from fer_perception.nodes.source_node import SourceNode
-from fer_perception.replay.make_bag import START_NS, Item, write_bag
 
 NODES: dict[str, type[ManagedNode]] = {
     "fer_node": FerNode,

@@ -18,11 +18,11 @@ from diagnostic_msgs.msg import DiagnosticArray
 from fer_msgs.msg import EmotionArray, FaceArray, Latency, LatencyStatistics
 from sensor_msgs.msg import Image
 
-from fer_perception.nodes.managed_node import LOG_PERIOD_S
-from fer_perception.nodes.qos import IMAGE_QOS
+from fer_perception.labels import EMOTIONS_8
+from fer_perception.models.shipped import DEFAULT_MODEL
+from fer_perception.nodes.base.managed_node import LOG_PERIOD_S
+from fer_perception.nodes.base.qos import IMAGE_QOS
 from fer_perception.replay.pace import SLACK_S
-from fer_perception.resources import DEFAULT_MODEL
-from fer_perception.taxonomy import EMOTIONS_8
 
 RESULTS = ((FaceArray, "faces"), (EmotionArray, "emotions"), (Latency, "latency"))
 

@@ -21,15 +21,15 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 
-from fer_perception.bag_types import typestore
-from fer_perception.nodes.answer_recorder import AnswerRecorder
+from fer_perception.commands.make_bag import Item, write_bag
+from fer_perception.images.sources import open_source
+from fer_perception.models.shipped import DEFAULT_MODEL, resolve_model
+from fer_perception.nodes.recording.prediction_recorder import AnswerRecorder
 from fer_perception.replay.comparison import compare
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags
-from fer_perception.replay.make_bag import Item, write_bag
+from fer_perception.replay.message_types import typestore
 from fer_perception.replay.offline import Settings
 from fer_perception.replay.tables import Answers, read_answers
-from fer_perception.resources import DEFAULT_MODEL, resolve_model
-from fer_perception.sources import open_source
 
 FRAMES = 60
 CORRUPT = 7

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from fer_perception.bundle import Bundle
-from fer_perception.emotion import EmotionClassifier
-from fer_perception.faces import Face
+from fer_perception.emotions.classifier import EmotionClassifier
+from fer_perception.faces.detector import Face
+from fer_perception.models.bundle import Bundle
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "measure_identity.py"

@@ -17,16 +17,16 @@ import pytest
 from pyarrow import parquet
 from scipy.special import softmax
 
-from fer_perception.bundle import Bundle
-from fer_perception.emotion import EmotionClassifier
-from fer_perception.faces import FaceFinder
+from fer_perception.emotions.classifier import EmotionClassifier
+from fer_perception.faces.detector import FaceFinder
+from fer_perception.labels import EMOTIONS_7
+from fer_perception.models.bundle import Bundle
+from fer_perception.models.shipped import resolve_face_model, resolve_model
 from fer_perception.pipeline import Pipeline
-from fer_perception.resources import resolve_face_model, resolve_model
-from fer_perception.taxonomy import EMOTIONS_7
-from fer_training.config import load_config
 from fer_training.datasets import load_dataset
-from fer_training.inference import predict, prepare_images
-from fer_training.runs import CONFIG, load_run
+from fer_training.evaluation.inference import predict, prepare_images
+from fer_training.runs.config import load_config
+from fer_training.runs.folder import CONFIG, load_run
 
 ROWS = 300
 CHECKPOINTS = Path(__file__).parents[1] / "src" / "fer_training" / "checkpoints"

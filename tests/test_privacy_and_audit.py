@@ -16,11 +16,11 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
-from fer_perception.audit import audit_files
-from fer_perception.audit_verification import verify
-from fer_perception.bundle import Bundle, write_manifest
-from fer_perception.nodes.qos import IMAGE_QOS
-from fer_perception.resources import resolve_model
+from fer_perception.audit.log import audit_files
+from fer_perception.audit.verification import verify
+from fer_perception.models.bundle import Bundle, write_manifest
+from fer_perception.models.shipped import resolve_model
+from fer_perception.nodes.base.qos import IMAGE_QOS
 
 BLACK = np.zeros((512, 512, 3), np.uint8)
 

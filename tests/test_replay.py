@@ -17,17 +17,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_perception.emotion import EmotionClassifier
-from fer_perception.faces import FaceFinder
+from fer_perception.commands.make_bag import Item, write_bag
+from fer_perception.emotions.classifier import EmotionClassifier
+from fer_perception.faces.detector import FaceFinder
+from fer_perception.images.sources import open_source
+from fer_perception.labels import EMOTIONS_8
+from fer_perception.models.shipped import resolve_face_model, resolve_model
 from fer_perception.pipeline import Pipeline
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags
-from fer_perception.replay.make_bag import Item, write_bag
 from fer_perception.replay.offline import Settings
 from fer_perception.replay.tables import read_answers
-from fer_perception.resources import resolve_face_model, resolve_model
-from fer_perception.sources import open_source
-from fer_perception.taxonomy import EMOTIONS_8
-from fer_training.evaluate import evaluate
+from fer_training.evaluation.evaluate import evaluate
 
 MODEL = resolve_model("")
 PICTURES = 100

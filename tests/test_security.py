@@ -18,9 +18,9 @@ from lxml import etree
 from rclpy.node import NodeNameNonExistentError
 from sensor_msgs.msg import Image
 
-from fer_perception.nodes.qos import IMAGE_QOS
-from fer_perception.replay.make_bag import Item, write_bag
-from fer_perception.resources import share_folder
+from fer_perception.commands.make_bag import Item, write_bag
+from fer_perception.models.shipped import share_folder
+from fer_perception.nodes.base.qos import IMAGE_QOS
 
 POLICIES = share_folder() / "security" / "policies.xml"
 FIXTURES = Path(__file__).parent / "fixtures"

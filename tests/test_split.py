@@ -9,8 +9,8 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from fer_msgs.msg import EmotionArray, FaceArray, Latency
 
-from fer_perception.bundle import Bundle, write_manifest
-from fer_perception.resources import resolve_model
+from fer_perception.models.bundle import Bundle, write_manifest
+from fer_perception.models.shipped import resolve_model
 
 
 def stamps(messages: list[Any]) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fer_perception.__main__ import EXECUTABLES
-from fer_perception.resources import DEFAULT_MODEL, FACE_MODEL
+from fer_perception.models.shipped import DEFAULT_MODEL, FACE_MODEL
 
 ROOT = Path(__file__).parents[1]
 PREFIXES = [Path(prefix) for prefix in os.environ["AMENT_PREFIX_PATH"].split(os.pathsep)]
@@ -121,7 +121,9 @@ def test_everything_a_robot_needs_is_installed(installed: Path) -> None:
 
 
 def test_installed_executables_run_and_find_their_files(installed: Path, tmp_path: Path) -> None:
-    code = "import fer_perception, fer_perception.resources as r; print(fer_perception.__file__, r.resolve_model(''))"
+    code = (
+        "import fer_perception, fer_perception.models.shipped as r; print(fer_perception.__file__, r.resolve_model(''))"
+    )
     result = run_installed(installed, f'python -c "{code}"', tmp_path)
     assert result.returncode == 0, result.stderr
     module, model = result.stdout.split()
@@ -140,7 +142,9 @@ def test_installed_executables_run_and_find_their_files(installed: Path, tmp_pat
 def test_the_robot_side_never_imports_torch(installed: Path, tmp_path: Path) -> None:
     code = (
         "import sys; "
-        "from fer_perception.nodes import benchmark, demo_monitor, face_node, fer_nodes, hri_node, overlay_node; "
+        "from fer_perception.commands.benchmark import live; "
+        "from fer_perception.commands.demo import monitor; "
+        "from fer_perception.nodes import face_node, fer_nodes, hri_node, overlay_node; "
         "print([name for name in ('torch', 'kornia', 'sklearn', 'pandas', 'plotly') if name in sys.modules])"
     )
     result = run_installed(installed, f'python -c "{code}"', tmp_path)

@@ -14,14 +14,23 @@ EXECUTABLES = {
     "bag_player": ("fer_perception.nodes.bag_player", "a bag's images at their pace, and /clock"),
     "overlay_node": ("fer_perception.nodes.overlay_node", "draws the results into the images"),
     "hri_node": ("fer_perception.nodes.hri_node", "the results as REP 155 names them, in hri_msgs"),
-    "demo": ("fer_perception.nodes.demo", "runs the three nodes on a source, records and summarises"),
-    "benchmark": ("fer_perception.nodes.benchmark", "latency, peak rate and memory of fer_node on a live graph"),
-    "replay": ("fer_perception.replay.command", "evaluates the pipeline on recorded bags"),
-    "live_replay": ("fer_perception.nodes.live_replay", "the same in a running graph, drops included"),
-    "make_bag": ("fer_perception.replay.make_bag", "a bag of a video, of pictures or of labelled pictures"),
-    "build_engine": ("fer_perception.build_engine", "builds a model's TensorRT engine ahead of the first start"),
-    "audit": ("fer_perception.audit_command", "checks audit logs for tampering"),
-    "fetch_face_model": ("fer_perception.fetch_face_model", "downloads MediaPipe's face model, checked by its hash"),
+    "demo": ("fer_perception.commands.demo.command", "runs the three nodes on a source, records and summarises"),
+    "benchmark": (
+        "fer_perception.commands.benchmark.live",
+        "latency, peak rate and memory of fer_node on a live graph",
+    ),
+    "replay": ("fer_perception.commands.replay", "evaluates the pipeline on recorded bags"),
+    "live_replay": ("fer_perception.commands.live_replay", "the same in a running graph, drops included"),
+    "make_bag": ("fer_perception.commands.make_bag", "a bag of a video, of pictures or of labelled pictures"),
+    "build_engine": (
+        "fer_perception.commands.build_engine",
+        "builds a model's TensorRT engine ahead of the first start",
+    ),
+    "audit": ("fer_perception.commands.audit", "checks audit logs for tampering"),
+    "fetch_face_model": (
+        "fer_perception.commands.fetch_face_model",
+        "downloads MediaPipe's face model, checked by its hash",
+    ),
 }
 
 

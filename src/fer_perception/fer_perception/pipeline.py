@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from fer_perception.alignment import align
-from fer_perception.bundle import Manifest
-from fer_perception.emotion import EmotionClassifier
-from fer_perception.faces import EYES_AND_MOUTH, Face, FaceFinder
-from fer_perception.preprocessing import Float32Array, UInt8Image
-from fer_perception.quality import QualityGate, Refusal
-from fer_perception.smoothing import Smoother
-from fer_perception.timing import Stopwatch
-from fer_perception.tracking import Tracker
+from fer_perception.emotions.classifier import EmotionClassifier
+from fer_perception.emotions.quality_gate import QualityGate, Refusal
+from fer_perception.emotions.smoothing import Smoother
+from fer_perception.faces.detector import EYES_AND_MOUTH, Face, FaceFinder
+from fer_perception.faces.tracker import Tracker
+from fer_perception.models.bundle import Manifest
+from fer_perception.preprocessing.alignment import align
+from fer_perception.preprocessing.normalization import Float32Array, UInt8Image
+from fer_perception.telemetry.timing import Stopwatch
 
 
 @dataclass(frozen=True)

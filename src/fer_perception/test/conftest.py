@@ -15,12 +15,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fer_perception.alignment import AlignmentTemplate
-from fer_perception.bundle import Manifest, ModelFile, sha256_of, write_manifest
-from fer_perception.preprocessing import InputSpec
-from fer_perception.resources import resolve_face_model
-from fer_perception.sources import open_source
-from fer_perception.taxonomy import EMOTIONS_7
+from fer_perception.images.sources import open_source
+from fer_perception.labels import EMOTIONS_7
+from fer_perception.models.bundle import Manifest, ModelFile, sha256_of, write_manifest
+from fer_perception.models.shipped import resolve_face_model
+from fer_perception.preprocessing.alignment import AlignmentTemplate
+from fer_perception.preprocessing.normalization import InputSpec
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def tensorrt() -> ModuleType:
     """TensorRT-RTX; where there are wheels of it, it must be there."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         pytest.skip("TensorRT-RTX has no wheels for this machine")
-    from fer_perception import tensorrt_api
+    from fer_perception.engines.tensorrt import bindings as tensorrt_api
 
     return tensorrt_api.trt
 
@@ -107,7 +107,7 @@ def moving_portrait() -> list[np.ndarray]:
 @pytest.fixture(scope="session")
 def portrait_bag(moving_portrait: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """These images as a bag at 10 Hz: 12 labelled neutral, then 12 labelled happy."""
-    from fer_perception.replay.make_bag import Item, write_bag
+    from fer_perception.commands.make_bag import Item, write_bag
 
     folder = tmp_path_factory.mktemp("bags") / "portrait"
     items = [Item(image, "neutral" if n < 12 else "happy") for n, image in enumerate(moving_portrait)]

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_perception.alignment import AlignmentTemplate, align, similarity_transform
+from fer_perception.preprocessing.alignment import AlignmentTemplate, align, similarity_transform
 
 TEMPLATE = AlignmentTemplate(right_eye=(0.3, 0.4), left_eye=(0.7, 0.4), mouth=(0.5, 0.8))
 

@@ -11,13 +11,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from fer_perception.alignment import align
-from fer_perception.attention_maps import AttentionMap, AttentionMaps
-from fer_perception.bundle import Bundle, ModelFile, sha256_of, write_manifest
-from fer_perception.drawing import draw_attention
+from fer_perception.emotions.attention_maps import AttentionMap, AttentionMaps
 from fer_perception.errors import BundleError
-from fer_perception.faces import EYES_AND_MOUTH, FaceFinder
-from fer_perception.resources import resolve_model
+from fer_perception.faces.detector import EYES_AND_MOUTH, FaceFinder
+from fer_perception.models.bundle import Bundle, ModelFile, sha256_of, write_manifest
+from fer_perception.models.shipped import resolve_model
+from fer_perception.preprocessing.alignment import align
+from fer_perception.visualization.drawing import draw_attention
 
 HALF_RED = cv2.applyColorMap(np.full((1, 1), 255, np.uint8), cv2.COLORMAP_TURBO)[0, 0, ::-1] / 2
 HALF_BLUE = cv2.applyColorMap(np.zeros((1, 1), np.uint8), cv2.COLORMAP_TURBO)[0, 0, ::-1] / 2

@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_perception import audit
-from fer_perception.audit import AuditLog, AuditTrail, Limits, audit_files, canonical, sha256
-from fer_perception.audit_command import main
-from fer_perception.audit_verification import verify
-from fer_perception.emotion import EmotionClassifier
+from fer_perception.audit import log as audit
+from fer_perception.audit.log import AuditLog, AuditTrail, Limits, audit_files, canonical, sha256
+from fer_perception.audit.verification import verify
+from fer_perception.commands.audit import main
+from fer_perception.emotions.classifier import EmotionClassifier
+from fer_perception.emotions.quality_gate import Refusal
 from fer_perception.errors import FerError
+from fer_perception.labels import EMOTIONS_7
 from fer_perception.pipeline import Emotions
-from fer_perception.quality import Refusal
-from fer_perception.taxonomy import EMOTIONS_7
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def test_two_logs_never_share_a_folder(folder: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from fer_perception.audit import AuditLog
+from fer_perception.audit.log import AuditLog
 log = AuditLog(Path(sys.argv[1]))
 print("ready", flush=True)
 while True:

@@ -9,13 +9,13 @@ from types import ModuleType
 import pytest
 import yaml
 
-from fer_perception import backends
-from fer_perception.backends import choose_precision, fastest_precisions, load_engine
-from fer_perception.bundle import Bundle
-from fer_perception.cuda import Gpu
-from fer_perception.emotion import EmotionClassifier
+from fer_perception.emotions.classifier import EmotionClassifier
+from fer_perception.engines import selection as backends
+from fer_perception.engines.selection import choose_precision, fastest_precisions, load_engine
+from fer_perception.engines.tensorrt.cuda import Gpu
 from fer_perception.errors import BundleError, EngineError
-from fer_perception.nodes import parts
+from fer_perception.models.bundle import Bundle
+from fer_perception.nodes.base import parts
 
 # Name, compute capability, what it should run of a bundle that has everything, and of one without int8.
 GPUS = [

@@ -7,9 +7,9 @@ import onnx.external_data_helper
 import pytest
 import yaml
 
-from fer_perception.bundle import Bundle, sha256_of
-from fer_perception.emotion import EmotionClassifier, softmax
+from fer_perception.emotions.classifier import EmotionClassifier, softmax
 from fer_perception.errors import BundleError
+from fer_perception.models.bundle import Bundle, sha256_of
 
 
 def change_manifest(bundle: Path, **values: object) -> None:

@@ -10,11 +10,12 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from fer_perception import faces as core
-from fer_perception.attention_maps import AttentionMap
+from fer_perception.emotions.attention_maps import AttentionMap
 from fer_perception.errors import ImageError
-from fer_perception.image_messages import image_from_message
-from fer_perception.nodes.conversions import (
+from fer_perception.faces import detector as core
+from fer_perception.images.messages import image_from_message
+from fer_perception.labels import EMOTIONS_7
+from fer_perception.nodes.base.conversions import (
     age_ms,
     attention_array_message,
     attention_from_message,
@@ -27,7 +28,6 @@ from fer_perception.nodes.conversions import (
     region,
 )
 from fer_perception.pipeline import Emotions, Faces
-from fer_perception.taxonomy import EMOTIONS_7
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (6, 8, 3), np.uint8)

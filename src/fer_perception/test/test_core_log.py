@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from fer_perception.nodes.core_log import core_log
+from fer_perception.nodes.base.core_log import core_log
 
 
 def test_what_the_core_logs_is_in_ross_log(capfd: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from fer_perception.decoding import decode
 from fer_perception.errors import ImageError
+from fer_perception.images.decoding import decode
 
 RNG = np.random.default_rng(0)
 HEIGHT, WIDTH = 40, 56

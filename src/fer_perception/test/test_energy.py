@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_perception import energy, engine_benchmark
-from fer_perception.energy import CostMeter, carbon_text, grams_co2e, parse_grid_intensity
-from fer_perception.engine_benchmark import format_engines, measure_engines
+from fer_perception.commands.benchmark import engines as engine_benchmark
+from fer_perception.commands.benchmark.engines import format_engines, measure_engines
 from fer_perception.errors import FerError
+from fer_perception.telemetry import energy
+from fer_perception.telemetry.energy import CostMeter, carbon_text, grams_co2e, parse_grid_intensity
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fer_perception.bundle import Bundle, write_manifest
-from fer_perception.engine_benchmark import BATCHES, format_engines, measure_engines
+from fer_perception.commands.benchmark.engines import BATCHES, format_engines, measure_engines
+from fer_perception.commands.benchmark.live import main
 from fer_perception.errors import BundleError
-from fer_perception.nodes.benchmark import main
+from fer_perception.models.bundle import Bundle, write_manifest
 
 
 def test_ratios_are_to_the_first_engine(tiny_bundle: Path) -> None:

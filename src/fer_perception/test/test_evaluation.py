@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fer_perception.labels import UNKNOWN
 from fer_perception.replay.evaluation import Truth, evaluate, label_frames
 from fer_perception.replay.ground_truth import Interval
 from fer_perception.replay.tables import DURATIONS, Answers
-from fer_perception.taxonomy import UNKNOWN
 
 LABELS = ("happy", "sad", "neutral")
 S = 1_000_000_000

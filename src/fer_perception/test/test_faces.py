@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_perception.errors import FaceModelError, ImageError
-from fer_perception.faces import FaceFinder, _orientation
+from fer_perception.faces.detector import FaceFinder, _orientation
 
 
 @pytest.fixture(scope="module")

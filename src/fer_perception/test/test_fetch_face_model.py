@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_perception import fetch_face_model
+from fer_perception.commands import fetch_face_model
 from fer_perception.errors import FaceModelError
 
 CONTENT = b"the model"

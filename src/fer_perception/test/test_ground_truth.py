@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from fer_perception.bag_types import typestore
 from fer_perception.errors import LabelsError
 from fer_perception.replay.bags import Bag
 from fer_perception.replay.ground_truth import Interval, file_for, read_file, read_truth
+from fer_perception.replay.message_types import typestore
 
 S = 1_000_000_000
 FRAMES = pd.DataFrame({"frame": range(6), "time_ns": [10 * S + n * S for n in range(6)]})

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_perception.faces import Face, FaceFinder
-from fer_perception.hri import (
+from fer_perception.emotions.rep155 import (
     AFFECT,
     EXPRESSIONS,
     FACE_IMAGE_SIDE,
@@ -17,7 +16,8 @@ from fer_perception.hri import (
     facial_landmarks,
     region_of_interest,
 )
-from fer_perception.taxonomy import EMOTIONS_7, EMOTIONS_8
+from fer_perception.faces.detector import Face, FaceFinder
+from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
 
 JAW, RIGHT_BROW, LEFT_BROW = range(17), range(17, 22), range(22, 27)
 CHIN, NOSE_TIP, RIGHT_PUPIL, LEFT_PUPIL = 8, 30, 68, 69

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from fer_perception.__main__ import EXECUTABLES
+from fer_perception.commands.make_bag import Item, write_bag
 from fer_perception.errors import BagError, FerError
 from fer_perception.launching import plan as fer
 from fer_perception.launching import replay
 from fer_perception.launching.plan import Plan, PlannedNode
-from fer_perception.replay.make_bag import Item, write_bag
 
 NOTE = "split: face_node runs with privacy off, the faces' pixels are on the topic faces"
 
@@ -302,7 +302,7 @@ def test_declared_defaults_are_those_of_no_arguments() -> None:
 
 
 def test_the_nodes_have_the_parameters_with_the_same_defaults() -> None:
-    autostart = pytest.importorskip("fer_perception.nodes.parameters").AUTOSTART
+    autostart = pytest.importorskip("fer_perception.nodes.base.parameters").AUTOSTART
     plans = fer.plan({"hri": "true", "model": "42"}), fer.plan({"split": "true"})
     for node in (node for plan in plans for node in plan.nodes):
         kind = getattr(import_module(EXECUTABLES[node.executable][0]), node.executable.title().replace("_", ""))

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from fer_perception.commands.make_bag import LABEL_TOPIC, START_NS, TOPIC, main
 from fer_perception.errors import FerError, LabelsError, SourceError
 from fer_perception.replay.bags import Bag, Selection, deserialize, read_frames
-from fer_perception.replay.make_bag import LABEL_TOPIC, START_NS, TOPIC, main
 
 RNG = np.random.default_rng(0)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from fer_perception.metrics import (
+from fer_perception.evaluation.metrics import (
     bootstrap_intervals,
     classification_metrics,
     expected_calibration_error,

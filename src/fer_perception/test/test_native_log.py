@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from fer_perception.native_log import without_chatter
+from fer_perception.faces.native_log import without_chatter
 
 PROGRAM = """
 import sys
-from fer_perception.faces import FaceFinder
+from fer_perception.faces.detector import FaceFinder
 from skimage.data import astronaut
 finder = FaceFinder(sys.argv[1])
 finder.find(astronaut())
@@ -65,7 +65,7 @@ def test_stderr_comes_back_after_an_error_and_after_blocks_in_two_threads(capfd:
 def test_a_process_without_stderr() -> None:
     program = """
 import os
-from fer_perception.native_log import without_chatter
+from fer_perception.faces.native_log import without_chatter
 os.close(2)
 with without_chatter():
     print(1)

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_perception.bundle import Bundle
-from fer_perception.faces import FaceFinder
-from fer_perception.one_face import OneFacePipeline, cut, find_one_face, most_prominent
+from fer_perception.faces.detector import FaceFinder
+from fer_perception.faces.single_face import OneFacePipeline, cut, find_one_face, most_prominent
+from fer_perception.models.bundle import Bundle
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_perception.drawing import COLORS, draw_results
-from fer_perception.emotion import EmotionClassifier
-from fer_perception.faces import Face, FaceFinder
+from fer_perception.emotions.classifier import EmotionClassifier
+from fer_perception.faces.detector import Face, FaceFinder
+from fer_perception.labels import EMOTIONS_7
 from fer_perception.pipeline import Pipeline
-from fer_perception.taxonomy import EMOTIONS_7
-from fer_perception.timing import Stopwatch
+from fer_perception.telemetry.timing import Stopwatch
+from fer_perception.visualization.drawing import COLORS, draw_results
 
 
 @pytest.fixture

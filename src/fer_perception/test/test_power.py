@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fer_perception.power import EnergyCounter, PowerIntegral, PowerMeter
+from fer_perception.telemetry.power import EnergyCounter, PowerIntegral, PowerMeter
 
 
 @pytest.fixture(autouse=True)

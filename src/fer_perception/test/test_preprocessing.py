@@ -3,7 +3,7 @@ import pytest
 from pydantic import ValidationError
 
 from fer_perception.errors import ImageError
-from fer_perception.preprocessing import InputSpec, normalize, prepare_crop, to_batch
+from fer_perception.preprocessing.normalization import InputSpec, normalize, prepare_crop, to_batch
 
 GREY = InputSpec(width=48, height=48, color="grey", mean=[0.5], std=[0.25])
 RGB = InputSpec(width=32, height=40, color="rgb", mean=[0.1, 0.2, 0.3], std=[0.5, 0.6, 0.7])

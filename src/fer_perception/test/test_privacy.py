@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from fer_perception.errors import FerError
-from fer_perception.faces import Face
-from fer_perception.nodes import parts
+from fer_perception.faces.detector import Face
+from fer_perception.faces.tracker import Tracker
+from fer_perception.nodes.base import parts
 from fer_perception.pipeline import Faces
 from fer_perception.privacy import coarse_box, drawing_ground, published
-from fer_perception.tracking import Tracker
 
 FACE = Face((101, 52, 67, 71), 0.9, np.ones((6, 2), np.float32), np.ones((478, 3), np.float32), (0.0, 0.0, 0.0, 1.0))
 FOUND = Faces([FACE], ["abcde"], [np.ones((48, 48), np.uint8)])

@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_perception.drawing import UNKNOWN_COLOR, draw_results
-from fer_perception.emotion import EmotionClassifier
-from fer_perception.faces import Face, FaceFinder
+from fer_perception.emotions.classifier import EmotionClassifier
+from fer_perception.emotions.quality_gate import QualityGate, Refusal, sharpness, strongest, yaw_deg
+from fer_perception.faces.detector import Face, FaceFinder
+from fer_perception.images.sources import open_source
+from fer_perception.labels import EMOTIONS_7, UNKNOWN
+from fer_perception.models.shipped import resolve_model
 from fer_perception.pipeline import Emotions, Pipeline
-from fer_perception.quality import QualityGate, Refusal, sharpness, strongest, yaw_deg
-from fer_perception.resources import resolve_model
-from fer_perception.sources import open_source
-from fer_perception.taxonomy import EMOTIONS_7, UNKNOWN
+from fer_perception.visualization.drawing import UNKNOWN_COLOR, draw_results
 
 # The limits that docs/privacy_and_audit.md proposes.
 PROPOSED = {"min_face_px": 40, "min_sharpness": 0.1, "max_yaw_deg": 45.0}

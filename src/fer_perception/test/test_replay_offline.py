@@ -12,20 +12,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_perception.emotion import EmotionClassifier
+from fer_perception.commands.make_bag import TOPIC
+from fer_perception.emotions.classifier import EmotionClassifier
+from fer_perception.emotions.smoothing import Smoother
 from fer_perception.errors import BagError
-from fer_perception.faces import FaceFinder
+from fer_perception.faces.detector import FaceFinder
+from fer_perception.faces.tracker import Tracker
+from fer_perception.labels import EMOTIONS_7
 from fer_perception.pipeline import Pipeline
 from fer_perception.replay import offline
 from fer_perception.replay.bags import Selection
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
-from fer_perception.replay.make_bag import TOPIC
 from fer_perception.replay.offline import Settings, make_task, run
 from fer_perception.replay.prefetch import prefetch
 from fer_perception.replay.tables import merge_parts, read_answers
-from fer_perception.smoothing import Smoother
-from fer_perception.taxonomy import EMOTIONS_7
-from fer_perception.tracking import Tracker
 
 PLAIN = Options(write_bags=False, images=False)
 

@@ -16,19 +16,19 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import Reader
 
-from fer_perception.bag_types import typestore
-from fer_perception.drawing import SQUARES, blur
+from fer_perception.commands.make_bag import TOPIC, Item, write_bag
+from fer_perception.commands.replay import main
 from fer_perception.errors import BagError, FerError
+from fer_perception.models.shipped import resolve_model
 from fer_perception.replay import jobs
 from fer_perception.replay.bags import Bag, Selection
-from fer_perception.replay.command import main
 from fer_perception.replay.comparison import compare
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags
 from fer_perception.replay.jobs import run_tasks
-from fer_perception.replay.make_bag import TOPIC, Item, write_bag
+from fer_perception.replay.message_types import typestore
 from fer_perception.replay.offline import Settings, make_task
 from fer_perception.replay.tables import read_answers
-from fer_perception.resources import resolve_model
+from fer_perception.visualization.drawing import SQUARES, blur
 
 PICTURE = "data:image/jpeg"
 BROWSER = Path("/usr/bin/chromium")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fer_perception.smoothing import Smoother
+from fer_perception.emotions.smoothing import Smoother
 
 SAD = np.array([[1, 0]], np.float32)
 HAPPY = np.array([[0, 1]], np.float32)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_perception.errors import SourceError
-from fer_perception.sources import open_source
+from fer_perception.images.sources import open_source
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fer_perception.backends import PrecisionChoice
-from fer_perception.build_engine import build_engine
-from fer_perception.bundle import Bundle, Precision
-from fer_perception.cuda import Gpu
-from fer_perception.engine import OnnxRuntimeEngine
-from fer_perception.engine_cache import EngineCache
+from fer_perception.commands.build_engine import build_engine
+from fer_perception.engines.onnx_runtime import OnnxRuntimeEngine
+from fer_perception.engines.selection import PrecisionChoice
+from fer_perception.engines.tensorrt.cache import EngineCache
+from fer_perception.engines.tensorrt.cuda import Gpu
 from fer_perception.errors import BundleError, EngineError
-from fer_perception.resources import share_folder
+from fer_perception.models.bundle import Bundle, Precision
+from fer_perception.models.shipped import share_folder
 
 GPU = Gpu("a test's GPU with 20 multiprocessors", "8.6")
 SHIPPED = [
@@ -83,7 +83,7 @@ def write_network(file: Path, precision: Precision, classes: int = 7) -> Path:
 
 
 def assert_builds(file: Path, precision: Precision, smallest: int, largest: int) -> None:
-    from fer_perception.tensorrt_builder import Batches, BuildOptions, build
+    from fer_perception.engines.tensorrt.builder import Batches, BuildOptions, build
 
     options = BuildOptions(precision, Batches(smallest, smallest, largest), GPU.compute_capability)
     engine = build(file, file.read_bytes(), options)
@@ -114,7 +114,7 @@ def test_each_typing_becomes_an_engine(tmp_path: Path, precision: Precision, sma
 
 def test_the_precision_is_the_files(tmp_path: Path) -> None:
     """The engine of FP16 weights is smaller by the bytes that they save."""
-    from fer_perception.tensorrt_builder import Batches, BuildOptions, build
+    from fer_perception.engines.tensorrt.builder import Batches, BuildOptions, build
 
     sizes = {}
     for precision in ("fp32", "fp16"):
@@ -124,7 +124,7 @@ def test_the_precision_is_the_files(tmp_path: Path) -> None:
 
 
 def test_the_log_tells_of_the_build(tiny_bundle: Path, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
-    from fer_perception import tensorrt_builder
+    from fer_perception.engines.tensorrt import builder as tensorrt_builder
 
     monkeypatch.setattr(tensorrt_builder, "PROGRESS_S", 0.001)
     with caplog.at_level(logging.INFO):
@@ -142,7 +142,7 @@ def test_the_log_tells_of_the_build(tiny_bundle: Path, caplog: pytest.LogCapture
     ],
 )
 def test_what_this_machine_cannot_build_is_said(tiny_bundle: Path, options: dict[str, Any], message: str) -> None:
-    from fer_perception.tensorrt_builder import Batches, BuildOptions, build
+    from fer_perception.engines.tensorrt.builder import Batches, BuildOptions, build
 
     file = tiny_bundle / "fp32.onnx"
     wanted = BuildOptions("fp32", Batches(1, 1, 1), "8.6")._replace(**options)
@@ -151,14 +151,14 @@ def test_what_this_machine_cannot_build_is_said(tiny_bundle: Path, options: dict
 
 
 def test_a_file_that_cannot_be_parsed_is_named(tmp_path: Path) -> None:
-    from fer_perception.tensorrt_builder import Batches, BuildOptions, build
+    from fer_perception.engines.tensorrt.builder import Batches, BuildOptions, build
 
     with pytest.raises(EngineError, match=r"broken\.onnx: TensorRT-RTX .* cannot parse it"):
         build(tmp_path / "broken.onnx", b"not ONNX", BuildOptions("fp32", Batches(1, 1, 1), "8.6"))
 
 
 def prepare(bundle: Path, gpu: Gpu = GPU, cache: EngineCache | None = None) -> Any:
-    from fer_perception.tensorrt_prepare import Preparation, Target
+    from fer_perception.engines.tensorrt.preparation import Preparation, Target
 
     return Preparation(Bundle(bundle), "fp32", Target(gpu), cache).engine()
 
@@ -182,7 +182,7 @@ def test_a_damaged_engine_is_built_again(tiny_bundle: Path) -> None:
 
 
 def test_another_tensorrt_builds_its_own(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fer_perception import tensorrt_prepare
+    from fer_perception.engines.tensorrt import preparation as tensorrt_prepare
 
     file = prepare(tiny_bundle).file
     monkeypatch.setattr(tensorrt_prepare, "VERSION", "TensorRT-RTX 1.8")
@@ -290,8 +290,8 @@ def test_older_versions_are_told_in_their_own_words(
     network_flags: int,
     flags: list[str],
 ) -> None:
-    from fer_perception import tensorrt_builder
-    from fer_perception.tensorrt_builder import Batches, BuildOptions
+    from fer_perception.engines.tensorrt import builder as tensorrt_builder
+    from fer_perception.engines.tensorrt.builder import Batches, BuildOptions
 
     old = OldTensorRT(version)
     monkeypatch.setattr(tensorrt_builder, "trt", old)
@@ -310,8 +310,8 @@ def test_older_versions_are_told_in_their_own_words(
 
 
 def test_a_timing_cache_that_tensorrt_refuses_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fer_perception import tensorrt_builder
-    from fer_perception.tensorrt_builder import Batches, BuildOptions
+    from fer_perception.engines.tensorrt import builder as tensorrt_builder
+    from fer_perception.engines.tensorrt.builder import Batches, BuildOptions
 
     monkeypatch.setattr(tensorrt_builder, "trt", OldTensorRT(8))
     monkeypatch.setattr(tensorrt_builder, "RTX", False)

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_perception.bundle import Bundle
-from fer_perception.cuda import CudaSession, Gpu, find_gpu
+from fer_perception.engines.tensorrt.cuda import CudaSession, Gpu, find_gpu
 from fer_perception.errors import EngineError
+from fer_perception.models.bundle import Bundle
 
 
 class FakePinned:
@@ -254,9 +254,9 @@ class Loader:
     """Makes engines of data; ``kind`` of interface and ``shapes`` are the stand-in's."""
 
     def __init__(self, driver: FakeDriver, api: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-        from fer_perception import tensorrt_engine
-        from fer_perception.tensorrt_api import Tensor
-        from fer_perception.tensorrt_prepare import PreparedEngine, Target
+        from fer_perception.engines.tensorrt import engine as tensorrt_engine
+        from fer_perception.engines.tensorrt.bindings import Tensor
+        from fer_perception.engines.tensorrt.preparation import PreparedEngine, Target
 
         self.kind: type[FakeEngine] = FakeEngineByName
         self.shapes: tuple[tuple[int, ...], ...] = SHAPES
@@ -372,8 +372,8 @@ def test_a_cached_engine_that_cannot_be_loaded_is_built_again(
     loader: Loader, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     """As after an update of the driver alone."""
-    from fer_perception.tensorrt_engine import load_tensorrt_engine
-    from fer_perception.tensorrt_prepare import Preparation, Target
+    from fer_perception.engines.tensorrt.engine import load_tensorrt_engine
+    from fer_perception.engines.tensorrt.preparation import Preparation, Target
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     bundle, target = Bundle(tiny_bundle), Target(Gpu("a GPU", "8.6"))

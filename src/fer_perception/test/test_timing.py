@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from fer_perception.latest import LatestSlot
-from fer_perception.session import SessionSummary
-from fer_perception.timing import FrameStatistics, Stopwatch, percentiles
+from fer_perception.commands.demo.summary import SessionSummary
+from fer_perception.nodes.base.latest_slot import LatestSlot
+from fer_perception.telemetry.timing import FrameStatistics, Stopwatch, percentiles
 
 
 def test_laps_add_up_to_the_total() -> None:

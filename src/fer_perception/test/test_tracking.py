@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fer_perception.tracking import Tracker
+from fer_perception.faces.tracker import Tracker
 
 FPS = 30
 

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from fer_perception.bundle import MANIFEST, Precision
 from fer_perception.errors import FerError
+from fer_perception.models.bundle import MANIFEST, Precision
 from fer_training.datasets import SPLITS
 
 if TYPE_CHECKING:
-    from fer_training.attention_share import AttentionMeter
-    from fer_training.config import TrainConfig
-    from fer_training.explanations.meter import ExplanationMeter
+    from fer_training.evaluation.attention.landmark_fraction import AttentionMeter
+    from fer_training.evaluation.attention.meter import ExplanationMeter
+    from fer_training.runs.config import TrainConfig
 
 
 def take_config(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def take_config(parser: argparse.ArgumentParser) -> None:
 
 def config_of(arguments: argparse.Namespace) -> TrainConfig:
     """The configuration that :func:`take_config`'s arguments name."""
-    from fer_training.config import load_config
+    from fer_training.runs.config import load_config
 
     return load_config(arguments.config, arguments.overrides)
 
@@ -43,7 +43,7 @@ def add_train(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     take_config(parser)
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.train import train
+        from fer_training.training.supervised import train
 
         print(train(config_of(arguments)))
 
@@ -60,7 +60,7 @@ def add_adapt(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     take_config(parser)
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.adapt import adapt
+        from fer_training.training.domain_adaptation import adapt
 
         print(adapt(config_of(arguments)))
 
@@ -85,7 +85,7 @@ def add_prune(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     )
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.pruning import compare_criteria, prune
+        from fer_training.training.pruning import compare_criteria, prune
 
         work = compare_criteria if arguments.compare else prune
         print(work(config_of(arguments)))
@@ -108,7 +108,7 @@ def add_interpolate(parser: argparse.ArgumentParser) -> Callable[[argparse.Names
     parser.add_argument("--out", type=Path, required=True, help="the new run's folder")
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.interpolate import interpolate
+        from fer_training.training.interpolation import interpolate
 
         print(interpolate(arguments.start, arguments.tuned, arguments.share, arguments.data, arguments.out))
 
@@ -117,7 +117,7 @@ def add_interpolate(parser: argparse.ArgumentParser) -> Callable[[argparse.Names
 
 def stress(arguments: argparse.Namespace) -> None:
     """``evaluate --stress``: models on corrupted pictures."""
-    from fer_training.robustness import evaluate_stress, format_stress
+    from fer_training.evaluation.robustness import evaluate_stress, format_stress
 
     for option in ("record", "calibrate", "flip", "attention", "groups", "without_duplicates_of"):
         given = getattr(arguments, option)
@@ -140,7 +140,7 @@ def stress(arguments: argparse.Namespace) -> None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     if arguments.plots:
-        from fer_training.robustness.pictures import plot_examples, plot_stress
+        from fer_training.evaluation.robustness.pictures import plot_examples, plot_stress
 
         print(plot_stress(result, arguments.plots))
         print(plot_examples(result, samples, arguments.plots))
@@ -148,7 +148,7 @@ def stress(arguments: argparse.Namespace) -> None:
 
 def conclude_risk_coverage(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
     """Print and draw what abstaining buys."""
-    from fer_training.risk_coverage import format_risk_coverage, plot_risk_coverage
+    from fer_training.evaluation.risk_coverage import format_risk_coverage, plot_risk_coverage
 
     for dataset, values in result["datasets"].items():
         print(format_risk_coverage(dataset, values["risk_coverage"]))
@@ -233,7 +233,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
     parser.add_argument("--record", action="store_true", help="write the metrics into the bundle's manifest")
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.evaluate import calibrate, evaluate, format_calibration, format_result, record
+        from fer_training.evaluation.evaluate import calibrate, evaluate, format_calibration, format_result, record
 
         if arguments.stress is not None:
             stress(arguments)
@@ -252,11 +252,11 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
         fitted = calibrate(model, arguments.dataset[0], precision, threads) if arguments.calibrate else None
         meter: AttentionMeter | ExplanationMeter | None = None
         if arguments.attention == "":
-            from fer_training.attention_share import AttentionMeter
+            from fer_training.evaluation.attention.landmark_fraction import AttentionMeter
 
             meter = AttentionMeter(model, arguments.plots)
         elif arguments.attention:
-            from fer_training.explanations.meter import CHECKED, ExplanationMeter
+            from fer_training.evaluation.attention.meter import CHECKED, ExplanationMeter
 
             images = CHECKED if arguments.images is None else arguments.images
             meter = ExplanationMeter(model, Path(arguments.attention), images, arguments.plots)
@@ -282,12 +282,12 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
             arguments.json.parent.mkdir(parents=True, exist_ok=True)
             arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         if arguments.plots:
-            from fer_training.plots import plot_result
+            from fer_training.reporting.plots import plot_result
 
             for file in plot_result(result, arguments.plots):
                 print(file)
             if arguments.groups:
-                from fer_training.fairness_plots import plot_groups
+                from fer_training.evaluation.fairness_plots import plot_groups
 
                 for file in plot_groups(result, arguments.plots):
                     print(file)
@@ -296,7 +296,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
         if arguments.record:
             record(model, result)
             if arguments.risk_coverage and arguments.split == "val":
-                from fer_training.risk_coverage import choose_threshold
+                from fer_training.evaluation.risk_coverage import choose_threshold
 
                 ((dataset, measured),) = result["datasets"].items()
                 print(choose_threshold(model, dataset, measured["risk_coverage"]))
@@ -322,8 +322,8 @@ def add_export(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace]
     )
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.attention_file import add_attention
-        from fer_training.export import export, export_attention
+        from fer_training.export.attention import add_attention
+        from fer_training.export.onnx import export, export_attention
 
         if (arguments.out is None) != (arguments.run is None):
             raise FerError("--out: goes with --run, where it is the folder that gets the bundle's folder")
@@ -364,7 +364,7 @@ def add_quantize(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
     )
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.quantization import quantize
+        from fer_training.export.quantization import quantize
 
         if arguments.images < 1:
             raise FerError("--images: must be at least 1, and should be at least 500")
@@ -390,7 +390,7 @@ def add_teach(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .safetensors file")
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.teach import teach, teach_by_annotators
+        from fer_training.training.soft_targets import teach, teach_by_annotators
 
         if arguments.annotators:
             share = teach_by_annotators(arguments.data, arguments.out)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from fer_training.config import load_config
-from fer_training.export import export
-from fer_training.train import train
+from fer_training.export.onnx import export
+from fer_training.runs.config import load_config
+from fer_training.training.supervised import train
 
 USAGES = {"Training": 70, "PublicTest": 35, "PrivateTest": 35}
 LEARNING = ("epochs=5", "batch_size=7", "learning_rate=0.03")

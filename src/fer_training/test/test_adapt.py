@@ -13,11 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from fer_perception.emotion import EmotionClassifier
+from fer_perception.emotions.classifier import EmotionClassifier
 from fer_perception.errors import FerError
-from fer_perception.taxonomy import EMOTIONS_7
+from fer_perception.labels import EMOTIONS_7
 from fer_training.__main__ import main
-from fer_training.adapt import (
+from fer_training.datasets import Alignment, load_dataset
+from fer_training.datasets.fer2013 import FER2013_TEMPLATE
+from fer_training.evaluation.evaluate import ask, load_model
+from fer_training.evaluation.inference import predict, prepare_images
+from fer_training.export.onnx import export
+from fer_training.networks import NETWORKS
+from fer_training.runs.checkpoint import load_checkpoint
+from fer_training.runs.config import TrainConfig, load_config, save_config
+from fer_training.runs.folder import BEST, CONFIG, HISTORY, load_run, read_history
+from fer_training.training.domain_adaptation import (
     TOLERANCE,
     AdaptationLoss,
     GradientReversal,
@@ -25,16 +34,7 @@ from fer_training.adapt import (
     adopt_statistics,
     mutual_information,
 )
-from fer_training.checkpoint import load_checkpoint
-from fer_training.config import TrainConfig, load_config, save_config
-from fer_training.datasets import Alignment, load_dataset
-from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.evaluate import ask, load_model
-from fer_training.export import export
-from fer_training.inference import predict, prepare_images
-from fer_training.networks import NETWORKS
-from fer_training.runs import BEST, CONFIG, HISTORY, load_run, read_history
-from fer_training.train import train
+from fer_training.training.supervised import train
 
 SHARES = np.array([0.4, 0.3, 0.1, 0.05, 0.05, 0.05, 0.05])  # of the emotions in the target domain
 
@@ -107,7 +107,9 @@ def adaptation(config_file: Path, start: Path, target: Path, *overrides: str) ->
 @pytest.fixture
 def few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Statistics of the domain from fewer pictures than by default, to save time."""
-    monkeypatch.setattr("fer_training.adapt.adopt_statistics", partial(adopt_statistics, batches=4, size=32))
+    monkeypatch.setattr(
+        "fer_training.training.domain_adaptation.adopt_statistics", partial(adopt_statistics, batches=4, size=32)
+    )
 
 
 def test_from_start_to_adapted_bundle(
@@ -198,27 +200,38 @@ def test_what_the_loss_consists_of(config_file: Path, target: Path) -> None:
     targets = nn.functional.one_hot(torch.arange(6), 7).double()
     nn.init.normal_(objective.network.local_classifier.weight, 0, 0.1)
 
-    def loss_and_gradients(reversal: float, adoption: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    def gradients() -> tuple[Tensor, Tensor]:
         """Those of the network, and those of both domain classifiers."""
-        objective.zero_grad()
-        objective.reversal, objective.adoption = reversal, adoption
-        loss = objective(source, targets, weak, strong)
-        loss.backward()
         network, domains = (
             torch.cat([torch.zeros(1) if p.grad is None else p.grad.flatten() for p in module.parameters()])
             for module in (objective.network, objective.domain_classifiers)
         )
-        return loss.detach(), network, domains
+        objective.zero_grad()
+        return network, domains
 
-    loss, still, domains = loss_and_gradients(0.0)
-    _, turned, same_domains = loss_and_gradients(1.0)
-    _, straight, _ = loss_and_gradients(-1.0)
-    assert domains.abs().max() > 0
-    torch.testing.assert_close(same_domains, domains)
-    assert (straight - still).abs().max() > 0
-    torch.testing.assert_close(turned - still, still - straight, atol=1e-6, rtol=1e-3)
+    def loss_at(reversal: float, adoption: float = 0.0) -> Tensor:
+        objective.reversal, objective.adoption = reversal, adoption
+        loss = objective(source, targets, weak, strong)
+        loss.backward()
+        return loss.detach()
 
-    adopted, *_ = loss_and_gradients(0.0, 1.0)
+    # The network learns to confuse the classifiers of domains, which learn to tell them apart.
+    features = zip(*(objective.network.forward_branches(x)[1:] for x in (source, strong)), strict=True)
+    is_target = torch.tensor([0.0] * 6 + [1.0] * 6)
+    for classify, both in zip(objective.domain_classifiers, features, strict=True):
+        logits = classify(torch.cat(both)).float().squeeze(1)
+        (0.5 * nn.functional.binary_cross_entropy_with_logits(logits, is_target)).backward(retain_graph=True)
+    to_tell_apart, of_classifiers = gradients()
+    assert to_tell_apart.abs().max() > 0
+    loss = loss_at(0.0)
+    labels_alone, found = gradients()
+    torch.testing.assert_close(found, of_classifiers)
+    loss_at(0.25)
+    with_reversal, found = gradients()
+    torch.testing.assert_close(found, of_classifiers)
+    torch.testing.assert_close(with_reversal - labels_alone, -0.25 * to_tell_apart, atol=1e-6, rtol=1e-3)
+
+    adopted = loss_at(0.0, 1.0)
     labels, trusted = objective._pseudo_labels(weak)
     assert trusted.sum() > 0
     with torch.no_grad():

@@ -10,18 +10,18 @@ import onnx
 import pytest
 import torch
 
-from fer_perception.attention_maps import AttentionMaps
-from fer_perception.bundle import Bundle, write_manifest
+from fer_perception.emotions.attention_maps import AttentionMaps
 from fer_perception.errors import BundleError, FerError
-from fer_perception.preprocessing import normalize
-from fer_perception.resources import resolve_model
+from fer_perception.models.bundle import Bundle, write_manifest
+from fer_perception.models.shipped import resolve_model
+from fer_perception.preprocessing.normalization import normalize
 from fer_training.__main__ import main
-from fer_training.attention_file import add_attention
-from fer_training.attention_share import AttentionMeter
-from fer_training.config import load_config
 from fer_training.datasets import load_dataset
-from fer_training.inference import prepare_images
-from fer_training.runs import CONFIG, load_run
+from fer_training.evaluation.attention.landmark_fraction import AttentionMeter
+from fer_training.evaluation.inference import prepare_images
+from fer_training.export.attention import add_attention
+from fer_training.runs.config import load_config
+from fer_training.runs.folder import CONFIG, load_run
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 

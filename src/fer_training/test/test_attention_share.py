@@ -8,14 +8,19 @@ import pytest
 import torch
 from torch import nn
 
-from fer_perception.taxonomy import EMOTIONS_7, EMOTIONS_8
+from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
 from fer_training.__main__ import main
-from fer_training.attention_share import AttentionMeter, class_activation, class_weights, typical_examples
-from fer_training.checkpoint import save_checkpoint
-from fer_training.config import InputConfig, NetworkConfig, TrainConfig, save_config
 from fer_training.datasets import Samples
+from fer_training.evaluation.attention.landmark_fraction import (
+    AttentionMeter,
+    class_activation,
+    class_weights,
+    typical_examples,
+)
 from fer_training.networks import NETWORKS
 from fer_training.networks.layers import Backbone
+from fer_training.runs.checkpoint import save_checkpoint
+from fer_training.runs.config import InputConfig, NetworkConfig, TrainConfig, save_config
 
 HAPPY = EMOTIONS_7.index("happy")
 

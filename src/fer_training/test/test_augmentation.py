@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from fer_perception.preprocessing import InputSpec
-from fer_training.augmentation import Augmentation
-from fer_training.config import AugmentationConfig
+from fer_perception.preprocessing.normalization import InputSpec
+from fer_training.runs.config import AugmentationConfig
+from fer_training.training.augmentation import Augmentation
 
 STILL = {"contrast": 0.0, "brightness": 0.0, "erasing_probability": 0.0}
 ASLEEP = {"flip": False, "rotation_deg": 0.0, "translation": 0.0, "scale": 0.0, **STILL}

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from fer_perception.errors import FerError
-from fer_perception.metrics import expected_calibration_error
-from fer_training.calibration import fit_temperature, negative_log_likelihood
+from fer_perception.evaluation.metrics import expected_calibration_error
+from fer_training.evaluation.calibration import fit_temperature, negative_log_likelihood
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_perception.alignment import AlignmentTemplate
-from fer_perception.bundle import Bundle
-from fer_perception.faces import FaceFinder
+from fer_perception.faces.detector import FaceFinder
+from fer_perception.models.bundle import Bundle
+from fer_perception.models.shipped import resolve_face_model, resolve_model
 from fer_perception.pipeline import FacePipeline
-from fer_perception.preprocessing import InputSpec, UInt8Image
-from fer_perception.resources import resolve_face_model, resolve_model
+from fer_perception.preprocessing.alignment import AlignmentTemplate
+from fer_perception.preprocessing.normalization import InputSpec, UInt8Image
 from fer_training.datasets import Alignment, DatasetError, load_dataset
 from fer_training.datasets.keypoints import CACHE
 

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_perception.preprocessing import UInt8Image
-from fer_perception.taxonomy import EMOTIONS_7
+from fer_perception.labels import EMOTIONS_7
+from fer_perception.preprocessing.normalization import UInt8Image
 from fer_training.datasets import Samples, Split
 from fer_training.datasets.duplicates import find_duplicates, report_duplicates
 

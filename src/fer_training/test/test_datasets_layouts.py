@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fer_perception.errors import FerError
-from fer_perception.taxonomy import EMOTIONS_7, EMOTIONS_8
+from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
 from fer_training.datasets import DatasetError, Samples, Split, load_dataset
 
 

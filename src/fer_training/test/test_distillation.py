@@ -9,14 +9,14 @@ import torch
 
 from fer_perception.errors import FerError
 from fer_training.__main__ import main
-from fer_training.augmentation import mix_up
-from fer_training.checkpoint import load_checkpoint
-from fer_training.config import load_config
 from fer_training.datasets import load_dataset
-from fer_training.distillation import distillation_loss, load_answers, save_answers
-from fer_training.inference import predict, prepare_images
-from fer_training.runs import HISTORY, load_run
-from fer_training.train import Supervision, prepared, train
+from fer_training.evaluation.inference import predict, prepare_images
+from fer_training.runs.checkpoint import load_checkpoint
+from fer_training.runs.config import load_config
+from fer_training.runs.folder import HISTORY, load_run
+from fer_training.training.augmentation import mix_up
+from fer_training.training.distillation import distillation_loss, load_answers, save_answers
+from fer_training.training.supervised import Supervision, prepared, train
 
 
 def test_mixup_mixes_images_and_targets_in_one_share() -> None:

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from fer_training.checkpoint import load_checkpoint
-from fer_training.config import load_config
-from fer_training.distributed import GlobalBatchNorm2d
-from fer_training.runs import BEST, CONFIG, CURVES, HISTORY, LAST, Row, read_history
-from fer_training.train import train
+from fer_training.runs.checkpoint import load_checkpoint
+from fer_training.runs.config import load_config
+from fer_training.runs.folder import BEST, CONFIG, CURVES, HISTORY, LAST, Row, read_history
+from fer_training.training.distributed import GlobalBatchNorm2d
+from fer_training.training.supervised import train
 
 FILES = {BEST, LAST, HISTORY, CURVES, CONFIG}
 

@@ -10,16 +10,16 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fer_perception.alignment import AlignmentTemplate
-from fer_perception.bundle import Bundle, Manifest, ModelFile, sha256_of, write_manifest
-from fer_perception.emotion import EmotionClassifier
+from fer_perception.emotions.classifier import EmotionClassifier
 from fer_perception.errors import FerError
-from fer_perception.preprocessing import InputSpec
-from fer_perception.taxonomy import EMOTIONS_7, EMOTIONS_8
-from fer_training import evaluate as module
+from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
+from fer_perception.models.bundle import Bundle, Manifest, ModelFile, sha256_of, write_manifest
+from fer_perception.preprocessing.alignment import AlignmentTemplate
+from fer_perception.preprocessing.normalization import InputSpec
 from fer_training.__main__ import main
 from fer_training.datasets import Samples
-from fer_training.evaluate import evaluate, format_result
+from fer_training.evaluation import evaluate as module
+from fer_training.evaluation.evaluate import evaluate, format_result
 
 HEIGHT = 6  # of a bar, in pixels
 TOP = np.exp(4) / (np.exp(4) + 6)  # probability of a white bar among six black ones: logits 2 and -2
@@ -161,7 +161,7 @@ def test_near_duplicates_of_training_pictures_are_taken_out(bundle: Path, monkey
     seen, unseen = (cv2.GaussianBlur(rng.integers(0, 256, (48, 48)).astype(np.uint8), (0, 0), 3) for _ in range(2))
     test = samples_of("d", EMOTIONS_7, [seen, unseen, seen], [HAPPY, SAD, HAPPY])
     monkeypatch.setattr(
-        "fer_training.evaluate.load_dataset",
+        "fer_training.evaluation.evaluate.load_dataset",
         lambda name, split, alignment: samples_of("d", EMOTIONS_7, [seen], [0]) if split == "train" else test,
     )
     result = evaluate(bundle, ["d:x"], "test", training_data="d:x")

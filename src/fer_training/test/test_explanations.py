@@ -8,16 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fer_perception.taxonomy import EMOTIONS_7
+from fer_perception.labels import EMOTIONS_7
 from fer_training.__main__ import main
-from fer_training.attention_share import class_activation
-from fer_training.checkpoint import save_checkpoint
-from fer_training.config import InputConfig, NetworkConfig, TrainConfig, save_config
 from fer_training.datasets import Samples
-from fer_training.explanations.deletion import STEPS, area, blurred, deletion_and_insertion, ranks
-from fer_training.explanations.maps import centre_map, grad_cam, grad_cam_layers, random_maps
-from fer_training.explanations.meter import ExplanationMeter
-from fer_training.explanations.randomisation import (
+from fer_training.evaluation.attention.deletion import STEPS, area, blurred, deletion_and_insertion, ranks
+from fer_training.evaluation.attention.landmark_fraction import class_activation
+from fer_training.evaluation.attention.maps import centre_map, grad_cam, grad_cam_layers, random_maps
+from fer_training.evaluation.attention.meter import ExplanationMeter
+from fer_training.evaluation.attention.randomisation import (
     DEPTHS,
     DRAWS,
     layers_from_output,
@@ -25,10 +23,12 @@ from fer_training.explanations.randomisation import (
     rank_correlations,
     shuffle_weights,
 )
-from fer_training.explanations.statistics import mean_and_interval
-from fer_training.explanations.text import format_checks
+from fer_training.evaluation.attention.statistics import mean_and_interval
+from fer_training.evaluation.attention.text import format_checks
 from fer_training.networks import NETWORKS
 from fer_training.networks.layers import Backbone
+from fer_training.runs.checkpoint import save_checkpoint
+from fer_training.runs.config import InputConfig, NetworkConfig, TrainConfig, save_config
 
 HAPPY = EMOTIONS_7.index("happy")
 ROW, COLUMN = 36, 4  # of the patch's upper left corner, far from the crop's middle

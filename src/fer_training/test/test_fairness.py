@@ -17,12 +17,19 @@ from sklearn.metrics import f1_score
 
 from fer_perception.errors import FerError
 from fer_training.__main__ import main
-from fer_training.config import SamplingConfig, load_config
 from fer_training.datasets import Samples, load_dataset
-from fer_training.distributed import processes
-from fer_training.fairness import LABEL_MINIMUM, MINIMUM, _macro_f1, _odds_differences, format_groups, measure_groups
-from fer_training.sampling import sampling_weights
-from fer_training.train import Supervision, train
+from fer_training.evaluation.fairness import (
+    LABEL_MINIMUM,
+    MINIMUM,
+    _macro_f1,
+    _odds_differences,
+    format_groups,
+    measure_groups,
+)
+from fer_training.runs.config import SamplingConfig, load_config
+from fer_training.training.distributed import processes
+from fer_training.training.sampling import sampling_weights
+from fer_training.training.supervised import Supervision, train
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "group_photographs.py"
 LABELS = ("angry", "happy", "sad")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fer_perception.errors import FerError
-from fer_perception.taxonomy import EMOTIONS_7
+from fer_perception.labels import EMOTIONS_7
 from fer_training.datasets import DatasetError, Samples, load_dataset
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fer_training.fitting import descend
+from fer_training.training.loop import descend
 
 
 class Parabola(nn.Module):

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from fer_perception.bundle import Bundle
 from fer_perception.errors import FerError
+from fer_perception.models.bundle import Bundle
 from fer_training.__main__ import main
-from fer_training.checkpoint import load_checkpoint
-from fer_training.config import load_config
 from fer_training.datasets import load_dataset
-from fer_training.export import export
-from fer_training.inference import predict, prepare_images
-from fer_training.interpolate import interpolate
-from fer_training.runs import BEST, CONFIG, load_run
-from fer_training.train import train
+from fer_training.evaluation.inference import predict, prepare_images
+from fer_training.export.onnx import export
+from fer_training.runs.checkpoint import load_checkpoint
+from fer_training.runs.config import load_config
+from fer_training.runs.folder import BEST, CONFIG, load_run
+from fer_training.training.interpolation import interpolate
+from fer_training.training.supervised import train
 
 
 @pytest.fixture(scope="module")

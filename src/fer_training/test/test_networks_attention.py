@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from fer_perception.alignment import AlignmentTemplate
 from fer_perception.errors import FerError
-from fer_perception.preprocessing import InputSpec
-from fer_training.export import write_onnx
+from fer_perception.preprocessing.alignment import AlignmentTemplate
+from fer_perception.preprocessing.normalization import InputSpec
+from fer_training.export.onnx import write_onnx
 from fer_training.networks import AttentionOutputs, HybridAttentionNetwork, MobileNetV2
 from fer_training.networks.attention import HybridAttention
 from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_share

@@ -3,11 +3,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fer_training.checkpoint import save_checkpoint
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.networks import DualAdaptiveNetwork, HybridAttentionNetwork, landmark_regions, region_maps
 from fer_training.networks.dual_adaptive import RegionPooling
 from fer_training.networks.pretrained import load_pretrained
+from fer_training.runs.checkpoint import save_checkpoint
 
 OPTIONS = {"width": 0.25, "stem_stride": 1}
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from fer_perception.errors import FerError
-from fer_training.checkpoint import load_checkpoint, save_checkpoint
 from fer_training.networks import (
     EfficientNetLite0,
     HybridAttentionNetwork,
@@ -14,6 +13,7 @@ from fer_training.networks import (
     convert_efficientnet_lite0,
     load_pretrained,
 )
+from fer_training.runs.checkpoint import load_checkpoint, save_checkpoint
 
 ENTRIES = 296
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from fer_perception.preprocessing import InputSpec
-from fer_training.export import write_onnx
+from fer_perception.preprocessing.normalization import InputSpec
+from fer_training.export.onnx import write_onnx
+from fer_training.export.portability import OPSET, problems
 from fer_training.networks import NETWORKS, DualAdaptiveNetwork
-from fer_training.portability import OPSET, problems
 
 SMALL_INPUT = {"stem_stride": 1}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -8,26 +8,26 @@ import pytest
 import torch
 from torch import nn
 
-from fer_perception.emotion import EmotionClassifier
+from fer_perception.emotions.classifier import EmotionClassifier
 from fer_perception.errors import FerError
-from fer_perception.preprocessing import InputSpec
+from fer_perception.preprocessing.normalization import InputSpec
 from fer_training.__main__ import main
-from fer_training.adapt import _with_widths_of_start
-from fer_training.checkpoint import load_checkpoint
-from fer_training.config import CRITERIA, PruningConfig, load_config, save_config
 from fer_training.datasets import balanced, load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.export import count_macs, export
-from fer_training.inference import predict, prepare_images
+from fer_training.evaluation.inference import predict, prepare_images
+from fer_training.export.onnx import count_macs, export
 from fer_training.networks import NETWORKS
-from fer_training.networks.compressed import changed_widths, widths_of, with_widths
 from fer_training.networks.landmark_regions import landmark_regions
-from fer_training.pruning import prune
-from fer_training.pruning.graph import Macs, choose, find_groups
-from fer_training.pruning.importance import LandmarkImportance
-from fer_training.pruning.schedule import remove_channels
-from fer_training.runs import BEST, CONFIG, HISTORY, LAST, build_network, load_run, read_history
-from fer_training.teach import teach
+from fer_training.networks.pruned import changed_widths, widths_of, with_widths
+from fer_training.runs.checkpoint import load_checkpoint
+from fer_training.runs.config import CRITERIA, PruningConfig, load_config, save_config
+from fer_training.runs.folder import BEST, CONFIG, HISTORY, LAST, build_network, load_run, read_history
+from fer_training.training.domain_adaptation import _with_widths_of_start
+from fer_training.training.pruning import prune
+from fer_training.training.pruning.graph import Macs, choose, find_groups
+from fer_training.training.pruning.importance import LandmarkImportance
+from fer_training.training.pruning.schedule import remove_channels
+from fer_training.training.soft_targets import teach
 
 SPEC = InputSpec(width=48, height=48, color="grey", mean=[0.5], std=[0.25])
 VARIANTS = {

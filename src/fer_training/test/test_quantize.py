@@ -13,19 +13,25 @@ import torch
 from onnx import ModelProto, TensorProto, helper
 from torch import nn
 
-from fer_perception.bundle import Bundle
-from fer_perception.emotion import EmotionClassifier
+from fer_perception.emotions.classifier import EmotionClassifier
 from fer_perception.errors import FerError
-from fer_perception.preprocessing import Float32Array, InputSpec, to_batch
+from fer_perception.models.bundle import Bundle
+from fer_perception.preprocessing.normalization import Float32Array, InputSpec, to_batch
 from fer_training.__main__ import main
 from fer_training.datasets import load_dataset
-from fer_training.export import write_onnx
+from fer_training.export.onnx import write_onnx
+from fer_training.export.portability import problems, require_portable
+from fer_training.export.quantization import quantize, sensitivity
+from fer_training.export.quantization.bundles import with_float16
+from fer_training.export.quantization.placement import block_of, blocks_of, with_int8
+from fer_training.export.quantization.sensitivity import (
+    agreement,
+    answers,
+    divergence,
+    largest_values,
+    quantize_insensitive,
+)
 from fer_training.networks import NETWORKS
-from fer_training.portability import problems, require_portable
-from fer_training.quantization import quantize, sensitivity
-from fer_training.quantization.bundles import with_float16
-from fer_training.quantization.placement import block_of, blocks_of, with_int8
-from fer_training.quantization.sensitivity import agreement, answers, divergence, largest_values, quantize_insensitive
 
 SPEC = InputSpec(width=48, height=48, color="grey", mean=[0.5], std=[0.25])
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -11,11 +11,11 @@ from typing import Any
 import cv2
 import pytest
 
-from fer_perception.alignment import AlignmentTemplate
-from fer_perception.bundle import Bundle, Manifest, ModelFile, write_manifest
 from fer_perception.errors import FerError
-from fer_perception.preprocessing import InputSpec
-from fer_perception.taxonomy import EMOTIONS_7
+from fer_perception.labels import EMOTIONS_7
+from fer_perception.models.bundle import Bundle, Manifest, ModelFile, write_manifest
+from fer_perception.preprocessing.alignment import AlignmentTemplate
+from fer_perception.preprocessing.normalization import InputSpec
 from fer_training.__main__ import main
 from fer_training.reporting import compare, draw_accuracy, draw_speed, read_entry, read_speed, report
 

@@ -17,18 +17,18 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_perception.emotion import softmax
-from fer_perception.metrics import reliability
-from fer_perception.taxonomy import EMOTIONS_7
+from fer_perception.emotions.classifier import softmax
+from fer_perception.evaluation.metrics import reliability
+from fer_perception.labels import EMOTIONS_7
 from fer_training.__main__ import VERBS, main
-from fer_training.evaluate import _metrics
-from fer_training.fairness import measure_groups
+from fer_training.evaluation.evaluate import _metrics
+from fer_training.evaluation.fairness import measure_groups
+from fer_training.evaluation.risk_coverage import measure_risk_coverage
+from fer_training.evaluation.robustness.corruptions import CORRUPTIONS
+from fer_training.evaluation.robustness.stress import summarise
 from fer_training.reporting.paper import measuring_script, report_claims
 from fer_training.reporting.paper.claims import CLAIMS, POINTS, Claim, Reading, verdict
 from fer_training.reporting.paper.measurements import BASELINE, COMPRESSED, FLAGSHIP, MEASUREMENTS, XCEPTION, Folder
-from fer_training.risk_coverage import measure_risk_coverage
-from fer_training.robustness.corruptions import CORRUPTIONS
-from fer_training.robustness.stress import summarise
 
 BROWSER = Path("/usr/bin/chromium")
 IMAGES = 140

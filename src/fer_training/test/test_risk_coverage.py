@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_perception.bundle import Bundle, write_manifest
+from fer_perception.emotions.quality_gate import make_gate
 from fer_perception.errors import BundleError
-from fer_perception.quality import make_gate
-from fer_perception.resources import resolve_model
-from fer_training.risk_coverage import (
+from fer_perception.models.bundle import Bundle, write_manifest
+from fer_perception.models.shipped import resolve_model
+from fer_training.evaluation.risk_coverage import (
     accuracy_by_coverage,
     choose_threshold,
     measure_risk_coverage,

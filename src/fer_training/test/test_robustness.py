@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from fer_perception.alignment import align, similarity_transform
 from fer_perception.errors import FerError
+from fer_perception.preprocessing.alignment import align, similarity_transform
 from fer_training.__main__ import main
 from fer_training.datasets import load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.evaluate import load_model
+from fer_training.evaluation.evaluate import load_model
+from fer_training.evaluation.robustness import CORRUPTIONS, SEVERITIES, corrupt
+from fer_training.evaluation.robustness.corruptions import turned_view
+from fer_training.evaluation.robustness.occlusion import mouth_mask, sunglasses
+from fer_training.evaluation.robustness.stress import evaluate_stress, families, format_stress, summarise
 from fer_training.networks.landmark_regions import region_maps
-from fer_training.robustness import CORRUPTIONS, SEVERITIES, corrupt
-from fer_training.robustness.corruptions import turned_view
-from fer_training.robustness.occlusion import mouth_mask, sunglasses
-from fer_training.robustness.stress import evaluate_stress, families, format_stress, summarise
 
 EYES_AND_MOUTH = np.array([[200, 118], [248, 117], [224, 166]])  # of the portrait
 
@@ -219,7 +219,9 @@ def test_from_the_command_line(
 
     # A sheet of the corruptions that are measured, as all of them take long to draw.
     chosen = ["low_contrast", "block"]
-    monkeypatch.setattr("fer_training.robustness.pictures.CORRUPTIONS", {name: CORRUPTIONS[name] for name in chosen})
+    monkeypatch.setattr(
+        "fer_training.evaluation.robustness.pictures.CORRUPTIONS", {name: CORRUPTIONS[name] for name in chosen}
+    )
     main([*command, "--stress", *chosen, "--plots", str(plots)])
     measured = json.loads(json_file.read_text())
     assert measured["n"] == 35

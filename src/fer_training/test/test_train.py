@@ -11,21 +11,21 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fer_perception.bundle import Bundle
-from fer_perception.emotion import EmotionClassifier
+from fer_perception.emotions.classifier import EmotionClassifier
 from fer_perception.errors import FerError
-from fer_perception.preprocessing import normalize
+from fer_perception.models.bundle import Bundle
+from fer_perception.preprocessing.normalization import normalize
 from fer_training.__main__ import main
-from fer_training.checkpoint import load_checkpoint, save_checkpoint
-from fer_training.config import TrainConfig, load_config
 from fer_training.datasets import load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.export import export, export_attention
-from fer_training.fitting import descend
-from fer_training.inference import predict, prepare_images
+from fer_training.evaluation.inference import predict, prepare_images
+from fer_training.export.onnx import export, export_attention
 from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_share
-from fer_training.runs import BEST, CURVES, HISTORY, LAST, load_run, read_history
-from fer_training.train import Supervision, prepared, train
+from fer_training.runs.checkpoint import load_checkpoint, save_checkpoint
+from fer_training.runs.config import TrainConfig, load_config
+from fer_training.runs.folder import BEST, CURVES, HISTORY, LAST, load_run, read_history
+from fer_training.training.loop import descend
+from fer_training.training.supervised import Supervision, prepared, train
 
 
 class InterruptedRunError(Exception):

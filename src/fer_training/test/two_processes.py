@@ -13,10 +13,10 @@ import torch
 from torch.multiprocessing import start_processes
 
 from fer_perception.errors import FerError
-from fer_training.checkpoint import save_checkpoint
-from fer_training.config import load_config
-from fer_training.fitting import descend
-from fer_training.train import Supervision, prepared, train
+from fer_training.runs.checkpoint import save_checkpoint
+from fer_training.runs.config import load_config
+from fer_training.training.loop import descend
+from fer_training.training.supervised import Supervision, prepared, train
 
 COUNT = 2
 

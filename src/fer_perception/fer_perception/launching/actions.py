@@ -19,7 +19,7 @@ from launch_ros.substitutions import ExecutableInPackage
 
 from fer_perception.launching.arguments import Argument
 from fer_perception.launching.plan import Plan, PlannedNode
-from fer_perception.nodes.isolation import use_dds_profile
+from fer_perception.nodes.base.isolation import use_dds_profile
 from launch import Action, LaunchDescription
 
 PACKAGE = "fer_perception"

@@ -13,10 +13,10 @@ from builtin_interfaces.msg import Time
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
-from fer_perception.nodes.managed_node import NAMESPACE, run_node
-from fer_perception.nodes.parameters import Parameter
-from fer_perception.nodes.player_node import WAIT_FOR_SUBSCRIBERS, PlayerNode
-from fer_perception.nodes.qos import IMAGE_QOS, RESULT_QOS
+from fer_perception.nodes.base.managed_node import NAMESPACE, run_node
+from fer_perception.nodes.base.parameters import Parameter
+from fer_perception.nodes.base.player_node import WAIT_FOR_SUBSCRIBERS, PlayerNode
+from fer_perception.nodes.base.qos import IMAGE_QOS, RESULT_QOS
 from fer_perception.replay.bags import Bag, choose_topic, stamped
 from fer_perception.replay.pace import Pace
 

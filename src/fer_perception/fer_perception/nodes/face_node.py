@@ -5,13 +5,13 @@ from __future__ import annotations
 from fer_msgs.msg import FaceArray
 from std_msgs.msg import Header
 
-from fer_perception.image_messages import image_from_message
-from fer_perception.nodes import conversions, parameters, parts
-from fer_perception.nodes.input import Input, image_input
-from fer_perception.nodes.managed_node import NAMESPACE, run_node
-from fer_perception.nodes.stream_node import Arrival, StreamNode
+from fer_perception.images.messages import image_from_message
+from fer_perception.nodes.base import conversions, parameters, parts
+from fer_perception.nodes.base.managed_node import NAMESPACE, run_node
+from fer_perception.nodes.base.stream_node import Arrival, StreamNode
+from fer_perception.nodes.base.subscription import Input, image_input
 from fer_perception.privacy import published
-from fer_perception.timing import Stopwatch
+from fer_perception.telemetry.timing import Stopwatch
 
 
 class FaceNode(StreamNode):

@@ -12,8 +12,8 @@ from functools import partial
 
 from rclpy.utilities import remove_ros_args
 
+from fer_perception.nodes.base.managed_node import NAMESPACE, run_nodes
 from fer_perception.nodes.fer_node import FerNode
-from fer_perception.nodes.managed_node import NAMESPACE, run_nodes
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:

@@ -21,15 +21,15 @@ from rclpy.publisher import Publisher
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from fer_perception import hri
+from fer_perception.emotions import rep155 as hri
 from fer_perception.errors import FerError, ImageError
-from fer_perception.image_messages import image_from_message
-from fer_perception.nodes import conversions, parameters
-from fer_perception.nodes.input import Input, image_input
-from fer_perception.nodes.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
-from fer_perception.nodes.parameters import Parameter
-from fer_perception.nodes.qos import RESULT_QOS
-from fer_perception.preprocessing import UInt8Image
+from fer_perception.images.messages import image_from_message
+from fer_perception.nodes.base import conversions, parameters
+from fer_perception.nodes.base.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
+from fer_perception.nodes.base.parameters import Parameter
+from fer_perception.nodes.base.qos import RESULT_QOS
+from fer_perception.nodes.base.subscription import Input, image_input
+from fer_perception.preprocessing.normalization import UInt8Image
 
 FACES = "/humans/faces"
 LOST_AFTER_S = Parameter(

@@ -10,14 +10,14 @@ from fer_msgs.msg import AttentionArray, EmotionArray, FaceArray
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 
-from fer_perception.drawing import draw_attention, draw_results
-from fer_perception.image_messages import image_from_message
-from fer_perception.nodes import conversions, parameters
-from fer_perception.nodes.attention_topic import TOPIC as ATTENTION
-from fer_perception.nodes.input import Input, image_input
-from fer_perception.nodes.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
-from fer_perception.nodes.qos import IMAGE_QOS, RESULT_QOS
+from fer_perception.images.messages import image_from_message
+from fer_perception.nodes.base import conversions, parameters
+from fer_perception.nodes.base.attention_topic import TOPIC as ATTENTION
+from fer_perception.nodes.base.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
+from fer_perception.nodes.base.qos import IMAGE_QOS, RESULT_QOS
+from fer_perception.nodes.base.subscription import Input, image_input
 from fer_perception.privacy import drawing_ground
+from fer_perception.visualization.drawing import draw_attention, draw_results
 
 # So many images wait for their answer: one second of a usual camera.
 WAITING = 30

@@ -10,13 +10,13 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from fer_perception.errors import SourceError
-from fer_perception.nodes.conversions import image_message
-from fer_perception.nodes.managed_node import NAMESPACE, run_node
-from fer_perception.nodes.parameters import Parameter
-from fer_perception.nodes.player_node import WAIT_FOR_SUBSCRIBERS, PlayerNode
-from fer_perception.nodes.qos import IMAGE_QOS
-from fer_perception.preprocessing import UInt8Image
-from fer_perception.sources import PORTRAIT, Pacer, open_source
+from fer_perception.images.sources import PORTRAIT, Pacer, open_source
+from fer_perception.nodes.base.conversions import image_message
+from fer_perception.nodes.base.managed_node import NAMESPACE, run_node
+from fer_perception.nodes.base.parameters import Parameter
+from fer_perception.nodes.base.player_node import WAIT_FOR_SUBSCRIBERS, PlayerNode
+from fer_perception.nodes.base.qos import IMAGE_QOS
+from fer_perception.preprocessing.normalization import UInt8Image
 
 
 class SourceNode(PlayerNode):

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from fer_perception.errors import FerError
-from fer_perception.metrics import interval, resampled_confusions, scores
+from fer_perception.evaluation.metrics import interval, resampled_confusions, scores
 from fer_perception.replay.evaluate_bags import REPORT, read_truth_table
 from fer_perception.replay.evaluation import KINDS, Truth, confusions_by_unit, label_frames, probabilities
-from fer_perception.replay.pictures import Picture, draw_frames
+from fer_perception.replay.images import Picture, draw_frames
 from fer_perception.replay.report import render
 from fer_perception.replay.tables import STREAM, Answers, read_answers
 

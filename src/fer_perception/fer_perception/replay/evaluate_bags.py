@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from fer_perception.bundle import Bundle
 from fer_perception.errors import BagError, FerError
+from fer_perception.models.bundle import Bundle
 from fer_perception.replay.bags import Bag, Selection, choose_topic, choose_topics
 from fer_perception.replay.evaluation import Truth, evaluate
 from fer_perception.replay.ground_truth import LABEL_TOPIC, Interval, file_for, read_truth

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fer_perception.metrics import (
+from fer_perception.evaluation.metrics import (
     classification_metrics,
     interval,
     reliability,
@@ -22,7 +22,7 @@ from fer_perception.metrics import (
 )
 from fer_perception.replay.ground_truth import Interval
 from fer_perception.replay.tables import DURATIONS, STREAM, Answers
-from fer_perception.timing import percentiles
+from fer_perception.telemetry.timing import percentiles
 
 # Neighbouring frames resemble each other: bootstrap draws pieces of an interval of this length as a whole.
 UNIT_NS = 1_000_000_000

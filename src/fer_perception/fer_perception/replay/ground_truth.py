@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from fer_perception.errors import LabelsError
+from fer_perception.labels import ALIASES, EMOTIONS_8, emotion_named
 from fer_perception.replay.bags import Bag, deserialize
-from fer_perception.taxonomy import ALIASES, EMOTIONS_8, emotion_named
 
 LABEL_TOPIC = "/ground_truth"
 TEXT, EMOTION_ARRAY = "std_msgs/msg/String", "fer_msgs/msg/EmotionArray"

@@ -19,20 +19,20 @@ from typing import Any
 
 import numpy as np
 
-from fer_perception.backends import Backend, PrecisionChoice
-from fer_perception.bundle import Bundle, sha256_of
-from fer_perception.emotion import EmotionClassifier
-from fer_perception.faces import FACE_MODEL_SHA256, FaceFinder
-from fer_perception.one_face import OneFacePipeline
+from fer_perception.emotions.classifier import EmotionClassifier
+from fer_perception.emotions.quality_gate import GATE_SETTINGS, make_gate
+from fer_perception.emotions.smoothing import Smoother
+from fer_perception.engines.selection import Backend, PrecisionChoice
+from fer_perception.faces.detector import FACE_MODEL_SHA256, FaceFinder
+from fer_perception.faces.single_face import OneFacePipeline
+from fer_perception.faces.tracker import Tracker
+from fer_perception.models.bundle import Bundle, sha256_of
+from fer_perception.models.shipped import resolve_face_model
 from fer_perception.pipeline import EmotionPipeline, Emotions, FacePipeline, Faces
-from fer_perception.quality import GATE_SETTINGS, make_gate
 from fer_perception.replay.bags import Bag, Frame, Selection, read_frames, seconds
 from fer_perception.replay.prefetch import prefetch
 from fer_perception.replay.tables import EMOTIONS, FRAMES, Part, count_parts, emotion_schema, frame_schema, read_parts
-from fer_perception.resources import resolve_face_model
-from fer_perception.smoothing import Smoother
-from fer_perception.timing import Stopwatch
-from fer_perception.tracking import Tracker
+from fer_perception.telemetry.timing import Stopwatch
 
 FRAMES_PER_PART = 100
 STREAM_FILE = "stream.json"
@@ -44,8 +44,8 @@ LIBRARIES = ("cv2", "mediapipe", "numpy", "onnxruntime", "PIL")
 class Settings:
     """The pipeline's settings, by the names of ``fer_node``'s parameters. ``model``: the bundle's folder.
 
-    ``one_face``: every image is known to show one face, see :mod:`fer_perception.one_face`; ``min_confidence`` and
-    ``max_faces`` are then not used.
+    ``one_face``: every image is known to show one face, see :mod:`fer_perception.faces.single_face`;
+    ``min_confidence`` and ``max_faces`` are then not used.
     """
 
     model: str

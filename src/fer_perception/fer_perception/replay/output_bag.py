@@ -11,9 +11,9 @@ import pandas as pd
 from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from fer_perception.bag_types import typestore
-from fer_perception.quality import Refusal
+from fer_perception.emotions.quality_gate import Refusal
 from fer_perception.replay.bags import Bag, deserialize
+from fer_perception.replay.message_types import typestore
 from fer_perception.replay.tables import LATENCY_FIELDS
 
 EMOTION_ARRAY, LATENCY = "fer_msgs/msg/EmotionArray", "fer_msgs/msg/Latency"

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from fer_perception.emotions.quality_gate import Refusal
 from fer_perception.errors import BagError
-from fer_perception.faces import Face
-from fer_perception.one_face import NO_KEYPOINTS
+from fer_perception.faces.detector import Face
+from fer_perception.faces.single_face import NO_KEYPOINTS
 from fer_perception.pipeline import Emotions, Faces
-from fer_perception.quality import Refusal
 from fer_perception.replay.bags import Bag, Frame, Selection, deserialize, nanoseconds, read_frames
 from fer_perception.replay.offline import FRAMES_PER_PART, hash_files
 from fer_perception.replay.output_bag import EMOTION_ARRAY, LATENCY

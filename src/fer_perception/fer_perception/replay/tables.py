@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from fer_perception.emotions.quality_gate import strongest
 from fer_perception.errors import BagError, FerError
-from fer_perception.one_face import most_prominent
+from fer_perception.faces.single_face import most_prominent
 from fer_perception.pipeline import Emotions, Faces
-from fer_perception.quality import strongest
 from fer_perception.replay.bags import Frame
 
 EMOTIONS, FRAMES = "emotions", "frames"

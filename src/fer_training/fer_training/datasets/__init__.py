@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fer_perception.errors import FerError
-from fer_perception.taxonomy import EMOTIONS_7, EMOTIONS_8
+from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
 from fer_training.datasets.affectnet import affectnet
 from fer_training.datasets.ckplus import FOLDS, ckplus
 from fer_training.datasets.fer2013 import load_fer2013

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_perception.one_face import Region
-from fer_perception.taxonomy import EMOTIONS_7, EMOTIONS_8
+from fer_perception.faces.single_face import Region
+from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
 from fer_training.datasets.photographs import Listing, Photograph, without_validation
 from fer_training.datasets.samples import DatasetError, Split
 

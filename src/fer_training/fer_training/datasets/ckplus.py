@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from fer_perception.taxonomy import EMOTIONS_8
+from fer_perception.labels import EMOTIONS_8
 from fer_training.datasets.labels import emotion_index
 from fer_training.datasets.photographs import Listing, Photograph
 from fer_training.datasets.samples import DatasetError, Split

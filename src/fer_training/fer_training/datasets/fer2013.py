@@ -16,9 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer_perception.alignment import AlignmentTemplate
-from fer_perception.preprocessing import UInt8Image
-from fer_perception.taxonomy import EMOTIONS_7
+from fer_perception.labels import EMOTIONS_7
+from fer_perception.preprocessing.alignment import AlignmentTemplate
+from fer_perception.preprocessing.normalization import UInt8Image
 from fer_training.datasets.samples import DatasetError, Samples, Split
 
 FILE = "fer2013.csv"

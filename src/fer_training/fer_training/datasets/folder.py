@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fer_perception.taxonomy import EMOTIONS_7, EMOTIONS_8
+from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
 from fer_training.datasets.labels import emotion_index
 from fer_training.datasets.photographs import IMAGE_SUFFIXES, Listing, Photograph, without_validation
 from fer_training.datasets.samples import DatasetError, Split

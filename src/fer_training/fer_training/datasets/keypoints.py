@@ -10,10 +10,10 @@ from types import TracebackType
 
 import numpy as np
 
-from fer_perception.faces import EYES_AND_MOUTH, FACE_MODEL_SHA256, FaceFinder
-from fer_perception.one_face import Region, find_one_face
-from fer_perception.preprocessing import Float32Array, UInt8Image
-from fer_perception.resources import resolve_face_model
+from fer_perception.faces.detector import EYES_AND_MOUTH, FACE_MODEL_SHA256, FaceFinder
+from fer_perception.faces.single_face import Region, find_one_face
+from fer_perception.models.shipped import resolve_face_model
+from fer_perception.preprocessing.normalization import Float32Array, UInt8Image
 
 # Another face model finds other points: it gets another file.
 CACHE = f"keypoints-{FACE_MODEL_SHA256[:8]}.csv"

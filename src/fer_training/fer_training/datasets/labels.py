@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fer_perception.taxonomy import ALIASES, emotion_named
+from fer_perception.labels import ALIASES, emotion_named
 from fer_training.datasets.samples import DatasetError
 
 

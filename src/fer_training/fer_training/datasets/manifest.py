@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from fer_perception.taxonomy import EMOTIONS_7, EMOTIONS_8
+from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
 from fer_training.datasets.labels import emotion_index
 from fer_training.datasets.photographs import Listing, Photograph, without_validation
 from fer_training.datasets.samples import SPLITS, DatasetError, Split

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fer_perception.one_face import Region
-from fer_perception.taxonomy import EMOTIONS_7
+from fer_perception.faces.single_face import Region
+from fer_perception.labels import EMOTIONS_7
 from fer_training.datasets.photographs import Listing, Photograph, without_validation
 from fer_training.datasets.samples import DatasetError, Split
 

@@ -86,7 +86,7 @@ class DualAdaptiveNetwork(HybridAttentionNetwork):
 def local_widths(widths: dict[str, list[int]], **options: Any) -> dict[str, list[int]]:
     """What a local branch needs beside the widths of a pruned hybrid attention.
 
-    :param widths: see :data:`fer_training.networks.compressed.Widths`; ``options`` are the network's.
+    :param widths: see :data:`fer_training.networks.pruned.Widths`; ``options`` are the network's.
     """
     with torch.device("meta"):
         attention = DualAdaptiveNetwork(1, **options).attention

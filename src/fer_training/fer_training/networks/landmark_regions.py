@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from fer_perception.alignment import AlignmentTemplate
-from fer_perception.preprocessing import Float32Array
+from fer_perception.preprocessing.alignment import AlignmentTemplate
+from fer_perception.preprocessing.normalization import Float32Array
 
 Points = npt.NDArray[np.float64]
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from fer_perception.errors import FerError
-from fer_training.checkpoint import load_checkpoint, save_checkpoint
+from fer_training.runs.checkpoint import load_checkpoint, save_checkpoint
 
 # The package's names of layers: outside the blocks, and in block N, which is features.N+1.layers here.
 OUTSIDE = {

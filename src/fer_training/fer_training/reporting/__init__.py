@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fer_perception.bundle import MANIFEST
 from fer_perception.errors import FerError
+from fer_perception.models.bundle import MANIFEST
 from fer_training.reporting.card import format_card
 from fer_training.reporting.comparison import compare, draw_accuracy, format_results
 from fer_training.reporting.entries import read_entry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fer_perception.bundle import ModelFile
+from fer_perception.models.bundle import ModelFile
 from fer_training.reporting.entries import (
     NOT_MEASURED,
     NOT_RECORDED,
@@ -76,7 +76,7 @@ def format_card(entry: Entry) -> str:
         "```",
         "",
         "```python",
-        "from fer_perception.emotion import EmotionClassifier",
+        "from fer_perception.emotions.classifier import EmotionClassifier",
         "",
         f'classifier = EmotionClassifier("path/to/{manifest.name}")',
         "probabilities = classifier.classify([face])  # uint8 (H, W) grey or (H, W, 3) RGB, aligned",

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fer_perception.bundle import MANIFEST, Bundle, Manifest
 from fer_perception.errors import FerError
+from fer_perception.models.bundle import MANIFEST, Bundle, Manifest
 
 NOT_MEASURED, NOT_RECORDED = "not measured", "not recorded"
 

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from fer_perception.replay import pictures
+from fer_perception.replay import images as pictures
 from fer_perception.replay.evaluation import Truth, label_frames
 from fer_perception.replay.report import plots
 from fer_perception.replay.tables import STREAM, Answers

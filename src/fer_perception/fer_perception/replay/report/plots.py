@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from fer_perception.drawing import color_of
+from fer_perception.labels import EMOTIONS_8, UNKNOWN
 from fer_perception.replay.ground_truth import Interval
-from fer_perception.taxonomy import EMOTIONS_8, UNKNOWN
+from fer_perception.visualization.drawing import color_of
 
 MAX_TRACKS = 12
 MAX_POINTS = 2000

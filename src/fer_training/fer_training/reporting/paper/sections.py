@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from fer_training.fairness_plots import plot_groups
-from fer_training.plots import draw_confusion
+from fer_training.evaluation.fairness_plots import plot_groups
+from fer_training.evaluation.robustness.pictures import plot_stress
 from fer_training.reporting.entries import NOT_MEASURED
 from fer_training.reporting.paper.claims import CLAIMS, POINTS, Reading, attempt, measure, only
 from fer_training.reporting.paper.measurements import FLAGSHIP, Folder, Json, NotMeasured
+from fer_training.reporting.plots import draw_confusion
 from fer_training.reporting.speed import SpeedRun, draw_speed
-from fer_training.robustness.pictures import plot_stress
 
 Rows = list[tuple[str, ...]]
 
@@ -242,7 +242,7 @@ def _mean(entry: Json, scale: float = 1, unit: str = "") -> str:
 
 
 def _draw_attention(pictures: Path, evaluation: Json) -> list[Path]:
-    from fer_training.explanations.pictures import draw_checks
+    from fer_training.evaluation.attention.pictures import draw_checks
 
     on, metrics = only(evaluation)
     checks = metrics["attention"]["checks"]

@@ -1,0 +1,1 @@
+"""Command-line tools, on top of core and nodes."""

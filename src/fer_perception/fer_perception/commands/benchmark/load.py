@@ -1,0 +1,146 @@
+"""Load for a running pipeline: images from memory at a given rate, and what came back when."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+from fer_msgs.msg import EmotionArray, Latency, LatencyStatistics
+from rclpy.node import Node
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from fer_perception.errors import FerError
+from fer_perception.nodes.base.conversions import image_message
+from fer_perception.nodes.base.executor_thread import Spinner
+from fer_perception.nodes.base.managed_node import NAMESPACE
+from fer_perception.nodes.base.qos import IMAGE_QOS, RESULT_QOS
+from fer_perception.preprocessing.normalization import UInt8Image
+from fer_perception.telemetry.timing import STAGES, percentiles
+
+# Where a serialized Image holds its stamp: after the four bytes of the CDR header.
+STAMP = struct.Struct("<iI")
+STAMP_OFFSET = 4
+DISCOVERY_TIMEOUT_S = 60.0
+DRAIN_S = 0.5
+
+
+@dataclass
+class Run:
+    """One run at one rate. Times in milliseconds; end to end is from before the image's publication to the answer's
+    arrival in this process. ``stages_ms``: the node's own figures, by stage, one value an image;
+    ``faces``: their numbers.
+    """
+
+    sent: int
+    seconds: float
+    latencies_ms: list[float] = field(default_factory=list)
+    intervals_ms: list[float] = field(default_factory=list)
+    stages_ms: dict[str, list[float]] = field(default_factory=dict)
+    faces: list[int] = field(default_factory=list)
+
+    @property
+    def answered(self) -> int:
+        """Number of images that were answered."""
+        return len(self.latencies_ms)
+
+    @property
+    def loss(self) -> float:
+        """Share of images without an answer."""
+        return 1 - self.answered / self.sent
+
+    def summary(self) -> dict[str, float]:
+        """Counts, percentiles, and as jitter the standard deviation of the time between two answers."""
+        p50, p95, p99 = percentiles(self.latencies_ms)
+        jitter = float(np.std(self.intervals_ms)) if self.intervals_ms else float("nan")
+        return {
+            "sent": self.sent,
+            "answered": self.answered,
+            "p50_ms": round(p50, 3),
+            "p95_ms": round(p95, 3),
+            "p99_ms": round(p99, 3),
+            "jitter_ms": round(jitter, 3),
+        }
+
+
+class LoadNode(Node):
+    """Publishes ``image`` and subscribes to ``emotions``, as a robot's camera and behaviour would."""
+
+    def __init__(self, namespace: str = NAMESPACE) -> None:
+        super().__init__("load", namespace=namespace, start_parameter_services=False, enable_rosout=False)
+        self._images = self.create_publisher(Image, "image", IMAGE_QOS)
+        self._arrived: dict[int, float] = {}
+        self._stages: dict[str, list[float]] = defaultdict(list)
+        self._faces: list[int] = []
+        self._found = False
+        self.create_subscription(EmotionArray, "emotions", self._on_emotions, RESULT_QOS)
+        self.create_subscription(Latency, "latency", self._on_latency, RESULT_QOS)
+        self.create_subscription(LatencyStatistics, "latency_statistics", self._on_statistics, RESULT_QOS)
+        self._spinner = Spinner(self)
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._spinner.close()
+        self.destroy_node()
+
+    def await_pipeline(self) -> None:
+        """Wait until pipeline and load have found each other, in both directions.
+
+        :raises FerError: they do not.
+        """
+        deadline_s = time.monotonic() + DISCOVERY_TIMEOUT_S
+        while not (self._found and self._images.get_subscription_count() and self.count_publishers("emotions")):
+            if time.monotonic() > deadline_s:
+                raise FerError(f"the pipeline did not appear within {DISCOVERY_TIMEOUT_S:g} s: read its messages above")
+            time.sleep(0.05)
+
+    def play(self, images: list[bytearray], hz: float, seconds: float) -> Run:
+        """Publish serialized images in turn at a rate; see :func:`serialize`."""
+        self._arrived.clear()
+        self._stages, self._faces = defaultdict(list), []
+        sent: dict[int, float] = {}
+        count = max(2, round(hz * seconds))
+        begin_s = due_s = time.perf_counter()
+        for index in range(count):
+            while (wait_s := due_s - time.perf_counter()) > 0:
+                time.sleep(wait_s)
+            image = images[index % len(images)]
+            stamp_ns = time.time_ns()
+            STAMP.pack_into(image, STAMP_OFFSET, *divmod(stamp_ns, 1_000_000_000))
+            message = bytes(image)
+            sent[stamp_ns] = time.perf_counter()
+            self._images.publish(message)
+            due_s = max(due_s + 1 / hz, sent[stamp_ns])  # as a camera: what is late is not caught up by a burst
+        seconds = time.perf_counter() - begin_s
+        time.sleep(DRAIN_S)
+        arrivals = {stamp: self._arrived[stamp] for stamp in sent if stamp in self._arrived}
+        times_ms = np.asarray(list(arrivals.values())) * 1000
+        return Run(
+            count,
+            seconds,
+            [(arrived_s - sent[stamp]) * 1000 for stamp, arrived_s in arrivals.items()],
+            [float(interval) for interval in np.diff(times_ms)],
+            dict(self._stages),
+            self._faces,
+        )
+
+    def _on_emotions(self, message: EmotionArray) -> None:
+        stamp = message.header.stamp
+        self._arrived[stamp.sec * 1_000_000_000 + stamp.nanosec] = time.perf_counter()
+
+    def _on_latency(self, message: Latency) -> None:
+        self._faces.append(message.faces)
+        for stage in (*STAGES, "age_at_publication"):
+            self._stages[stage].append(getattr(message, f"{stage}_ms"))
+
+    def _on_statistics(self, message: LatencyStatistics) -> None:
+        self._found = message.publishers > 0
+
+
+def serialize(image: UInt8Image) -> bytearray:
+    """An RGB image as a serialized message whose stamp can be written in place."""
+    return bytearray(serialize_message(image_message(Header(frame_id="camera_optical_frame"), image)))

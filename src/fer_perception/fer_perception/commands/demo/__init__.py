@@ -1,0 +1,1 @@
+"""The whole suite on a source: runs it, records it, summarises it."""

@@ -1,0 +1,65 @@
+"""Summary of a recorded session: what was sent, what was answered, how fast."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from fer_perception.telemetry.timing import STAGES, percentiles
+
+END_TO_END = "end_to_end"
+
+
+class SessionSummary:
+    """Collects the answers of a session frame by frame."""
+
+    def __init__(self) -> None:
+        self.frames_sent = 0
+        self.model = ""
+        self.frames_answered = 0
+        self._faces: Counter[int] = Counter()
+        self._emotions: Counter[str] = Counter()
+        self._durations: dict[str, list[float]] = defaultdict(list)
+        self._first_s = self._last_s = 0.0
+
+    def add_answer(self, emotions: Sequence[str], image_s: float, answered_s: float) -> None:
+        """One answered frame.
+
+        :param emotions: the strongest label of each face.
+        :param image_s: stamp of the image, in seconds.
+        :param answered_s: when its answer reached this process, in seconds of the same clock.
+        """
+        if not self.frames_answered:
+            self._first_s = image_s
+        self._last_s = answered_s
+        self.frames_answered += 1
+        self._faces[len(emotions)] += 1
+        self._emotions.update(emotions)
+        self._durations[END_TO_END].append((answered_s - image_s) * 1000)
+
+    def add_stages(self, stages_ms: dict[str, float]) -> None:
+        """The durations of one frame's stages, in milliseconds."""
+        for stage, duration in stages_ms.items():
+            self._durations[stage].append(duration)
+
+    def result(self) -> dict[str, Any]:
+        """The summary as plain values for JSON; None where there is nothing to say."""
+        latency = {}
+        for stage in (END_TO_END, *STAGES):
+            if self._durations[stage]:
+                latency[stage] = {
+                    name: round(value, 3) for name, value in percentiles(self._durations[stage])._asdict().items()
+                }
+        return {
+            # The source reports once a second, so an interrupted session can have seen more than was reported.
+            "frames_sent": max(self.frames_sent, self.frames_answered),
+            "frames_answered": self.frames_answered,
+            "frames_with_faces": sum(count for faces, count in self._faces.items() if faces),
+            "faces_per_frame": {str(faces): count for faces, count in sorted(self._faces.items())},
+            "emotions": dict(self._emotions.most_common()),
+            "top_emotion": self._emotions.most_common(1)[0][0] if self._emotions else None,
+            "latency_ms": latency,
+            "model": self.model,
+            "duration_s": round(self._last_s - self._first_s, 3),
+        }

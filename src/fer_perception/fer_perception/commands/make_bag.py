@@ -1,0 +1,244 @@
+"""``make_bag``: a rosbag of a video, of pictures, or of labelled pictures, for tests and for who has no robot yet.
+
+The source is a video; a picture or a folder of pictures; a folder with one folder of pictures per emotion
+(``happy/*.jpg``); or a CSV with the columns image and emotion (paths begin at the CSV, or at ``images`` beside it).
+Labels become std_msgs/String on /ground_truth, where ``replay`` finds them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from tqdm import tqdm
+
+from fer_perception.commands.number_arguments import number, positive
+from fer_perception.errors import LabelsError, SourceError
+from fer_perception.images.sources import DEFAULT_FPS, PICTURE_SUFFIXES, Source, open_source, read_picture
+from fer_perception.labels import ALIASES, EMOTIONS_8, emotion_named
+from fer_perception.preprocessing.normalization import UInt8Image
+from fer_perception.replay.ground_truth import LABEL_TOPIC, TEXT, Interval, read_file
+from fer_perception.replay.message_types import typestore
+
+# Every bag begins at the same time, so that the same source gives the same bag.
+START_NS = 1_000_000_000_000_000_000
+TOPIC = "/camera/image_raw"
+JPEG_QUALITY = 95
+Encoding = Literal["raw", "jpeg", "png"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image, uint8, (H, W, 3), RGB, and what it shows. ``new``: it is not the same picture as the one before."""
+
+    image: UInt8Image
+    label: str = ""
+    new: bool = False
+
+
+def write_bag(
+    items: Iterable[Item],
+    out: Path,
+    fps: float,
+    encoding: Encoding = "raw",
+    topic: str = TOPIC,
+    storage: Literal["mcap", "sqlite3"] = "mcap",
+    version: Literal[8, 9] = 9,
+    compression: CompressionMode = CompressionMode.NONE,
+) -> int:
+    """Write images, and labels where there are any, as a new bag. Returns the number of images.
+
+    :param fps: images per second.
+    :param encoding: raw is ``rgb8``; jpeg and png are CompressedImage on TOPIC/compressed.
+    :param version: of the bag's format.
+    :param compression: of the storage, by zstd.
+    :raises SourceError: there is no image, or the bag exists already.
+    """
+    if out.exists():
+        raise SourceError(f"{out}: exists already. Delete it, or choose another --out")
+    try:
+        count = _write(items, out, fps, encoding, topic, storage, version, compression)
+        if not count:
+            raise SourceError("the source gave no image")
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)  # half a bag is none
+        raise
+    return count
+
+
+def _write(
+    items: Iterable[Item],
+    out: Path,
+    fps: float,
+    encoding: Encoding,
+    topic: str,
+    storage: str,
+    version: Literal[8, 9],
+    compression: CompressionMode,
+) -> int:
+    writer = Writer(out, version=version, storage_plugin=StoragePlugin[storage.upper()])
+    writer.set_compression(compression, CompressionFormat.ZSTD)
+    kind = "sensor_msgs/msg/Image" if encoding == "raw" else "sensor_msgs/msg/CompressedImage"
+    with writer:
+        name = topic if encoding == "raw" else f"{topic}/compressed"
+        images = writer.add_connection(name, kind, typestore=typestore())
+        labels: Connection | None = None
+        count, last = 0, ""
+        for item in items:
+            time_ns = START_NS + round(count * 1e9 / fps)
+            if item.label and labels is None:
+                labels = writer.add_connection(LABEL_TOPIC, TEXT, typestore=typestore())
+            if labels and (item.new or item.label != last):
+                # An empty label ends an interval: two pictures of one emotion are two intervals.
+                for text in ("", item.label) if item.label == last else (item.label,):
+                    writer.write(labels, time_ns, _serialized(TEXT, data=text))
+                last = item.label
+            writer.write(images, time_ns, _image_message(item.image, time_ns, encoding))
+            count += 1
+    return count
+
+
+def open_items(
+    source: str, hold: int, fps: float, split: str = "", labels: Path | None = None
+) -> tuple[float, Iterator[Item]]:
+    """The images of a source, labelled where it says how, and how many there are per second.
+
+    :param hold: every picture gives so many images.
+    :param fps: 0: a video's own rate, 30 for pictures.
+    :param split: of a CSV with a column ``split`` only these rows.
+    :param labels: a .csv or .eaf of intervals, see :mod:`fer_perception.replay.ground_truth`.
+    :raises FerError: the source or the labels cannot be used.
+    """
+    pictures = _labelled_pictures(Path(source).expanduser(), split)
+    if pictures:
+        if labels:
+            raise LabelsError(f"{labels}: {source} has labels of its own")
+        return fps or DEFAULT_FPS, _held(pictures, hold)
+    opened = open_source(source, fps, hold / (fps or DEFAULT_FPS))
+    intervals = read_file(labels, START_NS, None) if labels else []
+    return opened.fps, _labelled(opened, intervals)
+
+
+def _labelled_pictures(source: Path, split: str) -> list[tuple[Path, str]]:
+    """The pictures of a CSV or of folders called like emotions; empty where the source is something else."""
+    if source.suffix == ".csv":
+        return _listed_pictures(source, split)
+    if not source.is_dir():
+        return []
+    folders = [(folder, emotion_named(folder.name)) for folder in sorted(source.iterdir()) if folder.is_dir()]
+    return [
+        (file, label)
+        for folder, label in folders
+        if label
+        for file in sorted(folder.iterdir())
+        if file.suffix.lower() in PICTURE_SUFFIXES
+    ]
+
+
+def _listed_pictures(file: Path, split: str) -> list[tuple[Path, str]]:
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"{file}: cannot be read ({error}). Give the path of a CSV in UTF-8") from error
+    pictures = []
+    for line, row in enumerate(rows, 2):
+        if split and row.get("split") != split:
+            continue
+        image, word = row.get("image") or "", row.get("emotion") or ""
+        label = emotion_named(word)
+        if not image or label is None:
+            raise SourceError(
+                f"{file}, line {line}: image is '{image}' and emotion '{word}'. It needs the columns image and "
+                f"emotion, with one of {', '.join(EMOTIONS_8)} (or {', '.join(ALIASES)})"
+            )
+        beside = file.parent / image
+        pictures.append((beside if beside.exists() else file.parent / "images" / image, label))
+    if not pictures:
+        raise SourceError(f"{file}: lists no picture" + (f" of the split '{split}'" if split else ""))
+    return pictures
+
+
+def _held(pictures: list[tuple[Path, str]], hold: int) -> Iterator[Item]:
+    for file, label in pictures:
+        image = read_picture(file)
+        for repeat in range(hold):
+            yield Item(image, label, repeat == 0)
+
+
+def _labelled(source: Source, intervals: list[Interval]) -> Iterator[Item]:
+    for index, image in enumerate(source.frames()):
+        time_ns = START_NS + round(index * 1e9 / source.fps)
+        yield Item(image, next((i.label for i in intervals if i.start_ns <= time_ns < i.end_ns), ""))
+
+
+def _image_message(image: UInt8Image, time_ns: int, encoding: Encoding) -> bytes:
+    types = typestore().types
+    stamp = types["builtin_interfaces/msg/Time"](sec=time_ns // 1_000_000_000, nanosec=time_ns % 1_000_000_000)
+    header = types["std_msgs/msg/Header"](stamp=stamp, frame_id="camera_optical_frame")
+    if encoding != "raw":
+        options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if encoding == "jpeg" else []
+        data = cv2.imencode(f".{encoding}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1]
+        return _serialized("sensor_msgs/msg/CompressedImage", header=header, format=encoding, data=data.ravel())
+    height, width = image.shape[:2]
+    return _serialized(
+        "sensor_msgs/msg/Image",
+        header=header,
+        height=height,
+        width=width,
+        encoding="rgb8",
+        is_bigendian=0,
+        step=width * 3,
+        data=np.ascontiguousarray(image).ravel(),
+    )
+
+
+def _serialized(message_type: str, **fields: Any) -> bytes:
+    return bytes(typestore().serialize_cdr(typestore().types[message_type](**fields), message_type))
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="make_bag",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  make_bag film.mp4 --labels film.csv --out bags/film\n"
+        "  make_bag dataset/labels.csv --split test --limit 300 --out bags/dataset\n"
+        "  make_bag pictures/ --hold 30 --encoding jpeg --out bags/pictures",
+    )
+    parser.add_argument(
+        "source", help="video, picture, folder of pictures, folder of folders called like emotions, CSV"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the new bag's folder")
+    parser.add_argument("--labels", type=Path, help="of a video: .csv (start_s, end_s, label) or ELAN's .eaf")
+    parser.add_argument("--split", default="", help="of a CSV with a column split: only these rows")
+    parser.add_argument("--hold", type=positive, default=1, metavar="K", help="every picture for K images (1)")
+    parser.add_argument(
+        "--fps", type=number(0.001, 1000), default=0.0, help="images per second (a video's own rate; 30)"
+    )
+    parser.add_argument("--limit", type=positive, metavar="N", help="at most N images")
+    parser.add_argument("--encoding", choices=get_args(Encoding), default="raw", help="of the images (raw)")
+    parser.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="of the bag (mcap)")
+    parser.add_argument("--topic", default=TOPIC, help=f"of the images ({TOPIC}); jpeg and png on TOPIC/compressed")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line."""
+    options = parse_arguments(arguments)
+    fps, items = open_items(options.source, options.hold, options.fps, options.split, options.labels)
+    shown = tqdm(islice(items, options.limit), desc=options.out.name, unit="image", mininterval=1.0)
+    count = write_bag(shown, options.out, fps, options.encoding, options.topic, options.storage)
+    print(f"{options.out}: {count} images, {count / fps:.1f} s")
+    return 0

@@ -1,0 +1,117 @@
+"""``replay``: how well and how fast the suite would have done on recorded bags. Needs no ROS.
+
+Runs the pipeline on every image of the bags, as fast as the machine allows, and writes into the output folder:
+emotions.parquet (a row per face), frames.parquet (a row per image, with durations), report.html and report.json,
+and bags/ with a copy of each bag that holds the answers. An interrupted run goes on when it is started again.
+
+With --answers it runs nothing: it evaluates answers that were recorded while a live pipeline saw the bag's images.
+
+With --compare it sets the results of two runs on the same bags against each other: compare.html, compare.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from fer_perception.commands.number_arguments import positive
+from fer_perception.commands.replay_options import (
+    add_output,
+    add_pipeline,
+    add_selection,
+    refuse_pipeline,
+    selection_of,
+)
+from fer_perception.models.shipped import resolve_model
+from fer_perception.replay.comparison import compare, format_comparison
+from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
+from fer_perception.replay.offline import Settings
+from fer_perception.replay.recorded import ANSWERS_TOPIC
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="replay",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  replay bags/kitchen\n  replay bags/* --model my_bundle --jobs 4 --out out/new\n"
+        "  replay bags/kitchen --labels kitchen.csv --from 10 --to 60\n"
+        "  replay bags/kitchen --answers recording\n"
+        "  replay --compare out/old out/new --out out/compare",
+    )
+    parser.add_argument("bags", nargs="*", type=Path, metavar="BAG", help="a bag's folder")
+    parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="output folders of two runs")
+    parser.add_argument("--answers", type=Path, metavar="RECORDING", help="a bag with the answers of a live pipeline")
+    parser.add_argument(
+        "--answers-topic", default=ANSWERS_TOPIC, help=f"fer_msgs/EmotionArray in the recording ({ANSWERS_TOPIC})"
+    )
+    what = add_selection(parser)
+    what.add_argument("--every", type=positive, default=1, metavar="N", help="only every N-th image")
+    pipeline = add_pipeline(parser)
+    pipeline.add_argument(
+        "--one-face", action="store_true", help="every image shows one face: less sure ones count, as in fer_training"
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument("--jobs", type=positive, default=1, metavar="N", help="so many processes, for several bags (1)")
+    how.add_argument("--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster, instead of --jobs")
+    add_output(parser, "out/replay")
+    options = parser.parse_args(arguments)
+    if bool(options.bags) == bool(options.compare):
+        parser.error("give bags, or --compare with two output folders")
+    if options.answers:
+        refuse_pipeline(parser, options, "--answers: the pipeline that gave them")
+        if len(options.bags) != 1:
+            parser.error("--answers: they are of one bag")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; the exit status is 1 where a bag could not be evaluated."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = parse_arguments(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    if options.compare:
+        print(format_comparison(compare(tuple(options.compare), options.out, options.images, options.show_faces)))
+        print(f"written: {options.out}/compare.html, {options.out}/compare.json")
+        return 0
+    options.command = shlex.join(["python", "-m", "fer_perception", "replay", *arguments])
+    selection = selection_of(options, options.every)
+    chosen = Options(**{field.name: getattr(options, field.name) for field in fields(Options)})
+    if options.answers:
+        report = evaluate_recording(options.bags[0], options.answers, options.out, selection, chosen)
+    else:
+        options.model = str(resolve_model(options.model))
+        settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
+        report = evaluate_bags(options.bags, options.out, settings, selection, chosen)
+    print(format_report(report))
+    print(f"written: {options.out}/report.html and the tables beside it")
+    return 1 if report["failures"] else 0
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """The report in short, for a terminal."""
+    lines = [f"{report['model']['id']}, {report['model']['engine']}"]
+    for stream in [*report["streams"], {"bag": "all", "topic": "", **report["all"]}]:
+        rejected = sum(stream["rejected"].values())
+        line = f"{stream['bag']} {stream['topic']}: {stream['frames']} frames, {stream['with_face']} with a face"
+        line += f", {rejected} rejected" if rejected else ""
+        line += f", {stream['dropped']} dropped" if stream["dropped"] else ""
+        line += f", {stream['missing']} missing" if stream.get("missing") else ""
+        refused = ", ".join(f"{count} {reason}" for reason, count in stream["refused"].items())
+        line += f"; faces refused: {refused}" if refused else ""
+        truth = stream["truth"]
+        if truth:
+            line += f"; {truth['labelled']} labelled, coverage {truth['coverage']:.2%}"
+            if truth["single"]["frames"]:
+                values = truth["single"]["frames"]
+                line += f", accuracy {values['accuracy']:.2%}, macro-F1 {values['macro_f1']:.2%}"
+        lines.append(line)
+    lines += [f"rejected, {count} times: {reason}" for reason, count in list(report["all"]["rejected"].items())[:5]]
+    lines += [f"not evaluated: {failure}" for failure in report["failures"]]
+    return "\n".join(lines)

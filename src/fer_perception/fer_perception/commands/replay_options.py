@@ -1,0 +1,77 @@
+"""What the command lines of ``replay`` and ``live_replay`` share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from fer_perception.commands.number_arguments import number, positive
+from fer_perception.emotions.quality_gate import GATE_SETTINGS
+from fer_perception.engines.selection import Backend, PrecisionChoice
+from fer_perception.errors import FerError
+from fer_perception.replay.bags import Selection
+from fer_perception.replay.ground_truth import LABEL_TOPIC
+from fer_perception.replay.offline import Settings
+
+PIPELINE = ("model", "precision", "backend", "min_confidence", "max_faces", "max_lost_s", "smoothing_s", *GATE_SETTINGS)
+
+
+def add_selection(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Topics, times and labels."""
+    what = parser.add_argument_group("what")
+    what.add_argument("--topic", action="append", default=[], help="image topic (the only one)")
+    what.add_argument(
+        "--from", dest="start_s", type=float, default=0.0, metavar="S", help="seconds after the bag's start"
+    )
+    what.add_argument("--to", dest="end_s", type=float, default=float("inf"), metavar="S", help="likewise, exclusive")
+    what.add_argument("--labels", action="append", type=Path, default=[], help=".csv or .eaf")
+    what.add_argument("--label-topic", default=LABEL_TOPIC, help=f"labels in the bag ({LABEL_TOPIC})")
+    return what
+
+
+def add_pipeline(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """The pipeline's settings: ``PIPELINE``."""
+    pipeline = parser.add_argument_group("pipeline; the same names as fer_node's parameters")
+    pipeline.add_argument("--model", default="", help="bundle: a folder or the name of a shipped one")
+    pipeline.add_argument("--precision", choices=get_args(PrecisionChoice), default="auto")
+    pipeline.add_argument("--backend", choices=get_args(Backend), default="auto")
+    pipeline.add_argument("--min-confidence", type=number(0.3, 1), default=Settings.min_confidence)
+    pipeline.add_argument("--max-faces", type=positive, default=Settings.max_faces)
+    pipeline.add_argument("--max-lost-s", type=number(0, 60), default=Settings.max_lost_s)
+    pipeline.add_argument("--smoothing-s", type=number(0, 60), default=Settings.smoothing_s)
+    pipeline.add_argument("--min-face-px", type=int, default=Settings.min_face_px)
+    pipeline.add_argument("--min-sharpness", type=number(0, 100), default=Settings.min_sharpness)
+    pipeline.add_argument("--max-yaw-deg", type=number(0, 90), default=Settings.max_yaw_deg)
+    pipeline.add_argument(
+        "--abstain-below", type=number(-1, 1), default=Settings.abstain_below, help="-1: the bundle's threshold"
+    )
+    return pipeline
+
+
+def add_output(parser: argparse.ArgumentParser, folder: str) -> argparse._ArgumentGroup:
+    """Where and what to write."""
+    parser.add_argument("--out", type=Path, default=Path(folder), help=f"output folder ({folder})")
+    output = parser.add_argument_group("output")
+    output.add_argument("--csv", action="store_true", help="write emotions.csv, too")
+    output.add_argument("--no-bag", dest="write_bags", action="store_false", help="write no bags")
+    output.add_argument("--no-images", dest="images", action="store_false", help="no picture in reports and bags")
+    output.add_argument("--show-faces", action="store_true", help="do not blur the faces in reports")
+    return output
+
+
+def selection_of(options: argparse.Namespace, every: int = 1) -> Selection:
+    """The frames that the options choose.
+
+    :raises FerError: no time lies between --from and --to.
+    """
+    if not 0 <= options.start_s < options.end_s:
+        raise FerError(f"--from {options.start_s:g} --to {options.end_s:g}: no time lies between them")
+    return Selection(options.start_s, options.end_s, every)
+
+
+def refuse_pipeline(parser: argparse.ArgumentParser, options: argparse.Namespace, because: str) -> None:
+    """End where settings are given for a pipeline that has its own."""
+    given = [f"--{name.replace('_', '-')}" for name in PIPELINE if getattr(options, name) != parser.get_default(name)]
+    if given:
+        parser.error(f"{', '.join(given)}: {because} has its own settings")

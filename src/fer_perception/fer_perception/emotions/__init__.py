@@ -1,0 +1,1 @@
+"""What a face shows: classifier, smoothing, quality gate, attention maps, REP-155 words."""

@@ -1,0 +1,63 @@
+"""From aligned face crops to emotion probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fer_perception.engines.selection import Backend, PrecisionChoice, load_engine
+from fer_perception.models.bundle import Bundle
+from fer_perception.preprocessing.normalization import Float32Array, UInt8Image, to_batch
+
+
+class EmotionClassifier:
+    """A bundle with its engine.
+
+    :param bundle: a bundle or its folder.
+    :param precision: and all others: see :func:`load_engine`.
+    :raises BundleError: the bundle cannot be used.
+    :raises EngineError: the engine that was asked for cannot be had here.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | str | Path,
+        precision: PrecisionChoice = "fp32",
+        threads: int = 1,
+        backend: Backend = "onnxruntime",
+        dla_core: int = -1,
+    ) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+        self.labels = self.bundle.manifest.labels
+        self.temperature = self.bundle.manifest.temperature
+        self._engine, used = load_engine(self.bundle, precision, threads, backend, dla_core)
+        self.model_id = self.bundle.model_id(used)
+        self.model_sha256 = self.bundle.manifest.files[used].sha256
+        self.engine_name, self.engine_sha256 = self._engine.name, self._engine.sha256
+
+    def classify(self, crops: Sequence[UInt8Image]) -> Float32Array:
+        """Emotion probabilities of face crops, all in one engine call.
+
+        :param crops: N crops, uint8, (H, W) grey or (H, W, 3) RGB, of any size.
+        :return: float32, (N, labels), rows summing to 1, columns in the order of ``labels``.
+        """
+        return softmax(self.logits(crops) / self.temperature)
+
+    def logits(self, crops: Sequence[UInt8Image]) -> Float32Array:
+        """The network's own answer to face crops, before temperature and softmax: float32, (N, labels)."""
+        batch = to_batch(crops, self.bundle.manifest.input)
+        if not len(batch):
+            return np.empty((0, len(self.labels)), np.float32)
+        return self._engine.infer(batch)
+
+    def close(self) -> None:
+        """Free the engine."""
+        self._engine.close()
+
+
+def softmax(logits: Float32Array) -> Float32Array:
+    """Softmax over the last axis."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)

@@ -1,0 +1,1 @@
+"""TensorRT: bindings, engine builder, cache and CUDA memory."""

@@ -1,0 +1,1 @@
+"""Where faces are, and which face is which."""

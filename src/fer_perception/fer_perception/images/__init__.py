@@ -1,0 +1,1 @@
+"""Pixels from messages, files, videos and cameras."""

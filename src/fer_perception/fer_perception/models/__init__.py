@@ -1,0 +1,1 @@
+"""Model bundles, and those that are shipped."""

@@ -1,0 +1,211 @@
+"""Model bundles: a folder with ``manifest.yaml`` and one ONNX file per precision."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from fer_perception.errors import BundleError
+from fer_perception.labels import LABEL_LISTS
+from fer_perception.preprocessing.alignment import AlignmentTemplate
+from fer_perception.preprocessing.normalization import InputSpec
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.yaml"
+MAX_MANIFEST_BYTES = 1 << 20
+
+# A tensor whose values lie in another file has an entry with the key "location" (onnx.proto, TensorProto), and that
+# file has no hash in the manifest. Field 1, length 8, "location"; protobuf's numbers may be longer than need be.
+_EXTERNAL_DATA = re.compile(rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)location")
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class ModelFile(BaseModel):
+    """One ONNX file of a bundle."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[\w.-]+\.onnx$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Abstention(BaseModel):
+    """From which confidence on answers are given, as chosen on the validation split, and to what share of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    threshold: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
+    coverage: float = Field(gt=0.0, le=1.0, allow_inf_nan=False)
+    dataset: str
+
+
+class Manifest(BaseModel):
+    """The contents of ``manifest.yaml``.
+
+    ``training`` (data and recipe) and ``metrics`` (as measured, by dataset and split) are kept as they were written:
+    they inform people and are not read by the suite. The logits of every precision are divided by ``temperature``.
+    ``abstention`` is used only where a node's parameter asks for it. ``attention`` is the file that gives the network's
+    attention map, where there is one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1]
+    name: str = Field(pattern=r"^[\w.-]+$")
+    labels: tuple[str, ...]
+    input: InputSpec
+    alignment: AlignmentTemplate
+    temperature: float = Field(default=1.0, ge=0.01, le=100.0, allow_inf_nan=False)
+    abstention: Abstention | None = None
+    files: dict[Precision, ModelFile] = Field(min_length=1)
+    attention: ModelFile | None = None
+    parameters: int = Field(gt=0)
+    macs: int = Field(gt=0)
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+
+    @field_validator("labels")
+    @classmethod
+    def _known_labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if labels not in LABEL_LISTS:
+            raise ValueError(f"labels must be one of {[list(known) for known in LABEL_LISTS]}, in that order")
+        return labels
+
+
+class _ManifestLoader(yaml.SafeLoader):
+    """Without aliases: a few lines of them can stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(f"aliases are not allowed, found *{event.anchor}{event.start_mark}")
+        return super().compose_node(parent, index)
+
+
+def _read_manifest(file: Path) -> Any:
+    """Contents of a manifest.
+
+    :raises BundleError: it cannot be read, is too large, or is no plain YAML.
+    """
+    try:
+        if not file.is_file() and file.exists():
+            raise OSError("not a regular file")
+        with open(file, "rb") as stream:
+            data = stream.read(MAX_MANIFEST_BYTES + 1)
+        text = data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(
+            f"{file}: cannot be read ({error}). A model is a folder with a {MANIFEST} and ONNX files; "
+            "give the path of such a folder"
+        ) from error
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{file}: larger than {MAX_MANIFEST_BYTES} bytes. Restore it or export the model again")
+    try:
+        return yaml.load(text, Loader=_ManifestLoader)  # a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or number that is none
+        raise BundleError(f"{file}: not valid YAML ({error}). Restore it or export the model again") from error
+
+
+class Bundle:
+    """A bundle on disk whose manifest was read and found valid.
+
+    :param path: the bundle's folder.
+    :raises BundleError: folder or manifest missing or invalid.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        manifest = self.path / MANIFEST
+        content = _read_manifest(manifest)
+        if isinstance(content, dict) and content.get("schema_version") != SCHEMA_VERSION:
+            raise BundleError(
+                f"{manifest}: schema_version is {repr(content.get('schema_version'))[:40]}, this version of "
+                f"fer_perception reads {SCHEMA_VERSION}. Export the model again with the matching fer_training"
+            )
+        try:
+            self.manifest = Manifest.model_validate(content)
+        except ValidationError as error:
+            details = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
+            raise BundleError(f"{manifest}: {details}. Restore the file or export the model again") from error
+
+    def onnx_file(self, precision: Precision = "fp32") -> Path:
+        """Path of a precision's ONNX file, after its SHA-256 was checked. All of the model is in that file.
+
+        :raises BundleError: the bundle lacks this precision, or the file is missing, not the one of the manifest, or
+            has weights in other files.
+        """
+        entry = self.manifest.files.get(precision)
+        if entry is None:
+            raise BundleError(
+                f"{self.path}: has no precision '{precision}', only {', '.join(sorted(self.manifest.files))}"
+            )
+        return self._checked(entry)
+
+    def attention_file(self) -> Path:
+        """Path of the ONNX file that gives attention maps, checked as :meth:`onnx_file` does.
+
+        :raises BundleError: the bundle has none, or the file is not the one of the manifest.
+        """
+        if self.manifest.attention is None:
+            raise BundleError(
+                f"{self.path}: has no attention maps. Where its network has attention, add them with python -m "
+                f"fer_training export --bundle {self.path}; else use another model"
+            )
+        return self._checked(self.manifest.attention)
+
+    def _checked(self, entry: ModelFile) -> Path:
+        file = self.path / entry.name
+        try:
+            if not file.is_file() and file.exists():  # of a device there is no end
+                raise OSError("not a regular file")
+            digest = sha256_of(file)
+        except OSError as error:
+            raise BundleError(f"{file}: cannot be read ({error}). Restore it or export the model again") from error
+        if digest != entry.sha256:
+            raise BundleError(
+                f"{file}: SHA-256 is {digest}, the manifest says {entry.sha256}. The file is corrupt or was "
+                "replaced: restore it or export the model again"
+            )
+        if _has_external_data(file):
+            raise BundleError(
+                f"{file}: has weights in another file, for which the manifest has no SHA-256. Save the model in one "
+                "file (onnx.save, save_as_external_data=False)"
+            )
+        return file
+
+    def model_id(self, precision: Precision = "fp32") -> str:
+        """Name, precision and start of the file's hash: says in a message which weights answered."""
+        return f"{self.manifest.name}-{precision}-{self.manifest.files[precision].sha256[:8]}"
+
+
+def _has_external_data(file: Path) -> bool:
+    if not file.stat().st_size:
+        return False
+    with open(file, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return _EXTERNAL_DATA.search(content) is not None
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write ``manifest.yaml`` into the bundle's folder."""
+    content = manifest.model_dump(mode="json")
+    for optional in ("abstention", "attention"):
+        if content[optional] is None:  # as bundles were written before there was any
+            del content[optional]
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+    (path / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def sha256_of(file: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(file, "rb") as stream:
+        digest = hashlib.sha256()
+        for chunk in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(chunk)
+        return digest.hexdigest()

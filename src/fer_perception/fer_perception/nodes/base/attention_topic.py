@@ -1,0 +1,61 @@
+"""The topic ``attention`` of ``fer_node`` and ``emotion_node``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fer_msgs.msg import AttentionArray
+from sensor_msgs.msg import RegionOfInterest
+from std_msgs.msg import Header
+
+from fer_perception.emotions.attention_maps import AttentionMaps
+from fer_perception.errors import BundleError
+from fer_perception.models.bundle import Bundle
+from fer_perception.nodes.base import conversions
+from fer_perception.nodes.base.managed_node import ManagedNode
+from fer_perception.pipeline import Emotions, Faces
+
+TOPIC = "attention"
+
+
+class AttentionTopic:
+    """Publishes maps while somebody subscribes; where there are none to publish, there is no publisher.
+
+    Made in the transition configure, and freed by cleanup. Maps that cannot be had keep no node from its work: who
+    subscribes to them is told in the log.
+    """
+
+    def __init__(self, node: ManagedNode, bundle: Bundle) -> None:
+        self._node = node
+        self._maps: AttentionMaps | None = None
+        self._why_not = ""
+        if node.values.get("privacy") == "strict":
+            self._why_not = "privacy strict publishes no attention maps. Set privacy to no_images"
+            return
+        try:
+            self._maps = AttentionMaps(bundle, node.values["threads"])
+        except BundleError as error:
+            self._why_not = str(error)
+            return
+        node.at_cleanup(self._maps.close)
+        self._publisher = node.publisher(AttentionArray, TOPIC)
+
+    def tick(self) -> None:
+        """Warn once where somebody waits in vain; to be called once a second."""
+        if self._why_not and self._node.count_subscribers(self._node.resolve_topic_name(TOPIC)):
+            self._node.get_logger().warning(f"{TOPIC} has a subscriber and is not published: {self._why_not}")
+            self._why_not = ""
+
+    def publish(self, header: Header, found: Faces, regions: Sequence[RegionOfInterest], emotions: Emotions) -> None:
+        """Publish the maps of the faces that got an emotion, if somebody subscribes.
+
+        :param regions: where the faces are, as in ``emotions``' message.
+        """
+        if self._maps is None or not self._publisher.get_subscription_count():
+            return
+        answered = [index for index in range(len(found.faces)) if emotions.refusal(index) is None]
+        maps = self._maps.of_faces(
+            [found.faces[index] for index in answered], [found.crops[index] for index in answered]
+        )
+        track_ids, rois = [found.track_ids[index] for index in answered], [regions[index] for index in answered]
+        self._publisher.publish(conversions.attention_array_message(header, self._maps.map_id, track_ids, rois, maps))

@@ -1,0 +1,282 @@
+"""The base of the suite's nodes: lifecycle, parameters and diagnostics."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, ClassVar
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.exceptions import ParameterException
+from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
+from rclpy.lifecycle.publisher import LifecyclePublisher
+from rclpy.parameter import Parameter as RosParameter
+from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import Header
+
+from fer_perception.errors import FerError
+from fer_perception.nodes.base.core_log import core_log
+from fer_perception.nodes.base.executor_thread import Spinner
+from fer_perception.nodes.base.parameters import AUTOSTART, Parameter, Value
+from fer_perception.nodes.base.qos import RESULT_QOS
+from fer_perception.telemetry.malloc import keep_freed_memory
+
+NAMESPACE = "fer"
+LOG_PERIOD_S = 5.0
+POLL_S = 0.05
+
+# Key of the diagnostics of a node that could not do what it was told.
+FAILED = "failed"
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+class ManagedNode(LifecycleNode):
+    """A lifecycle node. Subclasses give ``parameters`` and what to do in the transitions configure and activate. A node
+    whose work has an end sets ``finished``.
+
+    Both say at once how each step is undone, by :meth:`at_cleanup` and :meth:`at_deactivate`. They raise a
+    :class:`FerError` that says what is wrong and what to do: the node then undoes what was done, logs the error,
+    reports it on ``/diagnostics``, stays in the state it was in, and can be tried again.
+    """
+
+    parameters: ClassVar[tuple[Parameter, ...]] = ()
+
+    def __init__(self, name: str, namespace: str = NAMESPACE, remappings: Mapping[str, str] | None = None) -> None:
+        rules = [word for old, new in (remappings or {}).items() for word in ("-r", f"{old}:={new}")]
+        super().__init__(name, namespace=namespace, cli_args=["--ros-args", *rules] if rules else None)
+        self.values: dict[str, Any] = {}
+        self.state = "unconfigured"
+        self.error = ""
+        self.finished = threading.Event()
+        self._invalid: dict[str, str] = {}
+        self._configured, self._activated = ExitStack(), ExitStack()
+        self._declared = {parameter.name: parameter for parameter in (AUTOSTART, *self.parameters)}
+        for parameter in self._declared.values():
+            self._declare(parameter)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RESULT_QOS)
+        # Once a second of real time, whatever the ROS time does.
+        self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._every_second, clock=self.steady_clock)
+
+    # For subclasses ------------------------------------------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Load what the parameters say and create publishers.
+
+        :raises FerError: a parameter names something that cannot be used.
+        """
+
+    def activate(self) -> None:
+        """Begin to work.
+
+        :raises FerError: it cannot.
+        """
+
+    def at_cleanup(self, undo: Callable[[], Any]) -> None:
+        """Call this in the transition cleanup, the last one given first."""
+        self._configured.callback(undo)
+
+    def at_deactivate(self, undo: Callable[[], Any]) -> None:
+        """Call this in the transition deactivate, the last one given first."""
+        self._activated.callback(undo)
+
+    def publisher(self, message_type: type, topic: str, qos: QoSProfile = RESULT_QOS) -> LifecyclePublisher:
+        """A publisher that lives until cleanup and is silent while the node is not active."""
+        publisher = self.create_lifecycle_publisher(message_type, topic, qos)
+        self.at_cleanup(lambda: self.destroy_lifecycle_publisher(publisher))
+        return publisher
+
+    def changed(self) -> None:
+        """Hand ``values`` on to the running parts, after a parameter that may always be changed was changed."""
+
+    def tick(self) -> None:
+        """Once a second while active."""
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, str]]:
+        """Level, message and values of the diagnostics while active."""
+        return OK, "active", {}
+
+    # Lifecycle -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Configure and activate where ``autostart`` says so."""
+        if not self.values["autostart"]:
+            self.get_logger().info(f"waiting for: ros2 lifecycle set {self.get_fully_qualified_name()} configure")
+        elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def on_configure(self, state: State) -> TransitionCallbackReturn:
+        """Transition to inactive."""
+        if self._invalid:
+            return self._fail("configure", FerError("; ".join(self._invalid.values())))
+        try:
+            self.configure()
+        except Exception as error:
+            self._configured.close()
+            return self._fail("configure", error)
+        self.state, self.error = "inactive", ""
+        return super().on_configure(state)
+
+    def on_activate(self, state: State) -> TransitionCallbackReturn:
+        """Transition to active."""
+        result = super().on_activate(state)  # first the publishers, then what publishes
+        try:
+            self.activate()
+        except Exception as error:
+            self._activated.close()
+            super().on_deactivate(state)
+            return self._fail("activate", error)
+        self.state, self.error = "active", ""
+        return result
+
+    def on_deactivate(self, state: State) -> TransitionCallbackReturn:
+        """Transition to inactive."""
+        self.state = "inactive"
+        self._activated.close()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: State) -> TransitionCallbackReturn:
+        """Transition to unconfigured."""
+        self.state = "unconfigured"
+        self._configured.close()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: State) -> TransitionCallbackReturn:
+        """Transition to finalized. The process goes on until it is stopped."""
+        self._stop()
+        return super().on_shutdown(state)
+
+    def destroy_node(self) -> None:
+        """Stop working, free everything, then the node."""
+        self._stop()
+        super().destroy_node()
+
+    def _stop(self) -> None:
+        self.state = "unconfigured"
+        self._activated.close()
+        self._configured.close()
+
+    def _fail(self, transition: str, error: Exception) -> TransitionCallbackReturn:
+        expected = isinstance(error, (FerError, OSError))
+        self.error = str(error) if expected else "".join(traceback.format_exception(error))
+        retry = f"ros2 lifecycle set {self.get_fully_qualified_name()} {transition}"
+        self.get_logger().error(f"{transition} failed: {self.error}. Then: {retry}")
+        return TransitionCallbackReturn.FAILURE
+
+    # Parameters ----------------------------------------------------------------------------------------------------
+
+    def _declare(self, parameter: Parameter) -> None:
+        """Declare with the value the node was started with; a bad one is kept for configure to complain about."""
+        descriptor = parameter.descriptor()
+        try:
+            if "off" in parameter.choices and self._is_false(parameter.name):
+                self.declare_parameter(parameter.name, "off", descriptor, ignore_override=True)
+            else:
+                self.declare_parameter(parameter.name, parameter.default, descriptor)
+        except ParameterException as error:
+            what, remedy = f"{parameter.name} ({parameter.description})", f"Give a value like {parameter.default!r}"
+            self._invalid[parameter.name] = f"parameter {what}: {error}. {remedy}"
+            self.declare_parameter(parameter.name, parameter.default, descriptor, ignore_override=True)
+        self.values[parameter.name] = self.get_parameter(parameter.name).value
+        if problem := _not_a_choice(parameter, self.values[parameter.name]):
+            self._invalid[parameter.name] = problem
+
+    def _is_false(self, name: str) -> bool:
+        """Whether the node was started with false for a parameter: YAML's way to read a bare ``off``."""
+        override = self._parameter_overrides.get(name)  # rclpy has no public way to ask before it is declared
+        return override is not None and override.value is False
+
+    def _on_set_parameters(self, changes: Sequence[RosParameter]) -> SetParametersResult:
+        """All or nothing; type and range were checked by rclpy before."""
+        accepted: dict[str, Value] = {}
+        for change in changes:
+            parameter = self._declared.get(change.name)
+            if parameter is None:
+                continue  # use_sim_time and its like
+            if parameter.changes == "unconfigured" and self.state != "unconfigured":
+                return SetParametersResult(
+                    successful=False,
+                    reason=f"{change.name} is read by configure and the node is {self.state}: deactivate, clean up, "
+                    "set it, then configure",
+                )
+            if problem := _not_a_choice(parameter, change.value):
+                return SetParametersResult(successful=False, reason=problem)
+            accepted[change.name] = change.value
+        self.values.update(accepted)
+        for name in accepted:
+            self._invalid.pop(name, None)
+        if accepted and self.state != "unconfigured":
+            self.changed()
+        return SetParametersResult(successful=True)
+
+    # Diagnostics ---------------------------------------------------------------------------------------------------
+
+    def _every_second(self) -> None:
+        if self.state == "active":
+            self.tick()
+        self.publish_diagnostics()
+
+    def publish_diagnostics(self, flush_within: Duration | None = None) -> None:
+        """Publish the node's state on ``/diagnostics`` now, and wait until it has arrived for at most so long."""
+        values: dict[str, str] = {}
+        if self.error:
+            level, message, values = ERROR, self.error, {FAILED: "true"}
+        elif self.state == "active":
+            level, message, values = self.diagnose()
+        else:
+            level, message = WARN, f"{self.state}: waiting for the next lifecycle transition"
+        status = DiagnosticStatus(
+            level=level,
+            name=self.get_fully_qualified_name(),
+            message=message,
+            values=[KeyValue(key=key, value=value) for key, value in {"state": self.state, **values}.items()],
+        )
+        header = Header(stamp=self.get_clock().now().to_msg())
+        self._diagnostics.publish(DiagnosticArray(header=header, status=[status]))
+        if flush_within is not None:
+            self._diagnostics.wait_for_all_acked(flush_within)
+
+
+def _not_a_choice(parameter: Parameter, value: Any) -> str:
+    if parameter.choices and value not in parameter.choices:
+        return f"parameter {parameter.name} is '{value}': use one of {parameter.allowed}"
+    return ""
+
+
+def run_node(create: Callable[[], ManagedNode]) -> None:
+    """Create a node and run it until it has finished, or is asked to end by SIGINT or SIGTERM."""
+    run_nodes([create])
+
+
+def run_nodes(creators: Sequence[Callable[[], ManagedNode]]) -> None:
+    """Run several nodes in one process: see :func:`run_node`."""
+    keep_freed_memory()
+    # rclpy's own handlers shut ROS down under the threads that are using it, which can crash the process. And whoever
+    # wants to say goodbye could not any more.
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: signals.append(number))
+    with ExitStack() as undo:
+        undo.enter_context(core_log())
+        undo.callback(rclpy.try_shutdown)
+        nodes: list[ManagedNode] = []
+        for create in creators:
+            nodes.append(create())
+            undo.callback(nodes[-1].destroy_node)
+        for node in nodes:
+            node.start()
+        undo.callback(Spinner(*nodes).close)
+        while not signals and not any(node.finished.is_set() for node in nodes):
+            time.sleep(POLL_S)

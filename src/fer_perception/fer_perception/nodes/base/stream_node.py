@@ -1,0 +1,161 @@
+"""The base of the nodes that answer each message of a stream: newest first, timed, counted, never the end of a node."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from abc import abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+from fer_msgs.msg import Latency, LatencyStatistics
+from std_msgs.msg import Header
+
+from fer_perception.errors import ImageError
+from fer_perception.nodes.base import conversions
+from fer_perception.nodes.base.latest_slot import LatestSlot
+from fer_perception.nodes.base.managed_node import ERROR, LOG_PERIOD_S, OK, WARN, ManagedNode
+from fer_perception.nodes.base.subscription import Input
+from fer_perception.telemetry.power import PowerMeter
+from fer_perception.telemetry.timing import FrameStatistics, Stopwatch, WindowSummary
+
+
+class Arrival(NamedTuple):
+    """A message and when it arrived: monotonic seconds, and its age in milliseconds of ROS time."""
+
+    message: Any
+    arrived_s: float
+    age_ms: float
+
+
+class StreamNode(ManagedNode):
+    """Answers each message of its input; publishes ``latency`` and, once a second, ``latency_statistics``.
+
+    Messages are received by the executor's thread and answered by a thread of their own. Between the two lies one
+    place: a message that has not been taken when the next one arrives is dropped and counted.
+    """
+
+    latency_topic: ClassVar[str] = "latency"
+
+    def configure(self) -> None:
+        """Create the publishers; subclasses load their models."""
+        self._latency = self.publisher(Latency, self.latency_topic)
+        self._latency_statistics = self.publisher(LatencyStatistics, f"{self.latency_topic}_statistics")
+        self._power = PowerMeter()
+        self._power.start()
+        self.at_cleanup(self._power.close)
+
+    def activate(self) -> None:
+        """Start the worker, then subscribe. Deactivation lets the worker finish the message it is at."""
+        self.statistics = FrameStatistics()
+        self._summary: WindowSummary | None = None
+        self._energy_j = self._power.energy_j()
+        self._slot: LatestSlot[Arrival] = LatestSlot()
+        worker = threading.Thread(target=self._work, args=(self._slot,), name="worker", daemon=True)
+        worker.start()
+        self.at_deactivate(worker.join)
+        self.at_deactivate(self._slot.close)
+        self._input = self.subscribe()
+        self.at_deactivate(self._input.close)
+        self.get_logger().info(f"active; waiting for {self._input.topic}")
+
+    @abstractmethod
+    def subscribe(self) -> Input:
+        """The node's input, which hands messages to :meth:`receive`."""
+
+    @abstractmethod
+    def answer(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
+        """Process and publish; called by the worker's thread.
+
+        :param header: of the message.
+        :param stamp_s: its stamp, or where it has none its arrival, in seconds.
+        :param stopwatch: has the lap receive, and gets all further ones up to publish.
+        :return: the number of faces.
+        :raises ImageError: the message is malformed.
+        """
+
+    def receive(self, message: Any) -> None:
+        """Keep a message for the worker."""
+        self.statistics.count("received")
+        age_ms = conversions.age_ms(self.get_clock().now().nanoseconds, message.header.stamp)
+        if self._slot.put(Arrival(message, time.perf_counter(), age_ms)):
+            self.statistics.count("dropped")
+
+    def reject(self, reason: str) -> None:
+        """Count what arrived and is no message."""
+        self.statistics.count("received")
+        self._skip(reason)
+
+    def _skip(self, reason: str) -> None:
+        """Count a malformed message and say why, every few seconds."""
+        self.statistics.count("rejected")
+        self.get_logger().error(
+            f"message skipped ({self.statistics.total('rejected')} so far): {reason}",
+            throttle_duration_sec=LOG_PERIOD_S,
+        )
+
+    def _work(self, slot: LatestSlot[Arrival]) -> None:
+        while (arrival := slot.take()) is not None:
+            try:
+                self._answer(arrival)
+            except ImageError as error:
+                self._skip(str(error))
+            except Exception:  # a node never dies from a message
+                if self.context.ok():  # else it is the end that interrupted the work
+                    self._skip(traceback.format_exc())
+
+    def _answer(self, arrival: Arrival) -> None:
+        stopwatch = Stopwatch(arrival.arrived_s)
+        stopwatch.lap("receive")
+        header = conversions.header_of(arrival.message)
+        stamp_s = conversions.stamp_s(header) or arrival.arrived_s
+        faces = self.answer(arrival, header, stamp_s, stopwatch)
+        durations_ms = {
+            "age_at_receipt": arrival.age_ms,
+            "age_at_publication": conversions.age_ms(self.get_clock().now().nanoseconds, header.stamp),
+            **stopwatch.stages_ms,
+            "total": stopwatch.total_ms,
+        }
+        self.statistics.answer(durations_ms)
+        dropped, rejected = self.statistics.total("dropped"), self.statistics.total("rejected")
+        self._latency.publish(conversions.latency_message(header, durations_ms, faces, dropped, rejected))
+
+    def tick(self) -> None:
+        """Summarise the last second."""
+        energy_j = self._power.energy_j()
+        used_j, self._energy_j = energy_j - self._energy_j, energy_j
+        self._summary = self.statistics.take_window()
+        stamp, publishers = self.get_clock().now().to_msg(), self.count_publishers(self._input.topic)
+        self._latency_statistics.publish(
+            conversions.statistics_message(stamp, publishers, self._summary, self._power.sensor, used_j)
+        )
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, str]]:
+        """What is wrong with the input, or with the last second."""
+        summary = self._summary
+        if summary is None:
+            return OK, "starting", {}
+        age = summary.stages.get("age_at_publication")
+        values = {
+            "topic": self._input.topic,
+            "fps_in": f"{summary.fps_in:.1f}",
+            "fps_out": f"{summary.fps_out:.1f}",
+            "dropped": str(self.statistics.total("dropped")),
+            "rejected": str(self.statistics.total("rejected")),
+            "age_p50_ms": f"{age.p50:.1f}" if age else "nan",
+            "age_p99_ms": f"{age.p99:.1f}" if age else "nan",
+            "power_sensor": self._power.sensor or f"not measured: {self._power.reason}",
+        }
+        if problem := self._input.problem():
+            self.get_logger().warning(problem, throttle_duration_sec=LOG_PERIOD_S)
+            return ERROR, problem, values
+        if summary.rejected:
+            level = WARN if summary.answered else ERROR
+            return level, f"{summary.rejected} malformed messages in the last second: see the log", values
+        if summary.dropped > summary.received / 2:
+            message = (
+                f"{summary.dropped} of {summary.received} messages in the last second came before the one before was "
+                "answered: slow the camera down, or choose a faster model or face_mode keypoints"
+            )
+            return WARN, message, values
+        return OK, f"{summary.fps_out:.0f} answers a second", values

@@ -1,0 +1,153 @@
+"""A subscription that knows why nothing arrives."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rosbags.typesys import Stores, get_typestore
+from sensor_msgs.msg import CompressedImage, Image
+
+from fer_perception.nodes.base.executor_thread import Spinner
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
+RELIABILITIES = {"best_effort": ReliabilityPolicy.BEST_EFFORT, "reliable": ReliabilityPolicy.RELIABLE}
+
+
+class Input:
+    """Subscribes to a topic; hands on messages, and what could not be read as one.
+
+    :param receive: gets each message.
+    :param reject: gets the reason where bytes are no message.
+    :param timeout_s: without a message for so long, :meth:`problem` says so.
+    :param deserialize: makes a message of its bytes; None: rclpy does.
+    :param own_thread: receive in a thread of its own, not in that of the node's executor. rclpy's executor looks at
+        everything that a node has each time it wakes up, lifecycle and parameter services too; one that has nothing
+        but this subscription is quicker.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        message_type: type,
+        topic: str,
+        qos: QoSProfile,
+        receive: Callable[[Any], None],
+        reject: Callable[[str], None],
+        timeout_s: float,
+        deserialize: Callable[[bytes], Any] | None = None,
+        own_thread: bool = False,
+    ) -> None:
+        self._node, self._receive, self._reject = node, receive, reject
+        self._timeout_s, self._deserialize = timeout_s, deserialize
+        self._incompatible = 0
+        self._arrived_s = time.monotonic()
+        self.topic: str = node.resolve_topic_name(topic)
+        self._receiver = _receiver(node) if own_thread else None
+        self._subscription = (self._receiver or node).create_subscription(
+            message_type,
+            self.topic,
+            self._arrive,
+            qos,
+            raw=deserialize is not None,
+            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
+        )
+        self._spinner = Spinner(self._receiver) if self._receiver else None
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        if self._receiver and self._spinner:
+            self._spinner.close()
+            self._receiver.destroy_node()
+        else:
+            self._node.destroy_subscription(self._subscription)
+
+    def problem(self) -> str:
+        """Why nothing arrives and what to do; empty while messages arrive."""
+        silent_s = time.monotonic() - self._arrived_s
+        if silent_s < self._timeout_s:
+            return ""
+        if self._incompatible:
+            return self._quality_hint()
+        publishers = self._node.count_publishers(self.topic)
+        if not publishers:
+            return f"nothing publishes on {self.topic} since {silent_s:.0f} s: start what publishes it, or remap it"
+        return (
+            f"no message on {self.topic} for {silent_s:.0f} s, though {publishers} publish there: does the camera "
+            "deliver? Are both started with the same DDS profile and domain?"
+        )
+
+    def _arrive(self, message: Any) -> None:
+        self._arrived_s = time.monotonic()
+        if self._deserialize:
+            try:
+                message = self._deserialize(message)
+            except Exception as error:
+                self._reject(f"{len(message)} bytes are no message of {self.topic} ({error})")
+                return
+        try:
+            self._receive(message)
+        except Exception:  # a node never dies from a message
+            self._reject(traceback.format_exc())
+
+    def _on_incompatible(self, event: Any) -> None:
+        self._incompatible = event.total_count
+        self._node.get_logger().error(self._quality_hint())
+
+    def _quality_hint(self) -> str:
+        return (
+            f"nothing arrives from a publisher of {self.topic}, whose quality of service does not fit: it offers best "
+            "effort where reliable was asked. Set image_reliability to best_effort"
+        )
+
+
+def _receiver(owner: Node) -> Node:
+    """A node with nothing but what is added to it. Hidden by its name."""
+    return Node(
+        f"_{owner.get_name()}_input",
+        namespace=owner.get_namespace(),
+        context=owner.context,
+        use_global_arguments=False,
+        enable_rosout=False,
+        start_parameter_services=False,
+    )
+
+
+def image_input(
+    node: Node,
+    values: dict[str, Any],
+    receive: Callable[[Any], None],
+    reject: Callable[[str], None],
+    own_thread: bool = False,
+) -> Input:
+    """The input ``image`` by a node's image parameters.
+
+    Messages are read by rosbags, as views on the bytes: rclpy would copy the pixels twice more.
+    """
+    compressed = values["image_transport"] == "compressed"
+    message_type = CompressedImage if compressed else Image
+    typestore, name = get_typestore(Stores.LATEST), f"sensor_msgs/msg/{message_type.__name__}"
+    qos = QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=values["image_depth"],
+        reliability=RELIABILITIES[values["image_reliability"]],
+    )
+    return Input(
+        node,
+        message_type,
+        "image",
+        qos,
+        receive,
+        reject,
+        values["image_timeout_s"],
+        lambda serialized: typestore.deserialize_cdr(serialized, name),
+        own_thread,
+    )

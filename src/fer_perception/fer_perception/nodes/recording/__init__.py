@@ -1,0 +1,1 @@
+"""Nodes and threads that write bags and videos."""

@@ -1,0 +1,1 @@
+"""Time, power, energy and memory of the running process."""

@@ -1,0 +1,138 @@
+"""Draws faces and emotions into an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from fer_perception.emotions.attention_maps import AttentionMap
+from fer_perception.faces.detector import Face, clip
+from fer_perception.faces.tracker import Box
+from fer_perception.labels import EMOTIONS_8, UNKNOWN
+from fer_perception.preprocessing.normalization import Float32Array, UInt8Image
+
+# RGB, one per label in the order of the taxonomy
+COLORS = (
+    (220, 60, 50),
+    (130, 160, 40),
+    (150, 90, 200),
+    (250, 190, 30),
+    (70, 120, 220),
+    (250, 130, 50),
+    (170, 170, 170),
+    (140, 100, 80),
+)
+UNKNOWN_COLOR = (90, 90, 90)
+# A blurred face is so many squares wide and high, whatever its size, with hair and chin.
+SQUARES = 6
+BLUR_MARGIN = 0.3
+# Attention maps are enlarged to so many pixels before they are coloured, so that the colours change gradually.
+MAP_PX = 128
+MAP_OPACITY = 0.5
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+WHITE = (255, 255, 255)
+
+
+def color_of(label: str) -> tuple[int, int, int]:
+    """RGB of a label; grey of anything else, such as ``unknown``."""
+    return COLORS[EMOTIONS_8.index(label)] if label in EMOTIONS_8 else UNKNOWN_COLOR
+
+
+def draw_results(
+    image: UInt8Image, faces: Sequence[Face], probabilities: Float32Array, labels: Sequence[str]
+) -> UInt8Image:
+    """A copy of an image with a box, landmarks, label and bars of all probabilities for each face, and a legend.
+
+    :param image: uint8, (H, W, 3), RGB.
+    :param probabilities: (faces, labels); a row of NaN draws the face as unknown, without bars.
+    """
+    canvas = image.copy()
+    unit = max(1.0, min(image.shape[:2]) / 480)
+    for face, row in zip(faces, probabilities, strict=True):
+        answered = not np.isnan(row).any()
+        winner = int(row.argmax())
+        color = COLORS[winner] if answered else UNKNOWN_COLOR
+        x, y, width, height = face.box
+        cv2.rectangle(canvas, (x, y), (x + width, y + height), color, round(2 * unit), cv2.LINE_AA)
+        points = face.keypoints if face.mesh is None else face.mesh[:, :2]
+        radius = round((2.5 if face.mesh is None else 0.5) * unit)
+        for point in points[~np.isnan(points).any(axis=1)]:
+            cv2.circle(canvas, (round(float(point[0])), round(float(point[1]))), radius, color, -1, cv2.LINE_AA)
+        _tag(canvas, f"{labels[winner]} {row[winner] * 100:.0f}%" if answered else UNKNOWN, (x, y), color, unit)
+        if answered:
+            _bars(canvas, face, row)
+    if len(faces):
+        _legend(canvas, labels, unit)
+    return canvas
+
+
+def blur(image: UInt8Image, boxes: Sequence[Box]) -> UInt8Image:
+    """A copy of an image in which each box, widened, is a mosaic of a few squares."""
+    blurred = image.copy()
+    height, width = image.shape[:2]
+    for x, y, box_width, box_height in boxes:
+        more_x, more_y = round(BLUR_MARGIN * box_width), round(BLUR_MARGIN * box_height)
+        wide = (x - more_x, y - more_y, box_width + 2 * more_x, box_height + 2 * more_y)
+        left, top, part_width, part_height = clip(wide, width, height)
+        part = blurred[top : top + part_height, left : left + part_width]
+        mosaic = cv2.resize(part, (SQUARES, SQUARES), interpolation=cv2.INTER_AREA)
+        part[:] = cv2.resize(mosaic, (part_width, part_height), interpolation=cv2.INTER_NEAREST)
+    return blurred
+
+
+def draw_attention(image: UInt8Image, maps: Sequence[AttentionMap]) -> UInt8Image:
+    """A copy of an image with each map blended over its face's crop, from blue for 0 over green to red for 1.
+
+    Colours stand for the weights as they are, not for their ranks: a map without contrast has one colour.
+
+    :param image: uint8, (H, W, 3), RGB.
+    """
+    canvas = image.copy()
+    size = (image.shape[1], image.shape[0])
+    for values, to_image in maps:
+        if not np.isfinite(to_image).all() or abs(np.linalg.det(to_image[:, :2])) < 1e-6:  # no face has such key points
+            continue
+        large = cv2.resize(values, (MAP_PX, MAP_PX), interpolation=cv2.INTER_LINEAR)
+        colours = cv2.cvtColor(cv2.applyColorMap(large, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+        places = np.array([values.shape[1], values.shape[0]]) / MAP_PX  # that a pixel of the large map spans
+        shift = to_image[:, :2] @ ((places - 1) / 2)  # centres at whole numbers in both
+        matrix = np.column_stack([to_image[:, :2] * places, to_image[:, 2] + shift])
+        coloured = cv2.warpAffine(colours, matrix, size, dst=canvas.copy(), borderMode=cv2.BORDER_TRANSPARENT)
+        canvas = cv2.addWeighted(canvas, 1 - MAP_OPACITY, coloured, MAP_OPACITY, 0)
+    return canvas
+
+
+def _tag(canvas: UInt8Image, text: str, corner: tuple[int, int], color: tuple[int, int, int], unit: float) -> None:
+    """A label on a coloured ground, above the corner where there is room."""
+    scale, padding = 0.6 * unit, round(4 * unit)
+    (width, height), _ = cv2.getTextSize(text, FONT, scale, round(unit))
+    x, bottom = corner[0], max(corner[1], height + 2 * padding)
+    cv2.rectangle(canvas, (x, bottom - height - 2 * padding), (x + width + 2 * padding, bottom), color, -1)
+    cv2.putText(canvas, text, (x + padding, bottom - padding), FONT, scale, WHITE, round(unit), cv2.LINE_AA)
+
+
+def _bars(canvas: UInt8Image, face: Face, row: Float32Array) -> None:
+    """One upright bar per label below the face's box, or at its bottom where the image ends, on a darkened ground."""
+    x, y, width, height = face.box
+    full = max(4, height // 4)
+    bottom = min(y + height + full, canvas.shape[0])
+    ground = canvas[max(0, bottom - full) : bottom, x : x + width]
+    ground[:] = ground // 3
+    edges = np.linspace(x, x + width, len(row) + 1).round().astype(int)
+    for index, probability in enumerate(row):
+        top = bottom - max(1, round(full * float(probability)))
+        cv2.rectangle(canvas, (int(edges[index]) + 1, top), (int(edges[index + 1]) - 2, bottom - 1), COLORS[index], -1)
+
+
+def _legend(canvas: UInt8Image, labels: Sequence[str], unit: float) -> None:
+    """The labels in their colours, in the order of the bars, in the lower left corner."""
+    line, gap = round(18 * unit), round(6 * unit)
+    top = max(0, canvas.shape[0] - line * len(labels) - gap)
+    ground = canvas[top:, : round(90 * unit)]
+    ground[:] = ground // 3
+    for index, label in enumerate(labels):
+        base = top + line * (index + 1) - gap // 2
+        cv2.rectangle(canvas, (gap, base - round(10 * unit)), (gap + round(10 * unit), base), COLORS[index], -1)
+        cv2.putText(canvas, label, (gap + round(16 * unit), base), FONT, 0.45 * unit, WHITE, round(unit), cv2.LINE_AA)

@@ -1,0 +1,1 @@
+"""From a run to a model bundle: ONNX, precisions, attention maps."""

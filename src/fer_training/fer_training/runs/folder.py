@@ -1,0 +1,100 @@
+"""A run's folder: configuration, checkpoints, history."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from fer_perception.errors import FerError
+from fer_training.networks import NETWORKS
+from fer_training.runs.checkpoint import load_checkpoint, load_weights
+from fer_training.runs.config import TrainConfig, load_config, save_config
+
+LAST, BEST, HISTORY, CURVES, CONFIG = (
+    "last.safetensors",
+    "best.safetensors",
+    "history.csv",
+    "curves.png",
+    "config.yaml",
+)
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, float]
+
+
+def build_network(config: TrainConfig, num_classes: int) -> nn.Module:
+    """The configured network with random weights.
+
+    :raises FerError: unknown network or option.
+    """
+    if config.network.name not in NETWORKS:
+        raise FerError(f"network '{config.network.name}' is unknown, known are {', '.join(sorted(NETWORKS))}")
+    try:
+        return NETWORKS[config.network.name](
+            num_classes=num_classes, in_channels=config.input.spec().channels, **config.network.options
+        )
+    except TypeError as error:
+        raise FerError(f"network '{config.network.name}': {error}. Mend network.options") from error
+
+
+def load_run(folder: Path, config: TrainConfig) -> tuple[nn.Module, dict[str, Any]]:
+    """The selected network of a finished or running training, in evaluation mode, and the facts saved with it."""
+    groups, facts = load_checkpoint(folder / BEST)
+    network = build_network(config, len(facts["labels"]))
+    load_weights(network, groups["network"], folder / BEST)
+    return network.eval(), facts
+
+
+def open_run(config: TrainConfig, is_writer: bool) -> tuple[dict[str, dict[str, Tensor]], int]:
+    """The run's last checkpoint, and the number of its finished epochs: empty and 0 in a new folder.
+
+    :param is_writer: write the configuration into a new folder.
+    :raises FerError: the folder holds a run of another configuration, or a damaged checkpoint.
+    """
+    folder = config.run_folder
+    last, settings = folder / LAST, folder / CONFIG
+    if not last.exists():
+        if is_writer:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_config(config, settings)
+        return {}, 0
+    before, now = asdict(load_config(settings)), asdict(config)
+    changed = sorted(key for key in now if now[key] != before[key] and key not in ("threads", "device", "out"))
+    if changed:
+        raise FerError(
+            f"{folder}: holds a run with other values of {', '.join(changed)}. Give the run another name, or delete "
+            "the folder"
+        )
+    groups, values = load_checkpoint(last)
+    log.info("%s: going on after epoch %d", folder, values["epochs_done"])
+    return groups, int(values["epochs_done"])
+
+
+def read_history(file: Path, epochs: int) -> list[Row]:
+    """The first ``epochs`` rows, by column."""
+    if not file.exists():
+        return []
+    with open(file, newline="", encoding="utf-8") as stream:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)][:epochs]
+
+
+def write_history(file: Path, history: list[Row]) -> None:
+    """Write all rows, atomically. Numbers are written so that they are read back exactly."""
+    temporary = file.with_suffix(".partial")
+    with open(temporary, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(history[0]))
+        writer.writeheader()
+        writer.writerows(_texts(row) for row in history)
+    os.replace(temporary, file)
+
+
+def _texts(row: Mapping[str, float]) -> dict[str, str]:
+    return {key: str(int(value)) if key == "epoch" else repr(float(value)) for key, value in row.items()}

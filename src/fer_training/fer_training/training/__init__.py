@@ -1,0 +1,1 @@
+"""From datasets to networks: supervised training, domain adaptation, distillation, pruning."""

@@ -1,0 +1,195 @@
+"""The loop that every training shares: schedule, moving average, checkpoints, history, several processes."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from fer_perception.errors import FerError
+from fer_training.reporting.plots import plot_history
+from fer_training.runs.checkpoint import load_weights, optimizer_tensors, restore_optimizer, save_checkpoint
+from fer_training.runs.config import TrainConfig
+from fer_training.runs.folder import BEST, CURVES, HISTORY, LAST, Row, open_run, read_history, write_history
+from fer_training.training.distributed import Processes, global_mean
+
+log = logging.getLogger(__name__)
+
+
+class Task(Protocol):
+    """What is to be learnt."""
+
+    average: AveragedModel  # of the network that is kept; see moving_average
+    network: nn.Module  # the part of the objective that is averaged
+    count: int  # of training images
+    selection: str  # the column of the history whose largest value selects the weights
+    facts: dict[str, Any]  # saved with the weights
+
+    @property
+    def objective(self) -> nn.Module:
+        """Its forward maps a share of a batch to the loss."""
+
+    def batch(self, picked: Tensor, progress: float) -> tuple[Tensor, ...]:
+        """A global batch, all random changes made, of the training images' indices (batch_size,).
+
+        :param progress: share of the training that is done, 0..1.
+        """
+
+    def validate(self) -> tuple[Row, dict[str, Any]]:
+        """Columns of the history, and facts about the averaged network to be saved if it is selected."""
+
+
+def moving_average(network: nn.Module, decay: float) -> AveragedModel:
+    """Exponential moving average of a network, that starts short, so that it soon forgets the random start.
+
+    Batch normalisation's running variances begin at one, far above what they become: at a constant decay of 0.998
+    they spoil the averaged network for ten epochs.
+    """
+
+    def average(averaged: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+        if not averaged.is_floating_point():  # batch normalisation's count of batches
+            return current
+        return torch.lerp(averaged, current, 1 - min(decay, (1 + int(steps)) / (10 + int(steps))))
+
+    return AveragedModel(network, avg_fn=average, use_buffers=True)
+
+
+def fit(config: TrainConfig, task: Task, group: Processes, on_epoch_end: Callable[[int], None] | None = None) -> Path:
+    """Train, or go on with the run that the folder holds; returns the run's folder.
+
+    An interrupted run that is started again with the same configuration ends as if it had not been interrupted: every
+    random draw depends on the seed and the epoch alone.
+
+    :param on_epoch_end: called with the number of finished epochs after their checkpoint was written.
+    :raises FerError: the folder holds a run of another configuration, or the loss is not finite.
+    """
+    folder = config.run_folder
+    optimizer = torch.optim.SGD(
+        task.objective.parameters(),
+        config.learning_rate,
+        config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=True,
+    )
+    if config.batch_size > task.count:
+        raise FerError(f"batch_size {config.batch_size} exceeds the {task.count} training images: lower it")
+    steps = min(task.count // config.batch_size, config.steps_per_epoch or sys.maxsize)
+    checkpoint, start = open_run(config, group.is_first)
+    if checkpoint:
+        load_weights(task.objective, checkpoint["objective"], folder / LAST)
+        load_weights(task.average, checkpoint["average"], folder / LAST)
+        restore_optimizer(optimizer, checkpoint["optimizer"])
+    objective = group.wrap(task.objective)
+    history = read_history(folder / HISTORY, start)
+    # Rows after the last checkpoint are of an epoch that is repeated.
+    logs = SummaryWriter(str(folder), purge_step=start + 1) if group.is_first else None
+
+    for epoch in range(start, config.epochs):
+        torch.manual_seed(config.seed * 100_003 + epoch)
+        order = torch.randperm(task.count)
+        losses = []
+        objective.train()
+        name = f"epoch {epoch + 1}/{config.epochs}"
+        bar = tqdm(range(steps), desc=name, mininterval=1.0, unit="batch", disable=not group.is_first)
+        for step in bar:
+            rate = learning_rate(config, epoch + step / steps)
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = rate
+            picked = order[step * config.batch_size : (step + 1) * config.batch_size]
+            batch = task.batch(picked, (epoch + step / steps) / config.epochs)
+            share = tuple(group.share(tensor).to(group.device) for tensor in batch)
+            losses.append(descend(objective, optimizer, share, config.sam_radius))
+            task.average.update_parameters(task.network)
+            bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
+        if not math.isfinite(losses[-1]):
+            raise FerError(f"epoch {epoch + 1}: the loss is {losses[-1]}. Lower learning_rate and delete {folder}")
+
+        measured, facts = task.validate()
+        best = max((row[task.selection] for row in history), default=-math.inf)
+        row = {"epoch": epoch + 1, "learning_rate": rate, "train_loss": float(np.mean(losses)), **measured}
+        history.append(row)
+        if group.is_first:
+            assert logs is not None
+            for key, value in list(row.items())[1:]:
+                logs.add_scalar(key, value, epoch + 1)
+            logs.flush()
+            log.info("epoch %d: %s", epoch + 1, ", ".join(f"{k} {v:.4f}" for k, v in list(row.items())[2:]))
+            if row[task.selection] > best:
+                save_checkpoint(
+                    folder / BEST,
+                    {"network": task.average.module.state_dict()},
+                    {"epoch": epoch + 1, **task.facts, **facts},
+                )
+            write_history(folder / HISTORY, history)
+            save_checkpoint(
+                folder / LAST,
+                {
+                    "objective": task.objective.state_dict(),
+                    "average": task.average.state_dict(),
+                    "optimizer": optimizer_tensors(optimizer),
+                },
+                {"epochs_done": epoch + 1},
+            )
+        if on_epoch_end:
+            on_epoch_end(epoch + 1)
+    if logs is not None:
+        logs.close()
+        plot_history(history, folder / CURVES)
+    return folder
+
+
+def descend(
+    objective: nn.Module, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...], sam_radius: float
+) -> float:
+    """One step of the optimizer; returns the loss before it.
+
+    :param sam_radius: above 0, the gradient is that at the worst place within this distance, to first order:
+        sharpness-aware minimisation (Foret et al., 2021, arXiv:2010.01412), for twice the time.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    loss = objective(*batch)
+    loss.backward()
+    if sam_radius:
+        with torch.no_grad():
+            parameters: list[Tensor] = [p for p in objective.parameters() if p.grad is not None]
+            norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(p.grad) for p in parameters]))
+            moves = [p.grad * (sam_radius / (norm + 1e-12)) for p in parameters]
+            torch._foreach_add_(parameters, moves)
+        optimizer.zero_grad(set_to_none=True)
+        with frozen_statistics(objective):
+            objective(*batch).backward()
+        with torch.no_grad():
+            torch._foreach_sub_(parameters, moves)
+    optimizer.step()
+    return float(global_mean(loss.detach()))
+
+
+@contextmanager
+def frozen_statistics(objective: nn.Module) -> Iterator[None]:
+    """Batch normalisation's running statistics stay as they are."""
+    norms = [module for module in objective.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    yield
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def learning_rate(config: TrainConfig, epoch: float) -> float:
+    """Linear warm-up, then half a cosine to zero; ``epoch`` counts fractions."""
+    if epoch < config.warmup_epochs:
+        return config.learning_rate * epoch / config.warmup_epochs
+    progress = (epoch - config.warmup_epochs) / max(1e-9, config.epochs - config.warmup_epochs)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))

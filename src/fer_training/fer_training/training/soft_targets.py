@@ -1,0 +1,72 @@
+"""The verb ``teach``: what an ensemble of trained networks, or of people, says about the training data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fer_perception.errors import FerError
+from fer_training.datasets import Alignment, Split, load_dataset
+from fer_training.datasets.fer2013 import FER2013_TEMPLATE
+from fer_training.datasets.ferplus import read_votes
+from fer_training.evaluation.inference import predict, prepare_images
+from fer_training.runs.config import load_config
+from fer_training.runs.folder import CONFIG, load_run
+from fer_training.training.distillation import save_answers
+
+
+def teach(runs: Sequence[Path], data: str, out: Path) -> None:
+    """Write the mean of the probabilities of all runs, of image and mirror image, for ``distillation.answers``.
+
+    The teachers may differ in network and input; their labels must be those of the data.
+
+    :param data: ``NAME:PATH``; of its training split.
+    :raises FerError: a run or the data cannot be used, or their labels differ.
+    """
+    answers = []
+    for run in runs:
+        config = load_config(run / CONFIG)
+        network, facts = load_run(run, config)
+        spec = config.input.spec()
+        samples = load_dataset(data, "train", Alignment(FER2013_TEMPLATE, spec))
+        if tuple(facts["labels"]) != samples.labels:
+            raise FerError(f"{run}: its labels are {facts['labels']}, those of {data} are {list(samples.labels)}")
+        images = prepare_images(samples, spec)
+        for views in (images, np.ascontiguousarray(images[:, :, ::-1])):
+            answers.append(predict(network, views, spec))
+    save_answers(out, samples, torch.from_numpy(np.mean(answers, axis=0)), [run.name for run in runs])
+
+
+def teach_by_annotators(data: str, out: Path) -> float:
+    """Write what the ten annotators of FER+ tell about FER2013's training labels, for ``distillation.answers``.
+
+    FER2013 has one label a picture, of which many are wrong or one of several that fit. FER+ holds ten other people's
+    votes on the same pictures. A logistic regression, fitted to the training split, turns a picture's votes into
+    probabilities of FER2013's labels: what the votes leave open stays open (privileged information, Lopez-Paz et al.,
+    2016, arXiv:1511.03643). The network never needs votes.
+
+    :param data: ``fer2013:PATH`` of the folder that holds ``fer2013new.csv``, too.
+    :return: the share of the validation split's labels that the votes tell.
+    :raises FerError: the data cannot be used.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    name, _, path = data.partition(":")
+    if name != "fer2013":
+        raise FerError(f"--annotators: FER+ has votes on fer2013, not on '{name}'. Give --data fer2013:PATH")
+
+    def votes(split: Split) -> npt.NDArray[np.float64]:
+        counts = np.stack([votes for _, _, votes in read_votes(Path(path).expanduser(), split)])
+        shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+        return np.hstack([shares, shares**2, np.sqrt(shares)])
+
+    samples, val_samples = load_dataset(data, "train"), load_dataset(data, "val")
+    regression = LogisticRegression(max_iter=1000).fit(votes("train"), samples.targets)
+    probabilities = np.zeros((len(samples), len(samples.labels)), np.float32)
+    probabilities[:, regression.classes_] = regression.predict_proba(votes("train"))
+    save_answers(out, samples, torch.from_numpy(probabilities), ["annotators of FER+"])
+    return float(regression.score(votes("val"), val_samples.targets))
