@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -27,10 +29,6 @@ from fer_perception.nodes.base.isolation import isolate
 from fer_perception.nodes.base.qos import IMAGE_QOS
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tests" / "helpers"))
-
-from node_process import NodeProcess  # noqa: E402
-
 isolate()
 
 TIMEOUT_S = 120.0
@@ -49,6 +47,40 @@ def portrait() -> np.ndarray:
     from skimage.data import astronaut
 
     return astronaut()
+
+
+class NodeProcess:
+    """A started executable; its output is collected in a file."""
+
+    def __init__(self, log: Path, arguments: list[str]) -> None:
+        self._log = log
+        command = [sys.executable, "-m", "fer_perception", *arguments]
+        with open(log, "wb") as stream:
+            self._popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT)
+        self.pid = self._popen.pid
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    @property
+    def status(self) -> int | None:
+        """None while it runs."""
+        return self._popen.poll()
+
+    def running(self) -> bool:
+        return self.status is None
+
+    def stop(self, signal_number: int = signal.SIGINT) -> int:
+        """Send a signal and return the exit status; killed where it does not end."""
+        if self.running():
+            self._popen.send_signal(signal_number)
+        try:
+            return self._popen.wait(60)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+            return -9
 
 
 class Received(defaultdict[str, list[Any]]):
