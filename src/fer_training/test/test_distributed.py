@@ -1,4 +1,4 @@
-"""Two real processes: forked, and in the slow tests started by torchrun."""
+"""Two real processes, in the slow tests started by torchrun."""
 
 import os
 import runpy

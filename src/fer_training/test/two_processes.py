@@ -1,7 +1,6 @@
 """What two processes do, for test_distributed.py: ``two_processes.py CONFIG FOLDER``.
 
-They are forked with the environment that torchrun would give them, so that the libraries are imported once and not, as
-by torchrun, three times.
+They are started with the environment that torchrun would give them. Not forked: torch's threads do not survive that.
 """
 
 import os
@@ -43,6 +42,7 @@ def take_steps(config_file: Path, out: Path) -> None:
 
 def work(rank: int, ports: list[int], config_file: Path, folder: Path) -> None:
     """One of the processes: steps, a training, the same again when it is complete, and one that cannot be."""
+    torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(COUNT), "MASTER_ADDR": "127.0.0.1"}
     config = load_config(config_file, ["batch_size=34", f"out={folder}"])
     os.environ["MASTER_PORT"] = str(ports[0])
@@ -65,7 +65,4 @@ def free_ports(count: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    import torch._dynamo  # else each process would import it
-
-    torch.set_num_threads(1)
-    start_processes(work, (free_ports(3), *map(Path, sys.argv[1:])), COUNT, start_method="fork")
+    start_processes(work, (free_ports(3), *map(Path, sys.argv[1:])), COUNT, start_method="spawn")
