@@ -22,7 +22,6 @@ from fer_perception.labels import EMOTIONS_8
 from fer_perception.models.shipped import DEFAULT_MODEL
 from fer_perception.nodes.base.managed_node import LOG_PERIOD_S
 from fer_perception.nodes.base.qos import IMAGE_QOS
-from fer_perception.replay.pace import SLACK_S
 
 RESULTS = ((FaceArray, "faces"), (EmotionArray, "emotions"), (Latency, "latency"))
 
@@ -298,7 +297,8 @@ def test_source_plays_a_video_at_its_pace(graph: Any, tmp_path: Path) -> None:
     brightness = [np.mean(image.data) for image in images]
     assert brightness == sorted(brightness)
     stamps = [image.header.stamp.sec + image.header.stamp.nanosec * 1e-9 for image in images]
-    assert np.diff(stamps).min() > 0.05 - SLACK_S - 0.005
+    # After a pause of the machine at most two images come at once.
+    assert stamps[-1] - stamps[0] > (len(stamps) - 3) * 0.05 - 0.01
     sent = [
         v.value for m in graph.received["/diagnostics"] for s in m.status for v in s.values if v.key == "frames_sent"
     ]
