@@ -32,10 +32,12 @@ from fer_perception.commands.benchmark.engines import turn_ms
 from fer_perception.engines.onnx_runtime import Engine
 from fer_perception.engines.selection import load_engine
 from fer_perception.errors import FerError
+from fer_perception.files import sha256_of
 from fer_perception.labels import EMOTIONS_7
-from fer_perception.models.bundle import Bundle, sha256_of
+from fer_perception.models.bundle import Bundle
 from fer_perception.models.shipped import resolve_model
-from fer_perception.preprocessing.normalization import Float32Array, InputSpec, UInt8Image
+from fer_perception.preprocessing.normalization import InputSpec
+from fer_perception.types import Float32Array, UInt8Image
 from fer_training.datasets import SPLITS, Alignment
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.evaluation.evaluate import Model, evaluate_model, format_result

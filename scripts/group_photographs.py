@@ -23,7 +23,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fer_perception.errors import FerError
-from fer_perception.preprocessing.normalization import UInt8Image
+from fer_perception.types import UInt8Image
 from fer_training.datasets.manifest import COLUMNS, DEFAULT_FILE
 from fer_training.datasets.photographs import read_picture
 from fer_training.datasets.samples import DatasetError

@@ -51,12 +51,12 @@ from fer_perception.errors import FerError
 from fer_perception.evaluation.metrics import RESAMPLES, interval
 from fer_perception.faces.detector import EYES_AND_MOUTH, Face, FaceFinder
 from fer_perception.faces.single_face import find_one_face
-from fer_perception.faces.tracker import Box
 from fer_perception.models.bundle import Bundle
 from fer_perception.models.shipped import resolve_face_model
 from fer_perception.preprocessing.alignment import align
-from fer_perception.preprocessing.normalization import Float32Array, UInt8Image, to_batch
+from fer_perception.preprocessing.normalization import to_batch
 from fer_perception.privacy import coarse_box
+from fer_perception.types import Box, Float32Array, UInt8Image
 from fer_training.datasets import SPLITS
 from fer_training.datasets.manifest import list_manifest
 from fer_training.datasets.photographs import Photograph, read_picture

@@ -20,7 +20,8 @@ from time import perf_counter
 
 import numpy as np
 
-from fer_perception.audit.log import AuditLog, AuditTrail
+from fer_perception.audit.log import AuditLog
+from fer_perception.audit.trail import AuditTrail
 from fer_perception.emotions.classifier import EmotionClassifier
 from fer_perception.emotions.quality_gate import QualityGate
 from fer_perception.faces.detector import FaceFinder

@@ -23,13 +23,13 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 
 from fer_perception.commands.make_bag import Item, write_bag
 from fer_perception.images.sources import open_source
-from fer_perception.models.shipped import DEFAULT_MODEL, resolve_model
+from fer_perception.models.shipped import DEFAULT_MODEL
 from fer_perception.nodes.recording.prediction_recorder import AnswerRecorder
 from fer_perception.replay.comparison import compare
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags
 from fer_perception.replay.message_types import typestore
-from fer_perception.replay.offline import Settings
 from fer_perception.replay.tables import Answers, read_answers
+from fer_perception.settings import ReplaySettings
 
 FRAMES = 60
 CORRUPT = 7
@@ -70,7 +70,7 @@ def damaged_jpegs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def offline(bag: Path, out: Path) -> Answers:
-    evaluate_bags([bag], out, Settings(str(resolve_model(""))), options=QUIET)
+    evaluate_bags([bag], out, ReplaySettings(), options=QUIET)
     return read_answers(out)
 
 
@@ -229,7 +229,7 @@ def test_interrupted_it_stops_what_it_started_and_gives_no_verdict(bag: Path, tm
 
 def test_frames_and_answers_of_a_recording_without_clock(bag: Path, tmp_path: Path) -> None:
     """The answers that lie beside the images in a bag: end to end is then by the bag's own time."""
-    evaluate_bags([bag], tmp_path / "offline", Settings(str(resolve_model(""))), options=Options(images=True))
+    evaluate_bags([bag], tmp_path / "offline", ReplaySettings(), options=Options(images=True))
     both = tmp_path / "offline" / "bags" / "portrait"
     command = [sys.executable, "-m", "fer_perception", "replay", both, "--answers", both, "--no-bag"]
     topic = "/replay/camera/image_raw/emotions"

@@ -18,11 +18,11 @@ from pyarrow import parquet
 from scipy.special import softmax
 
 from fer_perception.emotions.classifier import EmotionClassifier
-from fer_perception.faces.detector import FaceFinder
 from fer_perception.labels import EMOTIONS_7
 from fer_perception.models.bundle import Bundle
-from fer_perception.models.shipped import resolve_face_model, resolve_model
+from fer_perception.models.shipped import resolve_model
 from fer_perception.pipeline import Pipeline
+from fer_perception.settings import PipelineSettings
 from fer_training.datasets import load_dataset
 from fer_training.evaluation.inference import predict, prepare_images
 from fer_training.runs.config import load_config
@@ -86,8 +86,7 @@ def labels_of(video: Path, pipeline: Pipeline) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def pipeline(bundle: Bundle) -> Any:
-    finder = FaceFinder(resolve_face_model(""))
-    with closing(Pipeline(finder, EmotionClassifier(bundle))) as pipeline:
+    with closing(Pipeline.from_settings(PipelineSettings(model=str(bundle.path), precision="fp32"))) as pipeline:
         yield pipeline
 
 

@@ -18,15 +18,13 @@ import pandas as pd
 import pytest
 
 from fer_perception.commands.make_bag import Item, write_bag
-from fer_perception.emotions.classifier import EmotionClassifier
-from fer_perception.faces.detector import FaceFinder
 from fer_perception.images.sources import open_source
 from fer_perception.labels import EMOTIONS_8
-from fer_perception.models.shipped import resolve_face_model, resolve_model
+from fer_perception.models.shipped import resolve_model
 from fer_perception.pipeline import Pipeline
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags
-from fer_perception.replay.offline import Settings
 from fer_perception.replay.tables import read_answers
+from fer_perception.settings import ReplaySettings
 from fer_training.evaluation.evaluate import evaluate
 
 MODEL = resolve_model("")
@@ -98,9 +96,10 @@ def test_replay_predicts_what_the_bare_pipeline_does(tmp_path: Path) -> None:
     images = list(islice(open_source("astronaut").frames(), 12))
     write_bag((Item(image) for image in images), tmp_path / "bag", 30.0)
     folder = tmp_path / "replayed"
-    evaluate_bags([tmp_path / "bag"], folder, Settings(str(MODEL), precision="fp32"), options=Options(images=False))
+    settings = ReplaySettings(model=str(MODEL), precision="fp32")
+    evaluate_bags([tmp_path / "bag"], folder, settings, options=Options(images=False))
     found = read_answers(folder).emotions
-    with closing(Pipeline(FaceFinder(resolve_face_model("")), EmotionClassifier(MODEL, "fp32"))) as pipeline:
+    with closing(Pipeline.from_settings(settings)) as pipeline:
         expected = [pipeline.process(image, index / 30)[1].probabilities[0] for index, image in enumerate(images)]
     np.testing.assert_allclose(found[[*EMOTIONS_8]].to_numpy(), expected, atol=1e-6)
 

@@ -71,5 +71,5 @@ setup(
     maintainer_email="fer-suite@users.noreply.github.com",
     description="Facial emotion recognition on camera images: faces, emotions and latencies as typed messages.",
     license="Apache-2.0",
-    entry_points={"console_scripts": [f"{name} = {NAME}.__main__:{name}" for name in EXECUTABLES]},
+    entry_points={"console_scripts": [f"{name} = {NAME}.__main__:executable" for name in EXECUTABLES]},
 )

@@ -48,5 +48,5 @@ setup(
     maintainer_email="fer-suite@users.noreply.github.com",
     description="Training, evaluation and export of the emotion networks that fer_perception serves.",
     license="Apache-2.0",
-    entry_points={"console_scripts": [f"{verb} = {NAME}.__main__:{verb}" for verb in VERBS]},
+    entry_points={"console_scripts": [f"{verb} = {NAME}.__main__:executable" for verb in VERBS]},
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 
 EXECUTABLES = {
     "fer_node": ("fer_perception.nodes.fer_node", "camera images to faces, emotions and latencies"),
@@ -56,84 +57,9 @@ def main() -> None:
     run(name)
 
 
-def fer_node() -> None:
-    """Entry point of ``ros2 run fer_perception fer_node``."""
-    run("fer_node")
-
-
-def fer_nodes() -> None:
-    """Entry point of ``ros2 run fer_perception fer_nodes``."""
-    run("fer_nodes")
-
-
-def face_node() -> None:
-    """Entry point of ``ros2 run fer_perception face_node``."""
-    run("face_node")
-
-
-def emotion_node() -> None:
-    """Entry point of ``ros2 run fer_perception emotion_node``."""
-    run("emotion_node")
-
-
-def source_node() -> None:
-    """Entry point of ``ros2 run fer_perception source_node``."""
-    run("source_node")
-
-
-def bag_player() -> None:
-    """Entry point of ``ros2 run fer_perception bag_player``."""
-    run("bag_player")
-
-
-def overlay_node() -> None:
-    """Entry point of ``ros2 run fer_perception overlay_node``."""
-    run("overlay_node")
-
-
-def hri_node() -> None:
-    """Entry point of ``ros2 run fer_perception hri_node``."""
-    run("hri_node")
-
-
-def demo() -> None:
-    """Entry point of ``ros2 run fer_perception demo``."""
-    run("demo")
-
-
-def benchmark() -> None:
-    """Entry point of ``ros2 run fer_perception benchmark``."""
-    run("benchmark")
-
-
-def replay() -> None:
-    """Entry point of ``ros2 run fer_perception replay``."""
-    run("replay")
-
-
-def live_replay() -> None:
-    """Entry point of ``ros2 run fer_perception live_replay``."""
-    run("live_replay")
-
-
-def make_bag() -> None:
-    """Entry point of ``ros2 run fer_perception make_bag``."""
-    run("make_bag")
-
-
-def build_engine() -> None:
-    """Entry point of ``ros2 run fer_perception build_engine``."""
-    run("build_engine")
-
-
-def audit() -> None:
-    """Entry point of ``ros2 run fer_perception audit``."""
-    run("audit")
-
-
-def fetch_face_model() -> None:
-    """Entry point of ``ros2 run fer_perception fetch_face_model``."""
-    run("fetch_face_model")
+def executable() -> None:
+    """Entry point of all that ``ros2 run fer_perception`` starts; the started file's name says which one it is."""
+    run(Path(sys.argv[0]).name)
 
 
 if __name__ == "__main__":

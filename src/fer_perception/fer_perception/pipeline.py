@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import cv2
 import numpy as np
+from typing_extensions import Self
 
-from fer_perception.emotions.classifier import EmotionClassifier
-from fer_perception.emotions.quality_gate import QualityGate, Refusal
+from fer_perception.emotions.classifier import EmotionClassifier, acquire, release
+from fer_perception.emotions.quality_gate import QualityGate, Refusal, make_gate
 from fer_perception.emotions.smoothing import Smoother
+from fer_perception.errors import FerError
 from fer_perception.faces.detector import EYES_AND_MOUTH, Face, FaceFinder
 from fer_perception.faces.tracker import Tracker
-from fer_perception.models.bundle import Manifest
+from fer_perception.models.bundle import Bundle, Manifest
+from fer_perception.models.shipped import resolve_face_model, resolve_model
 from fer_perception.preprocessing.alignment import align
-from fer_perception.preprocessing.normalization import Float32Array, UInt8Image
+from fer_perception.settings import EmotionSettings, FaceSettings, PipelineSettings
 from fer_perception.telemetry.timing import Stopwatch
+from fer_perception.types import Float32Array, UInt8Image
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,25 @@ class FacePipeline:
         self.finder = finder
         self.tracker = tracker or Tracker()
         self.manifest = manifest
+
+    @classmethod
+    def from_settings(cls, settings: FaceSettings) -> Self:
+        """The face stage for the network of ``settings.model``.
+
+        :raises FerError: the bundle or the face model cannot be used, or settings contradict each other.
+        """
+        seed = None if settings.id_seed < 0 else settings.id_seed
+        unlinkable = settings.privacy == "strict"
+        if unlinkable and seed is not None:
+            raise FerError("privacy strict draws ids at random, and id_seed would make them known. Set id_seed to -1")
+        manifest = Bundle(resolve_model(settings.model)).manifest
+        finder = FaceFinder(resolve_face_model(settings.face_model), settings.min_confidence, settings.max_faces)
+        return cls(finder, manifest, Tracker(settings.max_lost_s, seed, unlinkable))
+
+    def update(self, settings: FaceSettings) -> None:
+        """Take over the settings that may change between two images."""
+        self.finder.min_confidence, self.finder.max_faces = settings.min_confidence, settings.max_faces
+        self.tracker.max_lost_s = settings.max_lost_s
 
     def process(
         self, image: UInt8Image, stamp_s: float, stopwatch: Stopwatch | None = None, mesh: bool = False
@@ -108,6 +132,27 @@ class EmotionPipeline:
         self.classifier = classifier
         self.smoother = smoother or Smoother()
         self.gate = gate or QualityGate()
+        self._release: Callable[[], None] = lambda: None
+
+    @classmethod
+    def from_settings(cls, settings: EmotionSettings) -> EmotionPipeline:
+        """The emotion stage; the network is shared with other pipelines of this process that have the same.
+
+        :raises FerError: the bundle or the engine cannot be used.
+        """
+        gate = make_gate(Bundle(resolve_model(settings.model)), settings)
+        pipeline = cls(acquire(settings), Smoother(settings.smoothing_s, settings.max_lost_s), gate)
+        pipeline._release = partial(release, settings)
+        return pipeline
+
+    def update(self, settings: EmotionSettings) -> None:
+        """Take over the settings that may change between two images."""
+        self.smoother.time_constant_s, self.smoother.max_lost_s = settings.smoothing_s, settings.max_lost_s
+        self.gate = make_gate(self.classifier.bundle, settings)
+
+    def close(self) -> None:
+        """Free the network, if this pipeline was made from settings and no other one uses it."""
+        self._release()
 
     def process(self, found: Faces, stamp_s: float, stopwatch: Stopwatch | None = None) -> Emotions:
         """The emotions of the next image's faces, all in one engine call.
@@ -134,16 +179,28 @@ class EmotionPipeline:
 class Pipeline:
     """Both stages in one: what ``fer_node`` runs, and whoever works without ROS."""
 
-    def __init__(
-        self,
-        finder: FaceFinder,
-        classifier: EmotionClassifier,
-        tracker: Tracker | None = None,
-        smoother: Smoother | None = None,
-        gate: QualityGate | None = None,
-    ) -> None:
-        self.faces = FacePipeline(finder, classifier.bundle.manifest, tracker)
-        self.emotions = EmotionPipeline(classifier, smoother, gate)
+    def __init__(self, faces: FacePipeline, emotions: EmotionPipeline) -> None:
+        self.faces = faces
+        self.emotions = emotions
+
+    @classmethod
+    def from_settings(cls, settings: PipelineSettings, face_stage: type[FacePipeline] = FacePipeline) -> Pipeline:
+        """The pipeline that settings describe; to be closed.
+
+        :param face_stage: :class:`~fer_perception.faces.single_face.OneFacePipeline` for images of one face each.
+        :raises FerError: the bundle, the engine or the face model cannot be used, or settings contradict each other.
+        """
+        emotions = EmotionPipeline.from_settings(settings)
+        try:
+            return cls(face_stage.from_settings(settings), emotions)
+        except BaseException:
+            emotions.close()
+            raise
+
+    def update(self, settings: PipelineSettings) -> None:
+        """Take over the settings that may change between two images."""
+        self.faces.update(settings)
+        self.emotions.update(settings)
 
     def process(
         self, image: UInt8Image, stamp_s: float, stopwatch: Stopwatch | None = None, mesh: bool = False
@@ -153,5 +210,6 @@ class Pipeline:
         return found, self.emotions.process(found, stamp_s, stopwatch)
 
     def close(self) -> None:
-        """Free the face finder."""
+        """Free the face finder, and the network where no other pipeline uses it."""
         self.faces.close()
+        self.emotions.close()

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from fer_perception.choices import Privacy
-from fer_perception.faces.detector import Face, clip
+from fer_perception.faces.detector import Face
 from fer_perception.faces.single_face import NO_KEYPOINTS
-from fer_perception.faces.tracker import Box
+from fer_perception.geometry import clip
 from fer_perception.pipeline import Faces
-from fer_perception.preprocessing.normalization import UInt8Image
+from fer_perception.settings import Privacy
+from fer_perception.types import Box, UInt8Image
 from fer_perception.visualization.drawing import blur
 
 # Where a face is, for turning a head to it, is told to 1/32 of the image's longer side: 20 pixels at 640 x 480.

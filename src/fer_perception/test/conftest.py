@@ -15,9 +15,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from fer_perception.files import sha256_of
 from fer_perception.images.sources import open_source
 from fer_perception.labels import EMOTIONS_7
-from fer_perception.models.bundle import Manifest, ModelFile, sha256_of, write_manifest
+from fer_perception.models.bundle import Manifest, ModelFile, write_manifest
 from fer_perception.models.shipped import resolve_face_model
 from fer_perception.preprocessing.alignment import AlignmentTemplate
 from fer_perception.preprocessing.normalization import InputSpec

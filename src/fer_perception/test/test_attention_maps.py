@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 from fer_perception.emotions.attention_maps import AttentionMap, AttentionMaps
 from fer_perception.errors import BundleError
 from fer_perception.faces.detector import EYES_AND_MOUTH, FaceFinder
-from fer_perception.models.bundle import Bundle, ModelFile, sha256_of, write_manifest
+from fer_perception.files import sha256_of
+from fer_perception.models.bundle import Bundle, ModelFile, write_manifest
 from fer_perception.models.shipped import resolve_model
 from fer_perception.preprocessing.alignment import align
 from fer_perception.visualization.drawing import draw_attention

@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 from fer_perception.audit import log as audit
-from fer_perception.audit.log import AuditLog, AuditTrail, Limits, audit_files, canonical, sha256
+from fer_perception.audit.log import AuditLog, Limits, audit_files, canonical, sha256
+from fer_perception.audit.trail import AuditTrail
 from fer_perception.audit.verification import verify
 from fer_perception.commands.audit import main
 from fer_perception.emotions.classifier import EmotionClassifier
@@ -28,6 +29,7 @@ from fer_perception.emotions.quality_gate import Refusal
 from fer_perception.errors import FerError
 from fer_perception.labels import EMOTIONS_7
 from fer_perception.pipeline import Emotions
+from fer_perception.settings.pipeline import TrackSettings
 
 
 @pytest.fixture
@@ -378,13 +380,13 @@ def test_decisions_say_what_was_told_and_why_not(folder: Path, tiny_bundle: Path
         emotions = Emotions(np.stack([row, unknown, row]), np.stack([row, unknown, unknown]))
         emotions.refusals.extend([None, Refusal.BLURRED, Refusal.UNSURE])
         trail = AuditTrail(AuditLog(folder), 0.0, classifier.labels, with_tracks)
-        trail.context(classifier, {"model": "tiny", "smoothing_s": 0.5})
+        trail.context(classifier, TrackSettings(max_lost_s=0.5))
         trail.decided(12.5, ["a", "b", "c"], emotions, 7.25)
         trail.close()
         _, context, decision = records(folder)
         assert (context["model"], context["model_sha256"]) == (classifier.model_id, classifier.model_sha256)
         assert context["engine_sha256"] == context["model_sha256"]  # ONNX Runtime runs the file itself
-        assert context["parameters"] == {"model": "tiny", "smoothing_s": 0.5}
+        assert context["parameters"] == {"max_lost_s": 0.5}
     assert decision["context"] == context["context"]
     assert (decision["stamp"], decision["latency_ms"]) == (12.5, 7.25)
     assert decision["faces_since"] == {"answered": 1, "blurred": 1, "unsure": 1}

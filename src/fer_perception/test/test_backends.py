@@ -15,7 +15,8 @@ from fer_perception.engines.selection import choose_precision, fastest_precision
 from fer_perception.engines.tensorrt.cuda import Gpu
 from fer_perception.errors import BundleError, EngineError
 from fer_perception.models.bundle import Bundle
-from fer_perception.nodes.base import parts
+from fer_perception.pipeline import EmotionPipeline
+from fer_perception.settings import EmotionSettings
 
 # Name, compute capability, what it should run of a bundle that has everything, and of one without int8.
 GPUS = [
@@ -139,16 +140,14 @@ def test_nodes_of_a_process_share_a_network_until_the_last_is_done(
 ) -> None:
     closed: list[EmotionClassifier] = []
     monkeypatch.setattr(EmotionClassifier, "close", lambda self: closed.append(self))
-    values = {"model": str(bundle), "precision": "fp32", "backend": "onnxruntime", "threads": 1, "dla_core": -1}
-    values |= {"smoothing_s": 0.5, "max_lost_s": 1.0}
-    values |= {"min_face_px": 0, "min_sharpness": 0.0, "max_yaw_deg": 90.0, "abstain_below": 0.0}
-    front, rear = parts.load_emotion_pipeline(values), parts.load_emotion_pipeline(values)
-    other = parts.load_emotion_pipeline({**values, "precision": "int8"})
+    settings = EmotionSettings(model=str(bundle), precision="fp32", backend="onnxruntime")
+    front, rear = (EmotionPipeline.from_settings(settings) for _ in range(2))
+    other = EmotionPipeline.from_settings(settings.model_copy(update={"precision": "int8"}))
     assert front.classifier is rear.classifier
     assert other.classifier is not front.classifier
-    parts.close_emotion_pipeline(front)
+    front.close()
     assert closed == []
-    parts.close_emotion_pipeline(rear)
+    rear.close()
     assert closed == [rear.classifier]
-    parts.close_emotion_pipeline(other)
-    assert parts.load_emotion_pipeline(values).classifier is not rear.classifier
+    other.close()
+    assert EmotionPipeline.from_settings(settings).classifier is not rear.classifier

@@ -9,7 +9,8 @@ import yaml
 
 from fer_perception.emotions.classifier import EmotionClassifier, softmax
 from fer_perception.errors import BundleError
-from fer_perception.models.bundle import Bundle, sha256_of
+from fer_perception.files import sha256_of
+from fer_perception.models.bundle import Bundle
 
 
 def change_manifest(bundle: Path, **values: object) -> None:

@@ -5,17 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_perception.emotions.classifier import EmotionClassifier
-from fer_perception.faces.detector import Face, FaceFinder
+from fer_perception.faces.detector import Face
 from fer_perception.labels import EMOTIONS_7
 from fer_perception.pipeline import Pipeline
+from fer_perception.settings import PipelineSettings
 from fer_perception.telemetry.timing import Stopwatch
 from fer_perception.visualization.drawing import COLORS, draw_results
 
 
 @pytest.fixture
 def pipeline(face_model: Path, tiny_bundle: Path) -> Iterator[Pipeline]:
-    with closing(Pipeline(FaceFinder(face_model), EmotionClassifier(tiny_bundle))) as pipeline:
+    settings = PipelineSettings(model=str(tiny_bundle), face_model=str(face_model))
+    with closing(Pipeline.from_settings(settings)) as pipeline:
         yield pipeline
 
 

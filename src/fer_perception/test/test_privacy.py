@@ -10,9 +10,9 @@ import pytest
 from fer_perception.errors import FerError
 from fer_perception.faces.detector import Face
 from fer_perception.faces.tracker import Tracker
-from fer_perception.nodes.base import parts
-from fer_perception.pipeline import Faces
+from fer_perception.pipeline import FacePipeline, Faces
 from fer_perception.privacy import coarse_box, drawing_ground, published
+from fer_perception.settings import FaceSettings
 
 FACE = Face((101, 52, 67, 71), 0.9, np.ones((6, 2), np.float32), np.ones((478, 3), np.float32), (0.0, 0.0, 0.0, 1.0))
 FOUND = Faces([FACE], ["abcde"], [np.ones((48, 48), np.uint8)])
@@ -82,7 +82,6 @@ def test_of_two_faces_only_the_hidden_one_loses_its_id() -> None:
 
 
 def test_known_ids_are_refused_with_the_remedy(tiny_bundle: Path, face_model: Path) -> None:
-    values = {"model": str(tiny_bundle), "face_model": str(face_model), "min_confidence": 0.75, "max_faces": 10}
-    values |= {"max_lost_s": 1.0, "id_seed": 3, "privacy": "strict"}
+    settings = FaceSettings(model=str(tiny_bundle), face_model=str(face_model), id_seed=3, privacy="strict")
     with pytest.raises(FerError, match="Set id_seed to -1"):
-        parts.load_face_pipeline(values)
+        FacePipeline.from_settings(settings)

@@ -11,29 +11,22 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_perception.emotions.classifier import EmotionClassifier
 from fer_perception.emotions.quality_gate import QualityGate, Refusal, sharpness, strongest, yaw_deg
 from fer_perception.faces.detector import Face, FaceFinder
 from fer_perception.images.sources import open_source
 from fer_perception.labels import EMOTIONS_7, UNKNOWN
-from fer_perception.models.shipped import resolve_model
 from fer_perception.pipeline import Emotions, Pipeline
+from fer_perception.settings import PipelineSettings
 from fer_perception.visualization.drawing import UNKNOWN_COLOR, draw_results
 
 # The limits that docs/privacy_and_audit.md proposes.
-PROPOSED = {"min_face_px": 40, "min_sharpness": 0.1, "max_yaw_deg": 45.0}
-
-
-@pytest.fixture(scope="module")
-def classifier() -> Iterator[EmotionClassifier]:
-    with closing(EmotionClassifier(resolve_model(""))) as classifier:
-        yield classifier
+PROPOSED = PipelineSettings(min_face_px=40, min_sharpness=0.1, max_yaw_deg=45.0)
 
 
 @pytest.fixture
-def pipeline(face_model: Path, classifier: EmotionClassifier) -> Iterator[Pipeline]:
-    with closing(FaceFinder(face_model)) as finder:
-        yield Pipeline(finder, classifier, gate=QualityGate(**PROPOSED))
+def pipeline(face_model: Path) -> Iterator[Pipeline]:
+    with closing(Pipeline.from_settings(PROPOSED.model_copy(update={"face_model": str(face_model)}))) as pipeline:
+        yield pipeline
 
 
 def only(pipeline: Pipeline, image: np.ndarray) -> tuple[Refusal | None, Emotions]:
@@ -101,12 +94,10 @@ def test_yaw_agrees_with_the_mesh_on_film_and_photograph(face_model: Path, media
     assert np.abs(measured - by_mesh).mean() < 6
 
 
-def test_the_turned_ones_of_several_heads_are_refused(
-    face_model: Path, classifier: EmotionClassifier, media: Path
-) -> None:
+def test_the_turned_ones_of_several_heads_are_refused(face_model: Path, media: Path) -> None:
     (image,) = islice(open_source(str(media / "multi_face.jpg"), still_s=0.0).frames(), 1)
-    gate = QualityGate(max_yaw_deg=10)
-    with closing(Pipeline(FaceFinder(face_model), classifier, gate=gate)) as pipeline:
+    settings = PipelineSettings(face_model=str(face_model), max_yaw_deg=10)
+    with closing(Pipeline.from_settings(settings)) as pipeline:
         found, emotions = pipeline.process(image, 0.0)
     refusals = {found.faces[index].box[0] // 100: emotions.refusal(index) for index in range(len(found.faces))}
     assert refusals == {2: Refusal.TURNED, 3: Refusal.TURNED, 4: Refusal.TURNED, 5: None, 6: None}  # from the left

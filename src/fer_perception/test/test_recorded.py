@@ -15,9 +15,9 @@ from fer_perception.errors import BagError, FerError
 from fer_perception.replay.bags import Bag, read_frame, stamped
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
 from fer_perception.replay.message_types import typestore
-from fer_perception.replay.offline import Settings
 from fer_perception.replay.pace import SLACK_S, Pace
 from fer_perception.replay.tables import Answers, read_answers
+from fer_perception.settings import ReplaySettings
 
 EMOTIONS, LATENCY = f"/replay{TOPIC}/emotions", f"/replay{TOPIC}/latency"
 QUIET = Options(write_bags=False, images=False, answers_topic="/fer/emotions")
@@ -28,7 +28,9 @@ DELAY_NS = 30_000_000
 @pytest.fixture
 def answered(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> tuple[Answers, Path]:
     """The tables of the offline replay, and the bag with its answers."""
-    evaluate_bags([portrait_bag], tmp_path / "offline", Settings(str(tiny_bundle)), options=Options(images=False))
+    evaluate_bags(
+        [portrait_bag], tmp_path / "offline", ReplaySettings(model=str(tiny_bundle)), options=Options(images=False)
+    )
     return read_answers(tmp_path / "offline"), tmp_path / "offline" / "bags" / "portrait"
 
 

@@ -13,19 +13,16 @@ import pandas as pd
 import pytest
 
 from fer_perception.commands.make_bag import TOPIC
-from fer_perception.emotions.classifier import EmotionClassifier
-from fer_perception.emotions.smoothing import Smoother
 from fer_perception.errors import BagError
-from fer_perception.faces.detector import FaceFinder
-from fer_perception.faces.tracker import Tracker
 from fer_perception.labels import EMOTIONS_7
 from fer_perception.pipeline import Pipeline
 from fer_perception.replay import offline
 from fer_perception.replay.bags import Selection
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
-from fer_perception.replay.offline import Settings, make_task, run
+from fer_perception.replay.offline import make_task, run
 from fer_perception.replay.prefetch import prefetch
 from fer_perception.replay.tables import merge_parts, read_answers
+from fer_perception.settings import PipelineSettings, ReplaySettings
 
 PLAIN = Options(write_bags=False, images=False)
 
@@ -36,7 +33,7 @@ def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def emotions_after(bag: Path, model: Path, out: Path, selection: Selection | None = None) -> bytes:
-    task = make_task(bag, TOPIC, selection or Selection(), Settings(str(model)), out / "parts")
+    task = make_task(bag, TOPIC, selection or Selection(), ReplaySettings(model=str(model)), out / "parts")
     result = run(task)
     merge_parts({task.stream: task.folder}, result["labels"], out)
     return (out / "emotions.parquet").read_bytes()
@@ -47,8 +44,8 @@ def test_the_same_answers_as_the_pipeline(
 ) -> None:
     emotions_after(portrait_bag, tiny_bundle, tmp_path)
     answers = read_answers(tmp_path)
-    pipeline = Pipeline(FaceFinder(face_model), EmotionClassifier(tiny_bundle), Tracker(seed=0), Smoother())
-    with closing(pipeline):
+    settings = PipelineSettings(model=str(tiny_bundle), face_model=str(face_model), id_seed=0)
+    with closing(Pipeline.from_settings(settings)) as pipeline:
         expected = [pipeline.process(image, 1e9 + n / 10) for n, image in enumerate(moving_portrait)]
     assert answers.labels == EMOTIONS_7
     assert answers.frames["faces"].tolist() == [len(found.faces) for found, _ in expected] == [1] * 24
@@ -112,7 +109,7 @@ def test_what_is_done_is_not_done_again_until_something_changes(
 
 
 def test_the_stream_file_tells_what_was_read(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    task = make_task(portrait_bag, TOPIC, Selection(), Settings(str(tiny_bundle)), tmp_path)
+    task = make_task(portrait_bag, TOPIC, Selection(), ReplaySettings(model=str(tiny_bundle)), tmp_path)
     result = run(task)
     assert {file["name"] for file in result["files"]} == {"metadata.yaml", "portrait.mcap"}
     assert result["messages"] == 24
@@ -127,12 +124,12 @@ def test_messages_that_the_metadata_promise_are_missed(portrait_bag: Path, tiny_
     (bag / "portrait.mcap").write_bytes((portrait_bag / "portrait.mcap").read_bytes())
     text = (portrait_bag / "metadata.yaml").read_text()
     (bag / "metadata.yaml").write_text(text.replace("message_count: 24", "message_count: 30"))
-    result = run(make_task(bag, TOPIC, Selection(), Settings(str(tiny_bundle)), tmp_path / "parts"))
+    result = run(make_task(bag, TOPIC, Selection(), ReplaySettings(model=str(tiny_bundle)), tmp_path / "parts"))
     assert result["missing"] == 6
 
 
 def test_a_damaged_part_is_named(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    task = make_task(portrait_bag, TOPIC, Selection(), Settings(str(tiny_bundle)), tmp_path)
+    task = make_task(portrait_bag, TOPIC, Selection(), ReplaySettings(model=str(tiny_bundle)), tmp_path)
     result = run(task)
     (task.folder / "frames-000000.parquet").write_bytes(b"no parquet")
     with pytest.raises(BagError, match=r"frames-000000.parquet: cannot be read .*Delete .* and run it again"):
@@ -140,14 +137,14 @@ def test_a_damaged_part_is_named(portrait_bag: Path, tiny_bundle: Path, tmp_path
 
 
 def test_one_face_mode_answers_every_image(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    settings = Settings(str(tiny_bundle), one_face=True)
+    settings = ReplaySettings(model=str(tiny_bundle), one_face=True)
     report = evaluate_bags([portrait_bag], tmp_path / "out", settings, Selection(), PLAIN)
     assert report["all"]["with_face"] == report["all"]["faces"] == 24
 
 
 def test_csv_holds_the_same_rows(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     options = Options(write_bags=False, images=False, csv=True)
-    evaluate_bags([portrait_bag], tmp_path / "out", Settings(str(tiny_bundle)), Selection(), options)
+    evaluate_bags([portrait_bag], tmp_path / "out", ReplaySettings(model=str(tiny_bundle)), Selection(), options)
     by_csv = pd.read_csv(tmp_path / "out" / "emotions.csv").fillna({"refusal": ""})
     pd.testing.assert_frame_equal(by_csv, read_answers(tmp_path / "out").emotions, check_dtype=False, rtol=1e-6)
 
@@ -155,7 +152,7 @@ def test_csv_holds_the_same_rows(portrait_bag: Path, tiny_bundle: Path, tmp_path
 def test_refused_faces_are_told_of_in_tables_bag_and_report(
     portrait_bag: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    settings = Settings(str(tiny_bundle), min_face_px=8000)
+    settings = ReplaySettings(model=str(tiny_bundle), min_face_px=8000)
     report = evaluate_bags([portrait_bag], tmp_path / "out", settings)
     emotions = read_answers(tmp_path / "out").emotions
     assert set(emotions["refusal"]) == {"small"}

@@ -26,8 +26,9 @@ from fer_perception.replay.comparison import compare
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags
 from fer_perception.replay.jobs import run_tasks
 from fer_perception.replay.message_types import typestore
-from fer_perception.replay.offline import Settings, make_task
+from fer_perception.replay.offline import make_task
 from fer_perception.replay.tables import read_answers
+from fer_perception.settings import ReplaySettings
 from fer_perception.visualization.drawing import SQUARES, blur
 
 PICTURE = "data:image/jpeg"
@@ -36,12 +37,12 @@ BROWSER_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-netw
 
 
 @pytest.fixture(scope="module")
-def settings() -> Settings:
-    return Settings(str(resolve_model("baseline")))
+def settings() -> ReplaySettings:
+    return ReplaySettings(model=str(resolve_model("baseline")))
 
 
 @pytest.fixture(scope="module")
-def result(portrait_bag: Path, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def result(portrait_bag: Path, settings: ReplaySettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("replay") / "out"
     evaluate_bags([portrait_bag], out, settings, Selection(), Options(command="replay BAG"))
     return out
@@ -125,7 +126,7 @@ def test_the_bag_holds_the_originals_and_the_answers(result: Path, portrait_bag:
     assert np.isnan(latency.age_at_receipt_ms)
 
 
-def test_no_images_leaves_no_picture_anywhere(portrait_bag: Path, settings: Settings, tmp_path: Path) -> None:
+def test_no_images_leaves_no_picture_anywhere(portrait_bag: Path, settings: ReplaySettings, tmp_path: Path) -> None:
     evaluate_bags([portrait_bag], tmp_path / "out", settings, Selection(), Options(images=False))
     for file in (tmp_path / "out").rglob("*"):
         assert not file.is_file() or PICTURE.encode() not in file.read_bytes(), file
@@ -143,7 +144,9 @@ def test_blurred_faces_are_a_few_squares(portrait: np.ndarray) -> None:
     np.testing.assert_array_equal(blurred[300:], portrait[300:])
 
 
-def test_pictures_are_blurred_unless_faces_are_asked_for(portrait_bag: Path, result: Path, settings: Settings) -> None:
+def test_pictures_are_blurred_unless_faces_are_asked_for(
+    portrait_bag: Path, result: Path, settings: ReplaySettings
+) -> None:
     page = (result / "report.html").read_text(encoding="utf-8")
     assert "Faces that were found are made unrecognisable" in page
     evaluate_bags([portrait_bag], result, settings, Selection(), Options(write_bags=False, show_faces=True))
@@ -153,7 +156,7 @@ def test_pictures_are_blurred_unless_faces_are_asked_for(portrait_bag: Path, res
     assert sum(map(len, shown.split(PICTURE)[1:])) > 1.02 * sum(map(len, page.split(PICTURE)[1:]))
 
 
-def test_comparison(portrait_bag: Path, settings: Settings, tmp_path: Path) -> None:
+def test_comparison(portrait_bag: Path, settings: ReplaySettings, tmp_path: Path) -> None:
     for name, smoothing_s, model in (("a", 0.5, settings.model), ("b", 5.0, settings.model)):
         evaluate_bags(
             [portrait_bag],
@@ -176,11 +179,11 @@ def test_comparison(portrait_bag: Path, settings: Settings, tmp_path: Path) -> N
 
 
 def test_comparison_of_two_models_shows_where_they_differ(
-    portrait_bag: Path, settings: Settings, tiny_bundle: Path, tmp_path: Path
+    portrait_bag: Path, settings: ReplaySettings, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     quiet = Options(write_bags=False, images=False)
     evaluate_bags([portrait_bag], tmp_path / "a", settings, Selection(), quiet)
-    evaluate_bags([portrait_bag], tmp_path / "b", Settings(str(tiny_bundle)), Selection(), quiet)
+    evaluate_bags([portrait_bag], tmp_path / "b", ReplaySettings(model=str(tiny_bundle)), Selection(), quiet)
     assert main(["--compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out")]) == 0
     found = json.loads((tmp_path / "out" / "compare.json").read_text())
     single = found["paired"]["single"]
@@ -194,7 +197,13 @@ def test_comparison_of_two_models_shows_where_they_differ(
     assert len(distances) == 3  # one of each second
     page = (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
     assert page.count(PICTURE) == 3
-    evaluate_bags([portrait_bag], tmp_path / "b", Settings(str(tiny_bundle)), Selection(), Options(label_topic="/none"))
+    evaluate_bags(
+        [portrait_bag],
+        tmp_path / "b",
+        ReplaySettings(model=str(tiny_bundle)),
+        Selection(),
+        Options(label_topic="/none"),
+    )
     with pytest.raises(FerError, match="have different ground truth"):
         compare((tmp_path / "a", tmp_path / "b"), tmp_path / "out")
     with pytest.raises(FerError, match="nowhere: holds no result of replay"):
@@ -242,13 +251,15 @@ def test_rejected_images_are_counted_and_all_of_them_are_an_error(
                     message.encoding = "8UC3"
                 writer.write(connection, time_ns, store.serialize_cdr(message, kind))
     quiet = Options(images=False)
-    report = evaluate_bags([folder / "some"], tmp_path / "out", Settings(str(tiny_bundle)), Selection(), quiet)
+    report = evaluate_bags(
+        [folder / "some"], tmp_path / "out", ReplaySettings(model=str(tiny_bundle)), Selection(), quiet
+    )
     assert report["all"]["rejected"] == {"encoding '8UC3' is not known: publish rgb8, bgr8 or mono8": 2}
     assert report["all"]["with_face"] == 2
     with Bag(tmp_path / "out" / "bags" / "some") as bag:
         assert bag.counts == {f"/replay{TOPIC}/emotions": 2, f"/replay{TOPIC}/latency": 2}
     with pytest.raises(FerError, match=r"all: no image was answered: encoding '8UC3' is not known"):
-        evaluate_bags([folder / "all"], tmp_path / "out", Settings(str(tiny_bundle)), Selection(), quiet)
+        evaluate_bags([folder / "all"], tmp_path / "out", ReplaySettings(model=str(tiny_bundle)), Selection(), quiet)
     assert not (tmp_path / "out" / "report.json").exists()
 
 
@@ -278,7 +289,9 @@ def tasks(moving_portrait: list[np.ndarray], tiny_bundle: Path, tmp_path: Path) 
     for number in range(3):
         bags.append(tmp_path / "bags" / str(number))
         write_bag([Item(image) for image in moving_portrait[number : number + 4]], bags[-1], 10.0)
-    return [make_task(bag, TOPIC, Selection(), Settings(str(tiny_bundle)), tmp_path / "parts") for bag in bags]
+    return [
+        make_task(bag, TOPIC, Selection(), ReplaySettings(model=str(tiny_bundle)), tmp_path / "parts") for bag in bags
+    ]
 
 
 def killed_once(task: jobs.Task) -> object:
@@ -337,7 +350,7 @@ def test_dask_gives_the_same_bytes_even_when_a_worker_is_killed(
     for number in range(4):
         bags.append(Path("bags") / str(number))
         write_bag([Item(image) for image in moving_portrait * 5], bags[-1], 10.0)
-    settings, quiet = Settings(str(tiny_bundle)), Options(write_bags=False, images=False)
+    settings, quiet = ReplaySettings(model=str(tiny_bundle)), Options(write_bags=False, images=False)
     evaluate_bags(bags, tmp_path / "plain", settings, Selection(), quiet)
     processes = []
 

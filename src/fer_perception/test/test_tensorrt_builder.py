@@ -16,12 +16,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fer_perception.commands.build_engine import build_engine
 from fer_perception.engines.onnx_runtime import OnnxRuntimeEngine
-from fer_perception.engines.selection import PrecisionChoice
 from fer_perception.engines.tensorrt.cache import EngineCache
 from fer_perception.engines.tensorrt.cuda import Gpu
 from fer_perception.errors import BundleError, EngineError
 from fer_perception.models.bundle import Bundle, Precision
 from fer_perception.models.shipped import share_folder
+from fer_perception.settings import PrecisionChoice
 
 GPU = Gpu("a test's GPU with 20 multiprocessors", "8.6")
 SHIPPED = [

@@ -483,49 +483,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
 
 
-def train() -> None:
-    """Entry point of ``ros2 run fer_training train``."""
-    main(["train", *sys.argv[1:]])
-
-
-def teach() -> None:
-    """Entry point of ``ros2 run fer_training teach``."""
-    main(["teach", *sys.argv[1:]])
-
-
-def adapt() -> None:
-    """Entry point of ``ros2 run fer_training adapt``."""
-    main(["adapt", *sys.argv[1:]])
-
-
-def interpolate() -> None:
-    """Entry point of ``ros2 run fer_training interpolate``."""
-    main(["interpolate", *sys.argv[1:]])
-
-
-def prune() -> None:
-    """Entry point of ``ros2 run fer_training prune``."""
-    main(["prune", *sys.argv[1:]])
-
-
-def evaluate() -> None:
-    """Entry point of ``ros2 run fer_training evaluate``."""
-    main(["evaluate", *sys.argv[1:]])
-
-
-def export() -> None:
-    """Entry point of ``ros2 run fer_training export``."""
-    main(["export", *sys.argv[1:]])
-
-
-def quantize() -> None:
-    """Entry point of ``ros2 run fer_training quantize``."""
-    main(["quantize", *sys.argv[1:]])
-
-
-def report() -> None:
-    """Entry point of ``ros2 run fer_training report``."""
-    main(["report", *sys.argv[1:]])
+def executable() -> None:
+    """Entry point of all that ``ros2 run fer_training`` starts; the started file's name is the verb."""
+    main([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from fer_training.training.domain_adaptation import (
     AdaptationLoss,
     GradientReversal,
     adapt,
-    adopt_statistics,
+    adapt_batch_norm,
     mutual_information,
 )
 from fer_training.training.supervised import train
@@ -57,7 +57,7 @@ def test_statistics_become_those_of_the_domain() -> None:
     norm = torch.nn.BatchNorm2d(2)
     network = torch.nn.Sequential(norm, torch.nn.Dropout(0.9), torch.nn.Conv2d(2, 1, 1))
     weights = [parameter.clone() for parameter in network.parameters()]
-    adopt_statistics(network, lambda size: torch.randn(size, 2, 4, 4) * 3 + torch.tensor([5.0, -1.0]).view(2, 1, 1))
+    adapt_batch_norm(network, lambda size: torch.randn(size, 2, 4, 4) * 3 + torch.tensor([5.0, -1.0]).view(2, 1, 1))
     assert norm.running_mean is not None
     assert norm.running_var is not None
     torch.testing.assert_close(norm.running_mean, torch.tensor([5.0, -1.0]), atol=0.05, rtol=0)
@@ -114,7 +114,7 @@ def adaptation(config_file: Path, start: Path, target: Path, *overrides: str) ->
 def few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Statistics of the domain from fewer pictures than by default, to save time."""
     monkeypatch.setattr(
-        "fer_training.training.domain_adaptation.adopt_statistics", partial(adopt_statistics, batches=4, size=32)
+        "fer_training.training.domain_adaptation.adapt_batch_norm", partial(adapt_batch_norm, batches=4, size=32)
     )
 
 
@@ -213,7 +213,9 @@ def test_what_the_loss_consists_of(config_file: Path, target: Path) -> None:
         loss = objective(source, targets, weak, strong)
         loss.backward()
         network, domains = (
-            torch.cat([torch.zeros(1) if p.grad is None else p.grad.flatten() for p in module.parameters()])
+            torch.cat(
+                [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in module.parameters()]
+            )
             for module in (objective.network, objective.domain_classifiers)
         )
         return loss.detach(), network, domains

@@ -15,7 +15,8 @@ from fer_perception.models.bundle import Bundle
 from fer_perception.models.shipped import resolve_face_model, resolve_model
 from fer_perception.pipeline import FacePipeline
 from fer_perception.preprocessing.alignment import AlignmentTemplate
-from fer_perception.preprocessing.normalization import InputSpec, UInt8Image
+from fer_perception.preprocessing.normalization import InputSpec
+from fer_perception.types import UInt8Image
 from fer_training.datasets import Alignment, DatasetError, load_dataset
 from fer_training.datasets.keypoints import CACHE
 

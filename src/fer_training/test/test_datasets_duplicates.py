@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fer_perception.labels import EMOTIONS_7
-from fer_perception.preprocessing.normalization import UInt8Image
+from fer_perception.types import UInt8Image
 from fer_training.datasets import Samples, Split
 from fer_training.datasets.duplicates import find_duplicates, report_duplicates
 

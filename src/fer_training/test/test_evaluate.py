@@ -12,8 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fer_perception.emotions.classifier import EmotionClassifier
 from fer_perception.errors import FerError
+from fer_perception.files import sha256_of
 from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
-from fer_perception.models.bundle import Bundle, Manifest, ModelFile, sha256_of, write_manifest
+from fer_perception.models.bundle import Bundle, Manifest, ModelFile, write_manifest
 from fer_perception.preprocessing.alignment import AlignmentTemplate
 from fer_perception.preprocessing.normalization import InputSpec
 from fer_training.__main__ import main

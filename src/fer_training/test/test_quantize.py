@@ -16,7 +16,8 @@ from torch import nn
 from fer_perception.emotions.classifier import EmotionClassifier
 from fer_perception.errors import FerError
 from fer_perception.models.bundle import Bundle
-from fer_perception.preprocessing.normalization import Float32Array, InputSpec, to_batch
+from fer_perception.preprocessing.normalization import InputSpec, to_batch
+from fer_perception.types import Float32Array
 from fer_training.__main__ import main
 from fer_training.datasets import load_dataset
 from fer_training.export.onnx import write_onnx

@@ -12,6 +12,7 @@ from fer_perception.emotions.quality_gate import make_gate
 from fer_perception.errors import BundleError
 from fer_perception.models.bundle import Bundle, write_manifest
 from fer_perception.models.shipped import resolve_model
+from fer_perception.settings import EmotionSettings
 from fer_training.evaluation.risk_coverage import (
     accuracy_by_coverage,
     choose_threshold,
@@ -66,14 +67,14 @@ def test_the_threshold_is_the_bundles_and_only_for_who_asks(tmp_path: Path) -> N
     before = (bundle / "manifest.yaml").read_text()
     assert "abstention" not in before
     with pytest.raises(BundleError, match="--risk-coverage --record --split val"):
-        make_gate(Bundle(bundle), 0, 0.0, 90.0, -1.0)
+        make_gate(Bundle(bundle), EmotionSettings(abstain_below=-1.0))
     measured = measure_risk_coverage(np.zeros(100, np.int64), rows(list(np.linspace(0.5, 1, 100))))
     chosen = choose_threshold(bundle, "fer2013", measured)
     assert chosen == Bundle(bundle).manifest.abstention
     assert (chosen.coverage, chosen.dataset) == (0.8, "fer2013")
     assert chosen.threshold == pytest.approx(0.6010, abs=1e-4)
-    assert make_gate(Bundle(bundle), 0, 0.0, 90.0, -1.0).abstain_below == chosen.threshold
-    assert make_gate(Bundle(bundle), 0, 0.0, 90.0, 0.0).abstain_below == 0.0
+    assert make_gate(Bundle(bundle), EmotionSettings(abstain_below=-1.0)).abstain_below == chosen.threshold
+    assert make_gate(Bundle(bundle), EmotionSettings()).abstain_below == 0.0
     kept = [line for line in (bundle / "manifest.yaml").read_text().splitlines() if line in before.splitlines()]
     assert len(kept) == len(before.splitlines())  # nothing else has changed
 

@@ -24,7 +24,7 @@ from fer_training.networks.landmark_regions import attention_loss, landmark_regi
 from fer_training.runs.checkpoint import load_checkpoint, save_checkpoint
 from fer_training.runs.config import TrainConfig, load_config
 from fer_training.runs.folder import BEST, CURVES, HISTORY, LAST, load_run, read_history
-from fer_training.training.loop import descend
+from fer_training.training.loop import optimizer_step
 from fer_training.training.supervised import Supervision, prepared, train
 
 
@@ -93,7 +93,7 @@ def steps_on_one_batch(task: Supervision, batch: tuple[torch.Tensor, ...], count
     """The losses before each of so many steps."""
     optimizer = torch.optim.SGD(task.objective.parameters(), rate, 0.9, nesterov=True)
     task.objective.train()
-    return [descend(task.objective, optimizer, batch, 0.0) for _ in range(count)]
+    return [optimizer_step(task.objective, optimizer, batch) for _ in range(count)]
 
 
 def test_the_loss_falls_on_the_batch_that_is_shown(config_file: Path) -> None:

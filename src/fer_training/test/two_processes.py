@@ -14,7 +14,7 @@ from torch.multiprocessing import start_processes
 from fer_perception.errors import FerError
 from fer_training.runs.checkpoint import save_checkpoint
 from fer_training.runs.config import load_config
-from fer_training.training.loop import descend
+from fer_training.training.loop import optimizer_step
 from fer_training.training.supervised import Supervision, prepared, train
 
 COUNT = 2
@@ -34,7 +34,7 @@ def take_steps(config_file: Path, out: Path) -> None:
         for step in range(3):
             batch = task.batch(torch.arange(14) + step, 0.0)
             share = tuple(group.share(tensor.double()) for tensor in batch)
-            losses.append(descend(objective, optimizer, share, config.sam_radius))
+            losses.append(optimizer_step(objective, optimizer, share))
         if group.is_first:
             state = {name: tensor for name, tensor in task.network.state_dict().items() if tensor.is_floating_point()}
             save_checkpoint(out, {"network": state}, {"losses": losses, "processes": group.count})

@@ -17,23 +17,18 @@ import fcntl
 import hashlib
 import json
 import logging
-import math
 import os
 import queue
 import re
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from fer_perception.emotions.classifier import EmotionClassifier
-from fer_perception.emotions.quality_gate import strongest
 from fer_perception.errors import FerError
-from fer_perception.pipeline import Emotions
 
 log = logging.getLogger(__name__)
 
@@ -160,77 +155,6 @@ class AuditLog:
         except ValueError as error:  # NaN, from a network that gives no numbers
             self._lose(1)
             log.warning("%s: a record cannot be written (%s)", self.folder, error)
-
-
-class AuditTrail:
-    """What a pipeline decided, on its way to the log: at most one record in an interval of the images' time.
-
-    :param interval_s: in seconds; 0: one record for every image.
-    :param with_tracks: name the tracks; without, nothing tells whether two records are of the same person.
-    """
-
-    def __init__(self, audit_log: AuditLog, interval_s: float, labels: Sequence[str], with_tracks: bool) -> None:
-        self._log, self._interval_s = audit_log, interval_s
-        self._labels, self._with_tracks = labels, with_tracks
-        self._context = ""
-        self._last_s = -math.inf
-        self._images = 0
-        self._counts: Counter[str] = Counter()
-
-    def context(self, classifier: EmotionClassifier, parameters: dict[str, Any]) -> None:
-        """Say what decides from now on; the records that follow name it by its hash."""
-        values = {
-            "model": classifier.model_id,
-            "model_sha256": classifier.model_sha256,
-            "engine": classifier.engine_name,
-            "engine_sha256": classifier.engine_sha256,
-            "parameters": parameters,
-        }
-        self._context = sha256(canonical(values))[:CONTEXT_LENGTH]
-        self._log.put("context", {"context": self._context, **values})
-
-    def close(self) -> None:
-        """Write what waits, and end."""
-        self._log.close()
-
-    def decided(self, stamp_s: float, track_ids: Sequence[str], emotions: Emotions, latency_ms: float) -> None:
-        """The answers to an image. Of an interval's images the first is written down, the others are counted.
-
-        :param stamp_s: of the image, in seconds.
-        """
-        refusals = [emotions.refusal(index) for index in range(len(track_ids))]
-        self._images += 1
-        self._counts.update(refusal.reason if refusal else "answered" for refusal in refusals)
-        if 0 <= stamp_s - self._last_s < self._interval_s:  # time that runs backwards (a looped bag) begins a new one
-            return
-        self._last_s = stamp_s
-        faces = []
-        for index, refusal in enumerate(refusals):
-            row = emotions.probabilities[index]
-            label, confidence = strongest(row, self._labels, refusal)
-            known = [round(value, DIGITS) for value in row.tolist()]
-            faces.append(
-                {
-                    **({"track": track_ids[index]} if self._with_tracks else {}),
-                    "label": label,
-                    "confidence": round(confidence, DIGITS),
-                    # NaN, where the network was not asked.
-                    "distribution": known if row[0] == row[0] else [],
-                    "refusal": refusal.reason if refusal else "",
-                }
-            )
-        self._log.put(
-            "decision",
-            {
-                "context": self._context,
-                "stamp": round(stamp_s, 6),
-                "latency_ms": round(latency_ms, 3),
-                "faces": faces,
-                "images_since": self._images,
-                "faces_since": dict(self._counts),
-            },
-        )
-        self._images, self._counts = 0, Counter()
 
 
 class _Chain:

@@ -13,11 +13,12 @@ import signal
 from pathlib import Path
 from typing import get_args
 
-from fer_perception.engines.selection import PrecisionChoice, choose_precision
+from fer_perception.engines.selection import choose_precision
 from fer_perception.engines.tensorrt.cuda import Gpu, find_gpu
 from fer_perception.errors import EngineError
 from fer_perception.models.bundle import Bundle
 from fer_perception.models.shipped import resolve_model
+from fer_perception.settings import PrecisionChoice
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from fer_perception.errors import FaceModelError
 from fer_perception.faces.detector import FACE_MODEL_SHA256
-from fer_perception.models.bundle import sha256_of
+from fer_perception.files import sha256_of, written_atomically
 from fer_perception.models.shipped import FACE_MODEL, share_folder
 
 ADDRESS = (
@@ -58,20 +57,18 @@ def fetch(folder: Path) -> Path:
         print(f"{target}: already there")
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
     failures = []
     for name, download in ORIGINS:
         print(f"face model from {name} ...", flush=True)
         try:
-            download(partial)
-            if sha256_of(partial) != FACE_MODEL_SHA256:
-                raise ValueError("the file's SHA-256 is another one")
+            with written_atomically(target) as temporary:
+                download(temporary)
+                if sha256_of(temporary) != FACE_MODEL_SHA256:
+                    raise ValueError("the file's SHA-256 is another one")
         except Exception as error:  # whatever goes wrong with one origin, the next one is tried
-            partial.unlink(missing_ok=True)
             failures.append(f"{name}: {error}")
             print(f"  not had: {error}", flush=True)
             continue
-        os.replace(partial, target)
         print(f"{target}: fetched and verified")
         return target
     raise FaceModelError(

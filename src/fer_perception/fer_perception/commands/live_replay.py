@@ -37,10 +37,11 @@ from fer_perception.commands.replay_options import (
     refuse_pipeline,
     selection_of,
 )
+from fer_perception.commands.settings_options import values_from
 from fer_perception.errors import FerError
 from fer_perception.models.shipped import resolve_model
 from fer_perception.nodes.bag_player import BagPlayer
-from fer_perception.nodes.base.executor_thread import Spinner
+from fer_perception.nodes.base.executor_thread import ExecutorThread
 from fer_perception.nodes.base.isolation import isolate, use_dds_profile
 from fer_perception.nodes.recording.prediction_recorder import AnswerRecorder
 from fer_perception.replay.bags import image_transport
@@ -89,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         isolate()
         options.model = str(resolve_model(options.model))
-        settings = {name: getattr(options, name) for name in PIPELINE}
+        settings = values_from(options, PIPELINE)
         processes["fer_node"] = start("fer_node", use_sim_time=True, image_transport=transport, **settings)
     try:
         known = play(processes, options, transport, recording)
@@ -141,7 +142,7 @@ def play(
                 raise FerError(result.reason)
         if player.trigger_configure() != TransitionCallbackReturn.SUCCESS:
             raise FerError(player.error)
-        undo.callback(Spinner(player, recorder).close)
+        undo.callback(ExecutorThread(player, recorder).close)
         # Each must have found the other before the first image: a publisher knows its subscribers, but not whether
         # they know it; that the pipeline tells.
         deadline_s = time.monotonic() + START_TIMEOUT_S

@@ -26,9 +26,9 @@ from fer_perception.commands.number_arguments import number, positive
 from fer_perception.errors import LabelsError, SourceError
 from fer_perception.images.sources import DEFAULT_FPS, PICTURE_SUFFIXES, Source, open_source, read_picture
 from fer_perception.labels import ALIASES, EMOTIONS_8, emotion_named
-from fer_perception.preprocessing.normalization import UInt8Image
 from fer_perception.replay.ground_truth import LABEL_TOPIC, TEXT, Interval, read_file
 from fer_perception.replay.message_types import typestore
+from fer_perception.types import UInt8Image
 
 # Every bag begins at the same time, so that the same source gives the same bag.
 START_NS = 1_000_000_000_000_000_000

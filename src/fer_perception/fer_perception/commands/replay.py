@@ -21,17 +21,18 @@ from typing import Any
 
 from fer_perception.commands.number_arguments import positive
 from fer_perception.commands.replay_options import (
+    PIPELINE,
     add_output,
     add_pipeline,
     add_selection,
     refuse_pipeline,
     selection_of,
 )
-from fer_perception.models.shipped import resolve_model
+from fer_perception.commands.settings_options import add_settings, values_from
 from fer_perception.replay.comparison import compare, format_comparison
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
-from fer_perception.replay.offline import Settings
 from fer_perception.replay.recorded import ANSWERS_TOPIC
+from fer_perception.settings import ReplaySettings
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -54,9 +55,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     what = add_selection(parser)
     what.add_argument("--every", type=positive, default=1, metavar="N", help="only every N-th image")
     pipeline = add_pipeline(parser)
-    pipeline.add_argument(
-        "--one-face", action="store_true", help="every image shows one face: less sure ones count, as in fer_training"
-    )
+    add_settings(pipeline, ReplaySettings, ["one_face"])
     how = parser.add_argument_group("how")
     how.add_argument("--jobs", type=positive, default=1, metavar="N", help="so many processes, for several bags (1)")
     how.add_argument("--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster, instead of --jobs")
@@ -86,8 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.answers:
         report = evaluate_recording(options.bags[0], options.answers, options.out, selection, chosen)
     else:
-        options.model = str(resolve_model(options.model))
-        settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
+        settings = ReplaySettings.model_validate(values_from(options, [*PIPELINE, "one_face"]))
         report = evaluate_bags(options.bags, options.out, settings, selection, chosen)
     print(format_report(report))
     print(f"written: {options.out}/report.html and the tables beside it")

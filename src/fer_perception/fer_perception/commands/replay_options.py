@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import get_args
 
-from fer_perception.commands.number_arguments import number, positive
-from fer_perception.emotions.quality_gate import GATE_SETTINGS
-from fer_perception.engines.selection import Backend, PrecisionChoice
+from fer_perception.commands.settings_options import add_settings, option
 from fer_perception.errors import FerError
 from fer_perception.replay.bags import Selection
 from fer_perception.replay.ground_truth import LABEL_TOPIC
-from fer_perception.replay.offline import Settings
+from fer_perception.settings import ReplaySettings
 
-PIPELINE = ("model", "precision", "backend", "min_confidence", "max_faces", "max_lost_s", "smoothing_s", *GATE_SETTINGS)
+# The settings that decide about the predictions.
+PIPELINE = (
+    *("model", "precision", "backend", "min_confidence", "max_faces", "max_lost_s", "smoothing_s"),
+    *("min_face_px", "min_sharpness", "max_yaw_deg", "abstain_below"),
+)
 
 
 def add_selection(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -33,19 +34,7 @@ def add_selection(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 def add_pipeline(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """The pipeline's settings: ``PIPELINE``."""
     pipeline = parser.add_argument_group("pipeline; the same names as fer_node's parameters")
-    pipeline.add_argument("--model", default="", help="bundle: a folder or the name of a shipped one")
-    pipeline.add_argument("--precision", choices=get_args(PrecisionChoice), default="auto")
-    pipeline.add_argument("--backend", choices=get_args(Backend), default="auto")
-    pipeline.add_argument("--min-confidence", type=number(0.3, 1), default=Settings.min_confidence)
-    pipeline.add_argument("--max-faces", type=positive, default=Settings.max_faces)
-    pipeline.add_argument("--max-lost-s", type=number(0, 60), default=Settings.max_lost_s)
-    pipeline.add_argument("--smoothing-s", type=number(0, 60), default=Settings.smoothing_s)
-    pipeline.add_argument("--min-face-px", type=int, default=Settings.min_face_px)
-    pipeline.add_argument("--min-sharpness", type=number(0, 100), default=Settings.min_sharpness)
-    pipeline.add_argument("--max-yaw-deg", type=number(0, 90), default=Settings.max_yaw_deg)
-    pipeline.add_argument(
-        "--abstain-below", type=number(-1, 1), default=Settings.abstain_below, help="-1: the bundle's threshold"
-    )
+    add_settings(pipeline, ReplaySettings, PIPELINE)
     return pipeline
 
 
@@ -72,6 +61,6 @@ def selection_of(options: argparse.Namespace, every: int = 1) -> Selection:
 
 def refuse_pipeline(parser: argparse.ArgumentParser, options: argparse.Namespace, because: str) -> None:
     """End where settings are given for a pipeline that has its own."""
-    given = [f"--{name.replace('_', '-')}" for name in PIPELINE if getattr(options, name) != parser.get_default(name)]
+    given = [option(name) for name in PIPELINE if getattr(options, name) != parser.get_default(name)]
     if given:
         parser.error(f"{', '.join(given)}: {because} has its own settings")

@@ -15,7 +15,8 @@ from fer_perception.errors import BundleError
 from fer_perception.faces.detector import EYES_AND_MOUTH, Face
 from fer_perception.models.bundle import Bundle
 from fer_perception.preprocessing.alignment import similarity_transform
-from fer_perception.preprocessing.normalization import Float32Array, UInt8Image, to_batch
+from fer_perception.preprocessing.normalization import to_batch
+from fer_perception.types import Float32Array, UInt8Image
 
 
 class AttentionMap(NamedTuple):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from fer_perception.engines.selection import Backend, PrecisionChoice, load_engine
+from fer_perception.engines.selection import load_engine
 from fer_perception.models.bundle import Bundle
-from fer_perception.preprocessing.normalization import Float32Array, UInt8Image, to_batch
+from fer_perception.models.shipped import resolve_model
+from fer_perception.preprocessing.normalization import to_batch
+from fer_perception.settings import Backend, EngineSettings, PrecisionChoice
+from fer_perception.types import Float32Array, UInt8Image
 
 
 class EmotionClassifier:
@@ -55,6 +59,39 @@ class EmotionClassifier:
     def close(self) -> None:
         """Free the engine."""
         self._engine.close()
+
+
+# One network for all pipelines of a process that have the same settings, as long as one of them uses it.
+_shared: dict[EngineSettings, EmotionClassifier] = {}
+_users: Counter[EngineSettings] = Counter()
+
+
+def acquire(settings: EngineSettings) -> EmotionClassifier:
+    """The classifier that settings ask for, shared in this process; give it back by :func:`release`.
+
+    Several threads may use it at once.
+
+    :raises FerError: the bundle or the engine cannot be used.
+    """
+    key = _key(settings)
+    if key not in _shared:
+        _shared[key] = EmotionClassifier(key.model, key.precision, key.threads, key.backend, key.dla_core)
+    _users[key] += 1
+    return _shared[key]
+
+
+def release(settings: EngineSettings) -> None:
+    """Free the classifier that :func:`acquire` gave for these settings, where nobody else uses it."""
+    key = _key(settings)
+    _users[key] -= 1
+    if not _users[key]:
+        _shared.pop(key).close()
+
+
+def _key(settings: EngineSettings) -> EngineSettings:
+    names = EngineSettings.model_fields
+    values = {name: getattr(settings, name) for name in names} | {"model": str(resolve_model(settings.model))}
+    return EngineSettings(**values)
 
 
 def softmax(logits: Float32Array) -> Float32Array:

@@ -18,10 +18,8 @@ from fer_perception.errors import BundleError
 from fer_perception.faces.detector import Face
 from fer_perception.labels import UNKNOWN
 from fer_perception.models.bundle import Bundle
-from fer_perception.preprocessing.normalization import Float32Array, UInt8Image
-
-# The gate's limits by the names of the nodes' parameters.
-GATE_SETTINGS = ("min_face_px", "min_sharpness", "max_yaw_deg", "abstain_below")
+from fer_perception.settings import EmotionSettings
+from fer_perception.types import Float32Array, UInt8Image
 
 # Crops are compared at one size, whatever the network takes: pixels a side.
 SHARPNESS_SIDE = 48
@@ -129,13 +127,12 @@ def strongest(probabilities: Float32Array, labels: Sequence[str], refusal: Refus
     return labels[winner], float(probabilities[winner])
 
 
-def make_gate(
-    bundle: Bundle, min_face_px: int, min_sharpness: float, max_yaw_deg: float, abstain_below: float
-) -> QualityGate:
-    """A gate with these limits; a negative ``abstain_below`` stands for the bundle's own threshold.
+def make_gate(bundle: Bundle, settings: EmotionSettings) -> QualityGate:
+    """The gate that settings ask for; a negative ``abstain_below`` stands for the bundle's own threshold.
 
     :raises BundleError: the bundle has none.
     """
+    abstain_below = settings.abstain_below
     if abstain_below < 0:
         if bundle.manifest.abstention is None:
             raise BundleError(
@@ -143,4 +140,4 @@ def make_gate(
                 "or have one chosen: python -m fer_training evaluate --risk-coverage --record --split val"
             )
         abstain_below = bundle.manifest.abstention.threshold
-    return QualityGate(min_face_px, min_sharpness, max_yaw_deg, abstain_below)
+    return QualityGate(settings.min_face_px, settings.min_sharpness, settings.max_yaw_deg, abstain_below)

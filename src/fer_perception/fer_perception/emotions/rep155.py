@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from fer_perception.faces.detector import Face
-from fer_perception.preprocessing.normalization import Float32Array, UInt8Image
+from fer_perception.types import Box, Float32Array, UInt8Image
 
 # The suite's labels as hri_msgs/Expression's words. Contempt has no word there. It becomes "skeptical": of all words
 # of the message that Russell and Mehrabian rated (see AFFECT), it lies closest to contempt in valence and arousal (0.10
@@ -89,7 +89,7 @@ def expression(probabilities: Float32Array, labels: Sequence[str]) -> Expression
     return Expression(EXPRESSIONS[labels[winner]], float(valence), float(arousal), float(probabilities[winner]))
 
 
-def region_of_interest(box: tuple[int, int, int, int], width: int, height: int) -> tuple[float, float, float, float]:
+def region_of_interest(box: Box, width: int, height: int) -> tuple[float, float, float, float]:
     """``xmin, ymin, xmax, ymax`` of hri_msgs/NormalizedRegionOfInterest2D, 0 to 1, for a box inside an image.
 
     :param box: x, y, width, height in pixels.
@@ -118,7 +118,7 @@ def facial_landmarks(face: Face, width: int, height: int) -> Float32Array:
     return np.column_stack([fractions.clip(0, 1), inside * np.float32(face.confidence)]).astype(np.float32)
 
 
-def cropped_face(image: UInt8Image, box: tuple[int, int, int, int]) -> UInt8Image:
+def cropped_face(image: UInt8Image, box: Box) -> UInt8Image:
     """The image of topic ``cropped``: the box, scaled to fit, centred on black.
 
     :param image: uint8, (H, W, 3).

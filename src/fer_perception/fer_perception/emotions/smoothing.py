@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fer_perception.preprocessing.normalization import Float32Array
+from fer_perception.types import Float32Array
 
 
 class Smoother:

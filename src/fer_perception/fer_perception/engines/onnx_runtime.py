@@ -11,8 +11,8 @@ import numpy as np
 import onnxruntime
 
 from fer_perception.errors import BundleError
-from fer_perception.models.bundle import sha256_of
-from fer_perception.preprocessing.normalization import Float32Array
+from fer_perception.files import sha256_of
+from fer_perception.types import Float32Array
 
 
 class Engine(Protocol):

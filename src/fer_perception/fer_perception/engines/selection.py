@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer_perception.choices import Backend, PrecisionChoice
 from fer_perception.engines.onnx_runtime import Engine, OnnxRuntimeEngine
 from fer_perception.engines.tensorrt.cuda import Gpu, driver_installed, find_gpu
 from fer_perception.errors import BundleError, EngineError, FerError
 from fer_perception.models.bundle import Bundle, Precision
+from fer_perception.settings import Backend, PrecisionChoice
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from fer_perception.errors import FaceModelError, ImageError
 from fer_perception.faces.native_log import without_chatter
-from fer_perception.models.bundle import sha256_of
-from fer_perception.preprocessing.normalization import Float32Array, UInt8Image
+from fer_perception.files import sha256_of
+from fer_perception.geometry import clip, cut_out, is_inside, overlap
+from fer_perception.types import Box, Float32Array, UInt8Image
 
 FACE_MODEL_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 DETECTOR_MEMBER = "face_detector.tflite"
@@ -53,7 +54,7 @@ class Face:
     a face that looks straight into the camera; or None.
     """
 
-    box: tuple[int, int, int, int]
+    box: Box
     confidence: float
     keypoints: Float32Array
     mesh: Float32Array | None = None
@@ -102,7 +103,7 @@ class FaceFinder:
         unsure = [face for face in candidates if face.confidence < self.min_confidence]
         faces: list[Face] = []
         for face in sure + self._look_again(image, unsure):
-            if all(_overlap(face.box, other.box) < SAME_FACE_OVERLAP for other in faces):
+            if all(overlap(face.box, other.box) < SAME_FACE_OVERLAP for other in faces):
                 faces.append(replace(face, box=clip(face.box, width, height)))
         faces = sorted(faces, key=lambda face: -face.confidence)[: self.max_faces]
         return [self._with_mesh(image, face) for face in faces] if mesh else faces
@@ -151,25 +152,25 @@ class FaceFinder:
             tiles = []
             for index, candidate in enumerate(some):
                 corner = (index % rows * side, index // rows * side)
-                tile, scale, origin = _cut_out(image, candidate.box, SECOND_LOOK_MARGIN, side)
+                tile, scale, origin = cut_out(image, candidate.box, SECOND_LOOK_MARGIN, side)
                 mosaic[corner[1] : corner[1] + side, corner[0] : corner[0] + side] = tile
                 tiles.append((corner, scale, origin))
             for face in self._detect(mosaic):
                 if face.confidence < self.min_confidence:
                     break
                 for corner, scale, origin in tiles:
-                    if _inside(face.box, (*corner, side, side)):
+                    if is_inside(face.box, (*corner, side, side)):
                         faces.append(_moved(face, corner, scale, origin))
         return faces
 
     def _with_mesh(self, image: UInt8Image, face: Face) -> Face:
-        cut_out, scale, origin = _cut_out(image, face.box, MESH_MARGIN, CUT_OUT_SIDE)
-        pixels = _media_pipe_image(cut_out)
+        pixels, scale, origin = cut_out(image, face.box, MESH_MARGIN, CUT_OUT_SIDE)
+        mediapipe_image = _media_pipe_image(pixels)
         if self._landmarker is None:
             with without_chatter():
                 self._landmarker = self._load_landmarker()
-                self._landmarker.detect(pixels)  # the first run has more to say
-        result = self._landmarker.detect(pixels)
+                self._landmarker.detect(mediapipe_image)  # the first run has more to say
+        result = self._landmarker.detect(mediapipe_image)
         if not result.face_landmarks:
             return face
         points = [(point.x, point.y, point.z) for point in result.face_landmarks[0]]
@@ -222,21 +223,6 @@ def _media_pipe_image(image: Any) -> Any:
     return Image(image_format=ImageFormat.SRGB, data=np.ascontiguousarray(image))
 
 
-def _cut_out(
-    image: UInt8Image, box: tuple[int, int, int, int], margin: float, resolution: int
-) -> tuple[UInt8Image, float, Float32Array]:
-    """A square around a box, ``margin`` times its size, of ``resolution`` pixels a side.
-
-    :return: the cut-out, its scale (cut-out pixels per image pixel) and its origin in the image.
-    """
-    x, y, width, height = box
-    side = margin * max(width, height)
-    scale = resolution / side
-    origin = np.asarray([x + width / 2 - side / 2, y + height / 2 - side / 2], np.float32)
-    matrix = np.asarray([[scale, 0, -origin[0] * scale], [0, scale, -origin[1] * scale]])
-    return cv2.warpAffine(image, matrix, (resolution, resolution), flags=cv2.INTER_LINEAR), scale, origin
-
-
 def _moved(face: Face, corner: tuple[int, int], scale: float, origin: Float32Array) -> Face:
     """A face found in a cut-out that lies at ``corner`` of a mosaic, in coordinates of the whole image."""
     x, y, width, height = face.box
@@ -244,32 +230,6 @@ def _moved(face: Face, corner: tuple[int, int], scale: float, origin: Float32Arr
     box = (round(left), round(top), round(width / scale), round(height / scale))
     keypoints = (face.keypoints - np.asarray(corner, np.float32)) / np.float32(scale) + origin
     return replace(face, box=box, keypoints=keypoints)
-
-
-def _inside(box: tuple[int, int, int, int], frame: tuple[int, int, int, int]) -> bool:
-    """Whether a box lies wholly in a frame."""
-    return (
-        box[0] >= frame[0]
-        and box[1] >= frame[1]
-        and box[0] + box[2] <= frame[0] + frame[2]
-        and box[1] + box[3] <= frame[1] + frame[3]
-    )
-
-
-def clip(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:
-    """The part of a box inside the image, at least one pixel of it."""
-    left, top = min(max(box[0], 0), width - 1), min(max(box[1], 0), height - 1)
-    right, bottom = min(max(box[0] + box[2], left + 1), width), min(max(box[1] + box[3], top + 1), height)
-    return left, top, right - left, bottom - top
-
-
-def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
-    """Intersection over union of two boxes."""
-    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    return width * height / (a[2] * a[3] + b[2] * b[3] - width * height)
 
 
 def _orientation(matrix: npt.ArrayLike) -> tuple[float, float, float, float]:

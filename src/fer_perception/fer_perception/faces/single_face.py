@@ -12,9 +12,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from fer_perception.faces.detector import Face, FaceFinder, clip
+from fer_perception.faces.detector import Face, FaceFinder
+from fer_perception.geometry import clip
 from fer_perception.pipeline import FacePipeline
-from fer_perception.preprocessing.normalization import UInt8Image, prepare_crop
+from fer_perception.preprocessing.normalization import prepare_crop
+from fer_perception.types import Box, UInt8Image
 
 Region = tuple[float, float, float, float]
 """x, y, width, height in pixels."""
@@ -49,10 +51,10 @@ def find_one_face(finder: FaceFinder, picture: UInt8Image, box: Region | None = 
     return None
 
 
-def most_prominent(boxes: list[tuple[int, int, int, int]], width: int, height: int) -> int:
+def most_prominent(boxes: list[Box], width: int, height: int) -> int:
     """Index of the box of the face that a picture of this size is about: the most central large one."""
 
-    def prominence(box: tuple[int, int, int, int]) -> float:
+    def prominence(box: Box) -> float:
         x, y, *size = box
         return max(size) - math.hypot(x + size[0] / 2 - width / 2, y + size[1] / 2 - height / 2)
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-Box = tuple[int, int, int, int]
+from fer_perception.types import Box
+
 State = npt.NDArray[np.float64]
 
 # A face moves by less than its own size between two images, and grows or shrinks by less than the half.

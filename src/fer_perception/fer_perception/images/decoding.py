@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fer_perception.errors import ImageError
-from fer_perception.preprocessing.normalization import UInt8Image
+from fer_perception.types import UInt8Image
 
 MAX_SIDE = 8192
 

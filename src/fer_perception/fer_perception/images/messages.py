@@ -13,7 +13,7 @@ from rosbags.image.image import ENCODINGMAP, convert_color
 
 from fer_perception.errors import ImageError
 from fer_perception.images.decoding import MAX_SIDE, decode
-from fer_perception.preprocessing.normalization import UInt8Image
+from fer_perception.types import UInt8Image
 
 
 def image_from_message(message: Any) -> UInt8Image:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from fer_perception.errors import SourceError
-from fer_perception.preprocessing.normalization import UInt8Image
+from fer_perception.types import UInt8Image
 
 PORTRAIT = "astronaut"
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")

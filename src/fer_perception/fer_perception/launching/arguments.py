@@ -10,8 +10,19 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from fer_perception.choices import Backend, FaceMode, ImageTransport, PrecisionChoice, Privacy
 from fer_perception.errors import FerError
+from fer_perception.settings import (
+    Backend,
+    FaceMode,
+    FerNodeSettings,
+    ImageTransport,
+    OverlayNodeSettings,
+    PrecisionChoice,
+    Privacy,
+    Settings,
+    SourceNodeSettings,
+    settings_of,
+)
 
 CAMERA = "{camera}"
 
@@ -45,6 +56,16 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 LogLevel = Annotated[Literal["debug", "info", "warn", "error", "fatal"], BeforeValidator(str.lower)]
 
 
+def _like(model: type[Settings], name: str) -> Any:
+    """An argument that sets a parameter: its default and description are that setting's."""
+    declared = settings_of(model)[name]
+    allowed = f" ({declared.allowed})" if declared.choices else ""
+    return Field(declared.default, description=declared.description + allowed)
+
+
+PRIVACY = settings_of(FerNodeSettings)["privacy"]
+
+
 class FerArguments(BaseModel):
     """The arguments' values, made of the texts on the command line. Values that contradict each other are refused."""
 
@@ -68,29 +89,24 @@ class FerArguments(BaseModel):
     overlay: Switch = Field(
         True, description="Also draw the results into the images, on the topic overlay, while somebody looks"
     )
-    show_attention: Switch = Field(
-        False, description="The overlay also shows where the network looked, if the model has such maps"
-    )
-    loop: Switch = Field(False, description="Begin again at the end of a video or folder")
-    image_transport: ImageTransport = Field("raw", description="raw or compressed")
-    model: str = Field("", description="Model bundle: a folder, or the name of a shipped one; empty: the default")
-    precision: PrecisionChoice = Field("auto", description="auto, fp32, fp16 or int8")
-    backend: Backend = Field("auto", description="auto, tensorrt or onnxruntime")
+    show_attention: Switch = _like(OverlayNodeSettings, "show_attention")
+    loop: Switch = _like(SourceNodeSettings, "loop")
+    image_transport: ImageTransport = _like(FerNodeSettings, "image_transport")
+    model: str = _like(FerNodeSettings, "model")
+    precision: PrecisionChoice = _like(FerNodeSettings, "precision")
+    backend: Backend = _like(FerNodeSettings, "backend")
     prebuild: Switch = Field(
         False, description="Build the model's TensorRT engine first (build_engine), then start the nodes"
     )
-    face_mode: FaceMode = Field("keypoints", description="keypoints (fast) or mesh (478 points and head orientation)")
+    face_mode: FaceMode = _like(FerNodeSettings, "face_mode")
     privacy: Literal[Privacy, ""] = Field(
         "",
-        description="off, no_images or strict; empty: no_images, and with split off, as the faces' pixels are sent",
+        description=f"{PRIVACY.description} ({PRIVACY.allowed}); empty: {PRIVACY.default}, and with split off, as the "
+        "faces' pixels are sent",
     )
-    audit_folder: str = Field(
-        "", description="Keep a tamper-evident log of the decisions below this folder; empty: none"
-    )
+    audit_folder: str = _like(FerNodeSettings, "audit.folder")
     params_file: str = Field("", description="YAML file with parameters of the nodes; it wins over the arguments above")
-    autostart: Switch = Field(
-        True, description="Configure and activate the nodes; false: leave that to ros2 lifecycle or a manager"
-    )
+    autostart: Switch = _like(FerNodeSettings, "autostart")
     namespace: str = Field("fer", description="Namespace of all nodes and topics")
     log_level: LogLevel = Field("info", description="debug, info, warn, error or fatal")
 

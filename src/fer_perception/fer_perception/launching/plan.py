@@ -108,7 +108,7 @@ def _parameters(arguments: FerArguments, executable: str) -> dict[str, str | boo
     faces = {"face_mode": arguments.face_mode}
     model = {"model": arguments.model} if arguments.model else {}
     engine = {"precision": arguments.precision, "backend": arguments.backend}
-    privacy = {"privacy": arguments.privacy or "no_images"}
+    privacy = {"privacy": arguments.privacy} if arguments.privacy else {}
     audit = {"audit.folder": arguments.audit_folder}
     nodes: dict[str, dict[str, str | bool]] = {
         "fer_node": {**images, **faces, **model, **engine, **privacy, **audit},

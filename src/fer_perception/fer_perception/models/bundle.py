@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fer_perception.errors import BundleError
+from fer_perception.files import sha256_of
 from fer_perception.labels import LABEL_LISTS
 from fer_perception.preprocessing.alignment import AlignmentTemplate
 from fer_perception.preprocessing.normalization import InputSpec
@@ -200,12 +200,3 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
             del content[optional]
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
     (path / MANIFEST).write_text(text, encoding="utf-8")
-
-
-def sha256_of(file: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(file, "rb") as stream:
-        digest = hashlib.sha256()
-        for chunk in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(chunk)
-        return digest.hexdigest()

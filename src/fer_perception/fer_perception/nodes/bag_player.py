@@ -6,7 +6,6 @@ For nodes with ``use_sim_time``. The images keep their stamps; one that has none
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 from builtin_interfaces.msg import Time
@@ -14,11 +13,11 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
 from fer_perception.nodes.base.managed_node import NAMESPACE, run_node
-from fer_perception.nodes.base.parameters import Parameter
-from fer_perception.nodes.base.player_node import WAIT_FOR_SUBSCRIBERS, PlayerNode
+from fer_perception.nodes.base.player_node import PlayerNode
 from fer_perception.nodes.base.qos import IMAGE_QOS, RESULT_QOS
 from fer_perception.replay.bags import Bag, choose_topic, stamped
 from fer_perception.replay.pace import Pace
+from fer_perception.settings import BagPlayerSettings
 
 # What ages are measured by is no finer than this.
 TICK_S = 0.01
@@ -35,14 +34,8 @@ class BagPlayer(PlayerNode):
     how many images the bag's topic has.
     """
 
-    parameters = (
-        Parameter("bag", "", "A bag's folder, or a single .mcap or .db3 file"),
-        Parameter("topic", "", "The topic of its images; empty: the only one"),
-        Parameter("start_s", 0.0, "Begin so many seconds after the bag's first message", bounds=(0.0, 1e9)),
-        Parameter("end_s", 0.0, "End so many seconds after the bag's first message; 0: at its end", bounds=(0.0, 1e9)),
-        Parameter("rate", 1.0, "So many times as fast as it was recorded", bounds=(0.01, 100.0)),
-        replace(WAIT_FOR_SUBSCRIBERS, default=1),
-    )
+    settings_type = BagPlayerSettings
+    settings: BagPlayerSettings
 
     def __init__(self, namespace: str = NAMESPACE) -> None:
         super().__init__("bag_player", namespace)
@@ -50,23 +43,23 @@ class BagPlayer(PlayerNode):
 
     def configure(self) -> None:
         """See :meth:`ManagedNode.configure`."""
-        values = self.values
-        bag = Bag(Path(values["bag"]))
+        settings = self.settings
+        bag = Bag(Path(settings.bag))
         self.at_cleanup(bag.close)
-        topic = choose_topic(bag, [values["topic"]] if values["topic"] else [])
+        topic = choose_topic(bag, [settings.topic] if settings.topic else [])
         self.count = bag.counts[topic]
-        start_ns = bag.start_ns + round(values["start_s"] * 1e9)
-        stop_ns = bag.start_ns + round(values["end_s"] * 1e9) if values["end_s"] else None
+        start_ns = bag.start_ns + round(settings.start_s * 1e9)
+        stop_ns = bag.start_ns + round(settings.end_s * 1e9) if settings.end_s else None
         self._messages = ((time_ns, raw) for _, time_ns, raw in bag.messages([topic], start_ns, stop_ns))
         self._next = next(self._messages, None)
-        self._shown_ns = self._next[0] - round(AROUND_S * values["rate"] * 1e9) if self._next else start_ns
+        self._shown_ns = self._next[0] - round(AROUND_S * settings.rate * 1e9) if self._next else start_ns
         self.source_name = f"{bag.path}, {topic}"
         self.images = self.publisher(TYPES[bag.type_of(topic) or ""], "image", IMAGE_QOS)
         self._ticks = self.publisher(Clock, "/clock", RESULT_QOS)
 
     def play(self, stopping: threading.Event) -> bool:
         """See :meth:`PlayerNode.play`."""
-        rate = self.values["rate"]
+        rate = self.settings.rate
         self.get_logger().info(f"{self.source_name} on {self.images.topic_name} at {rate:g} times its pace")
         pace = Pace(self._shown_ns, rate)
         while self._next is not None:

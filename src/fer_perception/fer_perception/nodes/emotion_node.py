@@ -5,12 +5,15 @@ from __future__ import annotations
 from fer_msgs.msg import EmotionArray, FaceArray
 from std_msgs.msg import Header
 
-from fer_perception.nodes.base import conversions, parameters, parts
+from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.attention_topic import AttentionTopic
+from fer_perception.nodes.base.audited_decisions import AuditedDecisions
 from fer_perception.nodes.base.managed_node import NAMESPACE, run_node
 from fer_perception.nodes.base.qos import RESULT_QOS
 from fer_perception.nodes.base.stream_node import Arrival, StreamNode
 from fer_perception.nodes.base.subscription import Input
+from fer_perception.pipeline import EmotionPipeline
+from fer_perception.settings import EmotionNodeSettings
 from fer_perception.telemetry.timing import Stopwatch
 
 
@@ -19,14 +22,8 @@ class EmotionNode(StreamNode):
     ``attention``.
     """
 
-    parameters = (
-        *parameters.ENGINE_PARAMETERS,
-        parameters.MAX_LOST_S,
-        parameters.SMOOTHING_S,
-        *parameters.GATE_PARAMETERS,
-        *parameters.AUDIT_PARAMETERS,
-        parameters.IMAGE_TIMEOUT_S,
-    )
+    settings_type = EmotionNodeSettings
+    settings: EmotionNodeSettings
 
     def __init__(self, namespace: str = NAMESPACE) -> None:
         super().__init__("emotion_node", namespace)
@@ -34,26 +31,23 @@ class EmotionNode(StreamNode):
     def configure(self) -> None:
         """See :meth:`ManagedNode.configure`."""
         super().configure()
-        self._pipeline = parts.load_emotion_pipeline(self.values)
-        self.at_cleanup(lambda: parts.close_emotion_pipeline(self._pipeline))
+        self._pipeline = EmotionPipeline.from_settings(self.settings)
+        self.at_cleanup(self._pipeline.close)
         self._emotions = self.publisher(EmotionArray, "emotions")
         classifier = self._pipeline.classifier
-        self._attention = AttentionTopic(self, classifier.bundle)
-        self._audit = parts.open_audit_trail(self.values, self.get_fully_qualified_name(), classifier)
-        if self._audit:
-            self.at_cleanup(self._audit.close)
+        self._attention = AttentionTopic(self, classifier.bundle, self.settings.threads)
+        self._audit = AuditedDecisions(self, self.settings.audit, classifier)
         self.get_logger().info(f"model {classifier.model_id}, {classifier.engine_name}")
 
     def subscribe(self) -> Input:
         """See :meth:`StreamNode.subscribe`."""
-        timeout_s = self.values["image_timeout_s"]
+        timeout_s = self.settings.image_timeout_s
         return Input(self, FaceArray, "faces", RESULT_QOS, self.receive, self.reject, timeout_s)
 
     def changed(self) -> None:
         """See :meth:`ManagedNode.changed`."""
-        parts.update_emotion_pipeline(self._pipeline, self.values)
-        if self._audit:
-            self._audit.context(self._pipeline.classifier, self.values)
+        self._pipeline.update(self.settings)
+        self._audit.changed()
 
     def tick(self) -> None:
         """See :meth:`ManagedNode.tick`."""
@@ -73,8 +67,7 @@ class EmotionNode(StreamNode):
         )
         self._attention.publish(header, found, regions, emotions)
         stopwatch.lap("publish")
-        if self._audit:
-            self._audit.decided(stamp_s, found.track_ids, emotions, stopwatch.total_ms)
+        self._audit.decided(stamp_s, found.track_ids, emotions, stopwatch.total_ms)
         return len(found.faces)
 
 

@@ -6,11 +6,13 @@ from fer_msgs.msg import FaceArray
 from std_msgs.msg import Header
 
 from fer_perception.images.messages import image_from_message
-from fer_perception.nodes.base import conversions, parameters, parts
+from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.managed_node import NAMESPACE, run_node
 from fer_perception.nodes.base.stream_node import Arrival, StreamNode
 from fer_perception.nodes.base.subscription import Input, image_input
+from fer_perception.pipeline import FacePipeline
 from fer_perception.privacy import published
+from fer_perception.settings import FaceNodeSettings
 from fer_perception.telemetry.timing import Stopwatch
 
 
@@ -19,12 +21,8 @@ class FaceNode(StreamNode):
     ``landmarks``.
     """
 
-    parameters = (
-        parameters.MODEL,
-        *parameters.FACE_PARAMETERS,
-        parameters.PRIVACY,
-        *parameters.IMAGE_PARAMETERS,
-    )
+    settings_type = FaceNodeSettings
+    settings: FaceNodeSettings
     latency_topic = "face_latency"
 
     def __init__(self, namespace: str = NAMESPACE) -> None:
@@ -33,28 +31,28 @@ class FaceNode(StreamNode):
     def configure(self) -> None:
         """See :meth:`ManagedNode.configure`."""
         super().configure()
-        self._pipeline = parts.load_face_pipeline(self.values)
+        self._pipeline = FacePipeline.from_settings(self.settings)
         self.at_cleanup(self._pipeline.close)
         self._faces = self.publisher(FaceArray, "faces")
-        self._landmarks = self.publisher(FaceArray, "landmarks") if self.values["privacy"] != "strict" else None
-        crops = "with" if self.values["privacy"] == "off" else "without"
-        self.get_logger().info(f"privacy {self.values['privacy']}: faces are published {crops} their pixels")
+        self._landmarks = self.publisher(FaceArray, "landmarks") if self.settings.privacy != "strict" else None
+        crops = "with" if self.settings.privacy == "off" else "without"
+        self.get_logger().info(f"privacy {self.settings.privacy}: faces are published {crops} their pixels")
 
     def subscribe(self) -> Input:
         """See :meth:`StreamNode.subscribe`."""
-        return image_input(self, self.values, self.receive, self.reject, own_thread=True)
+        return image_input(self, self.settings, self.receive, self.reject, own_thread=True)
 
     def changed(self) -> None:
         """See :meth:`ManagedNode.changed`."""
-        parts.update_face_pipeline(self._pipeline, self.values)
+        self._pipeline.update(self.settings)
 
     def answer(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
         """See :meth:`StreamNode.answer`."""
         image = image_from_message(arrival.message)
         stopwatch.lap("decode")
-        privacy = self.values["privacy"]
+        privacy = self.settings.privacy
         landmarks_wanted = self._landmarks is not None and self._landmarks.get_subscription_count() > 0
-        mesh_wanted = self.values["face_mode"] == "mesh" and privacy != "strict"
+        mesh_wanted = self.settings.face_mode == "mesh" and privacy != "strict"
         found = self._pipeline.process(image, stamp_s, stopwatch, landmarks_wanted or mesh_wanted)
         told = published(found, privacy, image.shape[1], image.shape[0])
         crops_for = self._pipeline.manifest if privacy == "off" else None

@@ -24,21 +24,14 @@ from std_msgs.msg import Header
 from fer_perception.emotions import rep155 as hri
 from fer_perception.errors import FerError, ImageError
 from fer_perception.images.messages import image_from_message
-from fer_perception.nodes.base import conversions, parameters
+from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
-from fer_perception.nodes.base.parameters import Parameter
 from fer_perception.nodes.base.qos import RESULT_QOS
 from fer_perception.nodes.base.subscription import Input, image_input
-from fer_perception.preprocessing.normalization import UInt8Image
+from fer_perception.settings import HriNodeSettings
+from fer_perception.types import UInt8Image
 
 FACES = "/humans/faces"
-LOST_AFTER_S = Parameter(
-    "lost_after_s",
-    0.5,
-    "For how long a face that is not seen stays in the list of tracked faces, in seconds of the images' time",
-    bounds=(0.0, 60.0),
-    changes="always",
-)
 
 # Which of a face's topics make the node subscribe to which input, besides emotions.
 NEEDS = {
@@ -77,7 +70,8 @@ class HriNode(ManagedNode):
     Only while somebody reads a topic that is made of them are ``faces``, ``image`` and ``landmarks`` subscribed to.
     """
 
-    parameters = (LOST_AFTER_S, parameters.PRIVACY, *parameters.IMAGE_PARAMETERS)
+    settings_type = HriNodeSettings
+    settings: HriNodeSettings
 
     def __init__(self, namespace: str = NAMESPACE) -> None:
         super().__init__("hri_node", namespace)
@@ -97,7 +91,7 @@ class HriNode(ManagedNode):
             "cropped": Image,
             "roi": self._messages.NormalizedRegionOfInterest2D,
         }
-        for topic in WITHHELD[self.values["privacy"]]:
+        for topic in WITHHELD[self.settings.privacy]:
             del self._topics[topic]
         self._tracked = self.publisher(self._messages.IdsList, f"{FACES}/tracked")
 
@@ -145,11 +139,11 @@ class HriNode(ManagedNode):
 
     def _open(self, source: str) -> Input:
         if source == "image":
-            return image_input(self, self.values, self._guarded(self._on_image), self._reject)
+            return image_input(self, self.settings, self._guarded(self._on_image), self._reject)
         return self._answer_input(FaceArray, source, self._on_faces if source == "faces" else self._on_landmarks)
 
     def _answer_input(self, message_type: type, topic: str, receive: Callable[[Any], None]) -> Input:
-        timeout_s = self.values["image_timeout_s"]
+        timeout_s = self.settings.image_timeout_s
         return Input(self, message_type, topic, RESULT_QOS, self._guarded(receive), self._reject, timeout_s)
 
     def _guarded(self, receive: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -203,7 +197,7 @@ class HriNode(ManagedNode):
         lost = [
             track_id
             for track_id, face in self._tracked_faces.items()
-            if not 0 <= now_s - face.seen_s <= self.values["lost_after_s"]
+            if not 0 <= now_s - face.seen_s <= self.settings.lost_after_s
         ]
         gone = [self._tracked_faces.pop(track_id) for track_id in lost]
         self._tracked.publish(self._messages.IdsList(header=header, ids=list(self._tracked_faces)))

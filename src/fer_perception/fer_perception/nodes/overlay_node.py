@@ -11,12 +11,13 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 
 from fer_perception.images.messages import image_from_message
-from fer_perception.nodes.base import conversions, parameters
+from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.attention_topic import TOPIC as ATTENTION
 from fer_perception.nodes.base.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
 from fer_perception.nodes.base.qos import IMAGE_QOS, RESULT_QOS
 from fer_perception.nodes.base.subscription import Input, image_input
 from fer_perception.privacy import drawing_ground
+from fer_perception.settings import OverlayNodeSettings
 from fer_perception.visualization.drawing import draw_attention, draw_results
 
 # So many images wait for their answer: one second of a usual camera.
@@ -32,7 +33,8 @@ class OverlayNode(ManagedNode):
     By ``privacy`` the results are drawn into the image, into the image with blurred faces, or on black.
     """
 
-    parameters = (parameters.PRIVACY, parameters.SHOW_ATTENTION, *parameters.IMAGE_PARAMETERS)
+    settings_type = OverlayNodeSettings
+    settings: OverlayNodeSettings
 
     def __init__(self, namespace: str = NAMESPACE) -> None:
         super().__init__("overlay_node", namespace)
@@ -45,7 +47,7 @@ class OverlayNode(ManagedNode):
         """See :meth:`ManagedNode.configure`."""
         self._overlay = self.publisher(Image, "overlay", IMAGE_QOS)
         self._drawn: dict[str, type] = {"faces": FaceArray, "emotions": EmotionArray}
-        if self.values["show_attention"] and self.values["privacy"] != "strict":
+        if self.settings.show_attention and self.settings.privacy != "strict":
             self._drawn[ATTENTION] = AttentionArray
 
     def activate(self) -> None:
@@ -64,7 +66,7 @@ class OverlayNode(ManagedNode):
     def _follow_demand(self) -> None:
         wanted = self._overlay.get_subscription_count() > 0
         if wanted and self._input is None:
-            self._input = image_input(self, self.values, partial(self._collect, "image"), self._reject)
+            self._input = image_input(self, self.settings, partial(self._collect, "image"), self._reject)
             self._answers = [
                 self.create_subscription(message_type, topic, partial(self._collect, topic), RESULT_QOS)
                 for topic, message_type in self._drawn.items()
@@ -105,7 +107,7 @@ class OverlayNode(ManagedNode):
     ) -> None:
         try:
             known = [conversions.face_from_message(face) for face in faces.faces]
-            ground = drawing_ground(image_from_message(image), known, self.values["privacy"])
+            ground = drawing_ground(image_from_message(image), known, self.settings.privacy)
             if attention is not None:
                 ground = draw_attention(ground, conversions.attention_from_message(attention))
             canvas = draw_results(

@@ -10,49 +10,34 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from fer_perception.errors import SourceError
-from fer_perception.images.sources import PORTRAIT, Pacer, open_source
+from fer_perception.images.sources import Pacer, open_source
 from fer_perception.nodes.base.conversions import image_message
 from fer_perception.nodes.base.managed_node import NAMESPACE, run_node
-from fer_perception.nodes.base.parameters import Parameter
-from fer_perception.nodes.base.player_node import WAIT_FOR_SUBSCRIBERS, PlayerNode
+from fer_perception.nodes.base.player_node import PlayerNode
 from fer_perception.nodes.base.qos import IMAGE_QOS
-from fer_perception.preprocessing.normalization import UInt8Image
+from fer_perception.settings import SourceNodeSettings
+from fer_perception.types import UInt8Image
 
 
 class SourceNode(PlayerNode):
     """Publishes ``image``, from the source's beginning whenever it is activated."""
 
-    parameters = (
-        Parameter(
-            "source", PORTRAIT, f"Camera index, video, picture, folder of pictures, or '{PORTRAIT}' (a test image)"
-        ),
-        Parameter("fps", 0.0, "Images per second; 0: the source's own rate, 30 for pictures", bounds=(0.0, 1000.0)),
-        Parameter("still_s", 2.0, "For how long each picture is shown, in seconds", bounds=(0.0, 3600.0)),
-        Parameter("duration_s", 0.0, "End after so many seconds; 0: never", bounds=(0.0, 1e6)),
-        Parameter("loop", False, "Begin again at the end"),
-        Parameter("frame_id", "camera_optical_frame", "frame_id of the images (REP 105)"),
-        WAIT_FOR_SUBSCRIBERS,
-        Parameter(
-            "max_side",
-            1280,
-            "Larger images are shrunk to so many pixels on their longer side; 0: never",
-            bounds=(0, 8192),
-        ),
-    )
+    settings_type = SourceNodeSettings
+    settings: SourceNodeSettings
 
     def __init__(self, namespace: str = NAMESPACE) -> None:
         super().__init__("source_node", namespace)
 
     def configure(self) -> None:
         """See :meth:`ManagedNode.configure`."""
-        values = self.values
-        self._source = open_source(values["source"], values["fps"], values["still_s"], values["max_side"])
+        settings = self.settings
+        self._source = open_source(settings.source, settings.fps, settings.still_s, settings.max_side)
         self.source_name = self._source.name
         self.images = self.publisher(Image, "image", IMAGE_QOS)
 
     def play(self, stopping: threading.Event) -> bool:
         """See :meth:`PlayerNode.play`."""
-        max_side, duration_s = self.values["max_side"], self.values["duration_s"]
+        max_side, duration_s = self.settings.max_side, self.settings.duration_s
         limit = f"at most {max_side} pixels a side" if max_side else "at full size"
         self.get_logger().info(f"{self._source.name} on {self.images.topic_name} at {self._source.fps:g} Hz, {limit}")
         end_s = time.monotonic() + duration_s if duration_s else math.inf
@@ -61,7 +46,7 @@ class SourceNode(PlayerNode):
             self._play_once(stopping, end_s)
             if stopping.is_set():
                 return False
-            if not self.values["loop"] or time.monotonic() >= end_s:
+            if not self.settings.loop or time.monotonic() >= end_s:
                 return True
             if self.sent == sent_before:
                 raise SourceError(f"{self._source.name}: gives no image")
@@ -78,7 +63,7 @@ class SourceNode(PlayerNode):
             pacer.advance()
 
     def _publish(self, image: UInt8Image) -> None:
-        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.values["frame_id"])
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.settings.frame_id)
         self.images.publish(image_message(header, image))
         self.sent += 1
 

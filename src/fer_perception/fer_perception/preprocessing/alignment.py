@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from fer_perception.preprocessing.normalization import Float32Array, UInt8Image
+from fer_perception.types import Float32Array, UInt8Image
 
 MAX_OVERSAMPLING = 4
 

@@ -7,13 +7,10 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fer_perception.errors import ImageError
-
-UInt8Image = npt.NDArray[np.uint8]
-Float32Array = npt.NDArray[np.float32]
+from fer_perception.types import Float32Array, UInt8Image
 
 MAX_SIDE = 1024
 

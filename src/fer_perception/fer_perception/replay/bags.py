@@ -16,8 +16,8 @@ from rosbags.rosbag2 import Reader
 
 from fer_perception.errors import BagError, ImageError
 from fer_perception.images.messages import image_from_message
-from fer_perception.preprocessing.normalization import UInt8Image
 from fer_perception.replay.message_types import typestore
+from fer_perception.types import UInt8Image
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 

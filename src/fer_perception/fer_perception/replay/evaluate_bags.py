@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,17 @@ from tqdm import tqdm
 
 from fer_perception.errors import BagError, FerError
 from fer_perception.models.bundle import Bundle
+from fer_perception.models.shipped import resolve_model
 from fer_perception.replay.bags import Bag, Selection, choose_topic, choose_topics
 from fer_perception.replay.evaluation import Truth, evaluate
 from fer_perception.replay.ground_truth import LABEL_TOPIC, Interval, file_for, read_truth
 from fer_perception.replay.jobs import run_tasks
-from fer_perception.replay.offline import FRAMES_PER_PART, LIBRARIES, Settings, Task, make_task
+from fer_perception.replay.offline import FRAMES_PER_PART, LIBRARIES, Task, make_task
 from fer_perception.replay.output_bag import write_bag
 from fer_perception.replay.recorded import ANSWERS_TOPIC, read_recording
 from fer_perception.replay.report import write_report
 from fer_perception.replay.tables import FRAMES, STREAM, Answers, merge_parts, read_answers
+from fer_perception.settings import ReplaySettings, values_of
 
 PARTS, RECORDED, BAGS, TRUTH = "parts", "recorded", "bags", "truth.parquet"
 REPORT, PAGE = "report.json", "report.html"
@@ -53,7 +55,7 @@ class Options:
 def evaluate_bags(
     bags: Sequence[Path],
     out: Path,
-    settings: Settings,
+    settings: ReplaySettings,
     selection: Selection | None = None,
     options: Options | None = None,
 ) -> dict[str, Any]:
@@ -80,8 +82,8 @@ def evaluate_bags(
     folders = {task.stream: task.folder for task in tasks}
     names = [(stream["bag"], stream["topic"]) for stream in streams]
     what = {
-        "sha256": {file.name: file.sha256 for file in Bundle(settings.model).manifest.files.values()},
-        "settings": asdict(settings),
+        "sha256": {file.name: file.sha256 for file in Bundle(resolve_model(settings.model)).manifest.files.values()},
+        "settings": values_of(settings),
         "software": {name: import_module(name).__version__ for name in LIBRARIES},
         "failures": failures,
         "live": None,
@@ -191,7 +193,7 @@ def prepare(out: Path) -> None:
 
 
 def _plan(
-    bags: Sequence[Path], out: Path, settings: Settings, selection: Selection, topics: Sequence[str]
+    bags: Sequence[Path], out: Path, settings: ReplaySettings, selection: Selection, topics: Sequence[str]
 ) -> tuple[list[Task], list[int], list[str]]:
     """Tasks, about how many frames each has, and the bags that cannot be used."""
     tasks, totals, failures = [], [], []

@@ -13,11 +13,10 @@ import pandas as pd
 
 from fer_perception.errors import BagError
 from fer_perception.faces.detector import CANDIDATE_CONFIDENCE, FaceFinder
-from fer_perception.faces.tracker import Box
 from fer_perception.models.shipped import resolve_face_model
-from fer_perception.preprocessing.normalization import UInt8Image
 from fer_perception.replay.bags import Bag, read_frame
 from fer_perception.replay.tables import STREAM
+from fer_perception.types import Box, UInt8Image
 from fer_perception.visualization.drawing import blur, color_of
 
 WIDTH = 360

@@ -11,55 +11,32 @@ import json
 import threading
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fer_perception.emotions.classifier import EmotionClassifier
-from fer_perception.emotions.quality_gate import GATE_SETTINGS, make_gate
 from fer_perception.emotions.smoothing import Smoother
-from fer_perception.engines.selection import Backend, PrecisionChoice
-from fer_perception.faces.detector import FACE_MODEL_SHA256, FaceFinder
+from fer_perception.faces.detector import FACE_MODEL_SHA256
 from fer_perception.faces.single_face import OneFacePipeline
 from fer_perception.faces.tracker import Tracker
-from fer_perception.models.bundle import Bundle, sha256_of
-from fer_perception.models.shipped import resolve_face_model
-from fer_perception.pipeline import EmotionPipeline, Emotions, FacePipeline, Faces
+from fer_perception.files import sha256_of, written_atomically
+from fer_perception.models.bundle import Bundle
+from fer_perception.models.shipped import resolve_model
+from fer_perception.pipeline import EmotionPipeline, Emotions, FacePipeline, Faces, Pipeline
 from fer_perception.replay.bags import Bag, Frame, Selection, read_frames, seconds
 from fer_perception.replay.prefetch import prefetch
 from fer_perception.replay.tables import EMOTIONS, FRAMES, Part, count_parts, emotion_schema, frame_schema, read_parts
+from fer_perception.settings import ReplaySettings, values_of
 from fer_perception.telemetry.timing import Stopwatch
 
 FRAMES_PER_PART = 100
 STREAM_FILE = "stream.json"
 # What decides about the numbers beside the model.
 LIBRARIES = ("cv2", "mediapipe", "numpy", "onnxruntime", "PIL")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The pipeline's settings, by the names of ``fer_node``'s parameters. ``model``: the bundle's folder.
-
-    ``one_face``: every image is known to show one face, see :mod:`fer_perception.faces.single_face`;
-    ``min_confidence`` and ``max_faces`` are then not used.
-    """
-
-    model: str
-    precision: PrecisionChoice = "auto"
-    backend: Backend = "auto"
-    min_confidence: float = 0.75
-    max_faces: int = 10
-    max_lost_s: float = 1.0
-    smoothing_s: float = 0.5
-    min_face_px: int = 0
-    min_sharpness: float = 0.0
-    max_yaw_deg: float = 90.0
-    abstain_below: float = 0.0
-    one_face: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +50,7 @@ class Task:
     bag: Path
     topic: str
     selection: Selection
-    settings: Settings
+    settings: ReplaySettings
     folder: Path
 
     @property
@@ -82,20 +59,20 @@ class Task:
         return self.name, self.topic
 
 
-def make_task(bag: Path, topic: str, selection: Selection, settings: Settings, parts: Path) -> Task:
+def make_task(bag: Path, topic: str, selection: Selection, settings: ReplaySettings, parts: Path) -> Task:
     """A task whose folder below ``parts`` is named by everything that decides about the answers.
 
     Whatever changes gets another folder: the bag (told by its files' sizes and times of change), the topic, the
     selection, the settings, the model, the versions of the libraries, and the tables' columns.
     """
+    settings = settings.model_copy(update={"model": str(resolve_model(settings.model).resolve())})
     files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in bag_files(bag)]
     model = {name: file.sha256 for name, file in Bundle(settings.model).manifest.files.items()}
     libraries = {name: import_module(name).__version__ for name in LIBRARIES}
     columns = [*frame_schema().names, *emotion_schema([]).names]
-    decisive = [str(bag.resolve()), files, topic, asdict(selection), asdict(settings), model, libraries, columns]
+    decisive = [str(bag.resolve()), files, topic, asdict(selection), values_of(settings), model, libraries, columns]
     digest = hashlib.sha256(json.dumps([*decisive, FACE_MODEL_SHA256, FRAMES_PER_PART]).encode()).hexdigest()
     folder = parts.resolve() / digest[:16]
-    settings = replace(settings, model=str(Path(settings.model).resolve()))
     return Task(str(bag), bag.resolve(), topic, selection, settings, folder)
 
 
@@ -122,13 +99,14 @@ def run(task: Task) -> dict[str, Any]:
     hashes: list[dict[str, Any]] = []
     hashing = threading.Thread(target=lambda: hashes.extend(hash_files(task.bag)), daemon=True)
     hashing.start()
-    with Bag(task.bag) as bag, _pipeline(task.settings) as (faces, emotions):
-        speed = _answer(task, bag, faces, emotions)
+    stage = OneFacePipeline if task.settings.one_face else FacePipeline
+    with Bag(task.bag) as bag, closing(Pipeline.from_settings(task.settings, stage)) as pipeline:
+        speed = _answer(task, bag, pipeline.faces, pipeline.emotions)
         messages = bag.counts[task.topic]
         # Of a part of the bag nobody knows how many there should be.
         missing = max(0, messages - bag.read[task.topic]) if task.selection.end_s == float("inf") else 0
         hashing.join()
-        classifier = emotions.classifier
+        classifier = pipeline.emotions.classifier
         result = {
             "bag": task.name,
             "topic": task.topic,
@@ -141,21 +119,9 @@ def run(task: Task) -> dict[str, Any]:
             "missing": missing,
             "frames_per_second": speed,
         }
-    temporary = done.with_suffix(".partial")
-    temporary.write_text(json.dumps(result), encoding="utf-8")
-    temporary.replace(done)
+    with written_atomically(done) as temporary:
+        temporary.write_text(json.dumps(result), encoding="utf-8")
     return result
-
-
-@contextmanager
-def _pipeline(settings: Settings) -> Iterator[tuple[FacePipeline, EmotionPipeline]]:
-    """Both stages as in ``fer_node``, on one thread and with the same ids in every run."""
-    with closing(EmotionClassifier(settings.model, settings.precision, 1, settings.backend)) as classifier:
-        finder = FaceFinder(resolve_face_model(""), settings.min_confidence, settings.max_faces)
-        stage = OneFacePipeline if settings.one_face else FacePipeline
-        with closing(stage(finder, classifier.bundle.manifest, Tracker(settings.max_lost_s, seed=0))) as faces:
-            gate = make_gate(classifier.bundle, **{name: getattr(settings, name) for name in GATE_SETTINGS})
-            yield faces, EmotionPipeline(classifier, Smoother(settings.smoothing_s, settings.max_lost_s), gate)
 
 
 def _answer(task: Task, bag: Bag, faces: FacePipeline, emotions: EmotionPipeline) -> float:

@@ -20,6 +20,7 @@ import pyarrow.parquet
 from fer_perception.emotions.quality_gate import strongest
 from fer_perception.errors import BagError, FerError
 from fer_perception.faces.single_face import most_prominent
+from fer_perception.files import written_atomically
 from fer_perception.pipeline import Emotions, Faces
 from fer_perception.replay.bags import Frame
 
@@ -130,10 +131,8 @@ class Part:
             (EMOTIONS, self.emotions, emotion_schema(self.labels)),
             (FRAMES, self.frames, frame_schema()),
         ):
-            file = part_file(folder, name, number)
-            temporary = file.with_suffix(".partial")
-            pa.parquet.write_table(pa.Table.from_pylist(rows, schema), temporary)
-            temporary.replace(file)
+            with written_atomically(part_file(folder, name, number)) as temporary:
+                pa.parquet.write_table(pa.Table.from_pylist(rows, schema), temporary)
 
 
 def part_file(folder: Path, name: str, number: int) -> Path:

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from fer_perception.emotions.attention_maps import AttentionMap
-from fer_perception.faces.detector import Face, clip
-from fer_perception.faces.tracker import Box
+from fer_perception.faces.detector import Face
+from fer_perception.geometry import clip
 from fer_perception.labels import EMOTIONS_8, UNKNOWN
-from fer_perception.preprocessing.normalization import Float32Array, UInt8Image
+from fer_perception.types import Box, Float32Array, UInt8Image
 
 # RGB, one per label in the order of the taxonomy
 COLORS = (

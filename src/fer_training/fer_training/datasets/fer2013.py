@@ -18,7 +18,7 @@ import numpy as np
 
 from fer_perception.labels import EMOTIONS_7
 from fer_perception.preprocessing.alignment import AlignmentTemplate
-from fer_perception.preprocessing.normalization import UInt8Image
+from fer_perception.types import UInt8Image
 from fer_training.datasets.samples import DatasetError, Samples, Split
 
 FILE = "fer2013.csv"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_perception.labels import EMOTIONS_8
-from fer_perception.preprocessing.normalization import UInt8Image
+from fer_perception.types import UInt8Image
 from fer_training.datasets.fer2013 import COLUMNS, FILE, USAGE, parse_pixels, read_rows, row_name
 from fer_training.datasets.labels import emotion_index
 from fer_training.datasets.samples import DatasetError, Samples, Split

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 from pathlib import Path
 from types import TracebackType
 
@@ -12,8 +11,9 @@ import numpy as np
 
 from fer_perception.faces.detector import EYES_AND_MOUTH, FACE_MODEL_SHA256, FaceFinder
 from fer_perception.faces.single_face import Region, find_one_face
+from fer_perception.files import written_atomically
 from fer_perception.models.shipped import resolve_face_model
-from fer_perception.preprocessing.normalization import Float32Array, UInt8Image
+from fer_perception.types import Float32Array, UInt8Image
 
 # Another face model finds other points: it gets another file.
 CACHE = f"keypoints-{FACE_MODEL_SHA256[:8]}.csv"
@@ -65,19 +65,18 @@ class KeyPoints:
         return self._known[name][1]
 
     def _write(self) -> None:
-        temporary = self._file.with_suffix(f".{os.getpid()}.partial")
         try:
-            with open(temporary, "w", newline="", encoding="utf-8") as stream:
+            with (
+                written_atomically(self._file) as temporary,
+                open(temporary, "w", newline="", encoding="utf-8") as stream,
+            ):
                 writer = csv.writer(stream)
                 writer.writerow(COLUMNS)
                 for name, (state, points) in self._known.items():
                     values = [""] * len(POINTS) if points is None else [str(value) for value in points.ravel()]
                     writer.writerow((name, *state, *values))
-            os.replace(temporary, self._file)
         except OSError as error:
             log.warning("%s: cannot be written (%s): the faces will be looked for again", self._file, error.strerror)
-            if temporary.exists():
-                temporary.unlink()
 
 
 def _read(file: Path) -> dict[str, tuple[tuple[str, str, str], Float32Array | None]]:

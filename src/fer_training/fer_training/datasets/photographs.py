@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from fer_perception.faces.single_face import Region, cut
 from fer_perception.preprocessing.alignment import AlignmentTemplate, align
-from fer_perception.preprocessing.normalization import Float32Array, InputSpec, UInt8Image, prepare_crop
+from fer_perception.preprocessing.normalization import InputSpec, prepare_crop
+from fer_perception.types import Float32Array, UInt8Image
 from fer_training.datasets.keypoints import KeyPoints
 from fer_training.datasets.samples import DatasetError, Samples, Split
 from fer_training.datasets.splits import held_out

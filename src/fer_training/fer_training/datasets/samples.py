@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_perception.errors import FerError
-from fer_perception.preprocessing.normalization import Float32Array, UInt8Image
+from fer_perception.types import Float32Array, UInt8Image
 
 # "adapt" holds pictures for unsupervised adaptation; only manifests have it. Its labels are there to measure with.
 Split = Literal["train", "val", "test", "adapt"]

@@ -19,7 +19,8 @@ from fer_perception.evaluation.metrics import (
     reliability,
 )
 from fer_perception.models.bundle import MANIFEST, Bundle, Precision, write_manifest
-from fer_perception.preprocessing.normalization import Float32Array, UInt8Image, prepare_crop
+from fer_perception.preprocessing.normalization import prepare_crop
+from fer_perception.types import Float32Array, UInt8Image
 from fer_training.datasets import Alignment, Samples, Split, load_dataset
 from fer_training.datasets.duplicates import report_duplicates
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from fer_perception.preprocessing.normalization import InputSpec, UInt8Image, normalize, prepare_crop
+from fer_perception.preprocessing.normalization import InputSpec, normalize, prepare_crop
+from fer_perception.types import UInt8Image
 from fer_training.datasets import Samples
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from fer_perception.evaluation.metrics import RESAMPLES, interval
 from fer_perception.models.bundle import Abstention, Bundle, write_manifest
-from fer_perception.preprocessing.normalization import Float32Array
+from fer_perception.types import Float32Array
 
 COVERAGE = 0.8
 CURVE_POINTS = 100

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
 from fer_perception.errors import FerError
-from fer_perception.models.bundle import Bundle, ModelFile, sha256_of, write_manifest
+from fer_perception.files import sha256_of, written_atomically
+from fer_perception.models.bundle import Bundle, ModelFile, write_manifest
 from fer_training.export.portability import require_portable
 
 ATTENTION_FILE, OUTPUT = "attention.onnx", "attention"
@@ -39,10 +39,10 @@ def add_attention(bundle: Path) -> Path:
     part = onnx.utils.Extractor(model).extract_model([model.graph.input[0].name], [OUTPUT])
     del part.graph.value_info[:]
 
-    file, temporary = opened.path / ATTENTION_FILE, opened.path / "attention.partial"
-    onnx.save(part, temporary)
-    require_portable(temporary)
-    os.replace(temporary, file)
+    file = opened.path / ATTENTION_FILE
+    with written_atomically(file) as temporary:
+        onnx.save(part, temporary)
+        require_portable(temporary)
     entry = ModelFile(name=file.name, sha256=sha256_of(file))
     write_manifest(opened.path, opened.manifest.model_copy(update={"attention": entry}))
     return file

@@ -19,8 +19,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from fer_perception.emotions.attention_maps import AttentionMaps
 from fer_perception.emotions.classifier import EmotionClassifier
 from fer_perception.errors import FerError
-from fer_perception.models.bundle import MANIFEST, Manifest, ModelFile, sha256_of, write_manifest
-from fer_perception.preprocessing.normalization import InputSpec, UInt8Image, normalize
+from fer_perception.files import sha256_of
+from fer_perception.models.bundle import MANIFEST, Manifest, ModelFile, write_manifest
+from fer_perception.preprocessing.normalization import InputSpec, normalize
+from fer_perception.types import UInt8Image
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.evaluation.inference import predict
 from fer_training.export.attention import add_attention

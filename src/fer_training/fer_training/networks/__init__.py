@@ -12,7 +12,7 @@ from fer_training.networks.hybrid_attention import AttentionOutputs, HybridAtten
 from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_maps, region_share
 from fer_training.networks.mobilenet_v2 import MobileNetV2
 from fer_training.networks.pretrained import convert_efficientnet_lite0, load_pretrained
-from fer_training.networks.pruned import NAME, compressed
+from fer_training.networks.pruned import NAME, pruned
 from fer_training.networks.xception import MiniXception, Xception
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -24,7 +24,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_v2": MobileNetV2,
     "xception": Xception,
 }
-NETWORKS[NAME] = compressed(NETWORKS)
+NETWORKS[NAME] = pruned(NETWORKS)
 
 __all__ = [
     "NETWORKS",

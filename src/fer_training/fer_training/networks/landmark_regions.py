@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_perception.preprocessing.alignment import AlignmentTemplate
-from fer_perception.preprocessing.normalization import Float32Array
+from fer_perception.types import Float32Array
 
 Points = npt.NDArray[np.float64]
 

@@ -48,14 +48,14 @@ def with_widths(network: nn.Module, widths: Widths) -> nn.Module:
     return network
 
 
-def uncompressed(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def without_pruning(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Name and options of what a network was before any pruning: those of a network that was not pruned are its own."""
     if name != NAME:
         return name, options
     return options["network"], {key: value for key, value in options.items() if key not in ("network", "widths")}
 
 
-def compressed(registry: dict[str, Callable[..., nn.Module]]) -> Callable[..., nn.Module]:
+def pruned(registry: dict[str, Callable[..., nn.Module]]) -> Callable[..., nn.Module]:
     """The entry ``landmark_compressed`` of a registry of networks."""
 
     def build(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fer_perception.errors import FerError
+from fer_perception.files import written_atomically
 
 
 def save_checkpoint(file: Path, groups: dict[str, dict[str, Tensor]], values: dict[str, Any]) -> None:
@@ -22,9 +22,8 @@ def save_checkpoint(file: Path, groups: dict[str, dict[str, Tensor]], values: di
         for group, members in groups.items()
         for name, tensor in members.items()
     }
-    temporary = file.with_suffix(".partial")
-    save_file(tensors, temporary, metadata={"values": json.dumps(values)})
-    os.replace(temporary, file)
+    with written_atomically(file) as temporary:
+        save_file(tensors, temporary, metadata={"values": json.dumps(values)})
 
 
 def load_checkpoint(file: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:

@@ -135,7 +135,6 @@ class TrainConfig:
     warmup_epochs: int = 1  # linear; then half a cosine to zero
     label_smoothing: float = 0.1
     ema_decay: float = 0.998  # per step, of the weights that are evaluated and exported
-    sam_radius: float = 0.0  # above 0: sharpness-aware minimisation; takes twice the time
     pretrained: str = ""  # safetensors that the network starts with, its classifier only if the labels are the same
     frozen_stages: int = 0  # so many of the network's first stages keep the weights they start with
     attention_weight: float = 0.0  # of the loss that draws attention maps to eyes, brows and mouth
@@ -168,7 +167,6 @@ POSSIBLE: dict[str, Callable[[Any], bool]] = {
     "label_smoothing": _share,
     "ema_decay": _share,
     "steps_per_epoch": lambda steps: steps >= 0,
-    "sam_radius": lambda radius: 0 <= radius < math.inf,
     "adaptation.adversarial_weight": lambda weight: 0 <= weight < math.inf,
     "adaptation.pseudo_label_weight": lambda weight: 0 <= weight < math.inf,
     "adaptation.threshold_decay": _share,

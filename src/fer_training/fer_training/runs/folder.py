@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fer_perception.errors import FerError
+from fer_perception.files import written_atomically
 from fer_training.networks import NETWORKS
 from fer_training.runs.checkpoint import load_checkpoint, load_weights
 from fer_training.runs.config import TrainConfig, load_config, save_config
@@ -88,12 +88,10 @@ def read_history(file: Path, epochs: int) -> list[Row]:
 
 def write_history(file: Path, history: list[Row]) -> None:
     """Write all rows, atomically. Numbers are written so that they are read back exactly."""
-    temporary = file.with_suffix(".partial")
-    with open(temporary, "w", newline="", encoding="utf-8") as stream:
+    with written_atomically(file) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(history[0]))
         writer.writeheader()
         writer.writerows(_texts(row) for row in history)
-    os.replace(temporary, file)
 
 
 def _texts(row: Mapping[str, float]) -> dict[str, str]:

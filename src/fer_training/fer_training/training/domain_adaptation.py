@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -48,7 +49,7 @@ from fer_training.runs.config import AugmentationConfig, NetworkConfig, TrainCon
 from fer_training.runs.folder import BEST, CONFIG, Row, build_network
 from fer_training.training.augmentation import Augmentation
 from fer_training.training.distributed import Processes, global_mean
-from fer_training.training.loop import fit, frozen_statistics, moving_average
+from fer_training.training.loop import fit, moving_average
 from fer_training.training.supervised import data_facts, prepared, target_shares
 
 WEAK = AugmentationConfig(
@@ -111,7 +112,7 @@ class Adaptation:
         load_pretrained(network, Path(config.adaptation.start).expanduser() / BEST, with_classifier=True)
         self.network = network.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weak, self.strong = (Augmentation(c, config.input.spec()) for c in (WEAK, config.augmentation))
-        self._adopt_statistics(self.network)
+        self._adapt_batch_norm(self.network)
         self.average = moving_average(self.network, config.ema_decay)
         self.accuracy_before = self._accuracy(predict(self.network, self.val_images, self.spec, group.device))
         self.facts = data_facts(source, self.val_samples)
@@ -132,7 +133,7 @@ class Adaptation:
     def validate(self) -> tuple[Row, dict[str, Any]]:
         """On the source's validation split accuracy and macro-F1, on the target's pictures the mutual information."""
         # Those that the average has are of strongly changed pictures.
-        self._adopt_statistics(self.average)
+        self._adapt_batch_norm(self.average)
         probabilities, on_target = (
             predict(self.average, images, self.spec, self.group.device)
             for images in (self.val_images, self.target_images)
@@ -156,8 +157,8 @@ class Adaptation:
         }
         return row, {"validation": metrics, "adaptation": facts}
 
-    def _adopt_statistics(self, network: nn.Module) -> None:
-        adopt_statistics(network, lambda size: self.weak(self._pick_target(size))[0])
+    def _adapt_batch_norm(self, network: nn.Module) -> None:
+        adapt_batch_norm(network, lambda size: self.weak(self._pick_target(size))[0])
 
     def _accuracy(self, probabilities: npt.NDArray[np.float32]) -> float:
         return float((probabilities.argmax(1) == self.val_samples.targets).mean())
@@ -167,6 +168,18 @@ class Adaptation:
 
     def _images(self, images: npt.NDArray[np.uint8], picked: Tensor) -> Tensor:
         return torch.from_numpy(normalize(images[picked.numpy()], self.spec)).to(self.group.device)
+
+
+@contextmanager
+def frozen_statistics(network: nn.Module) -> Iterator[None]:
+    """Batch normalisation's running statistics stay as they are."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    yield
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 class AdaptationLoss(nn.Module):
@@ -254,7 +267,7 @@ def domain_classifier(features: int) -> nn.Sequential:
 
 
 @torch.no_grad()
-def adopt_statistics(network: nn.Module, draw: Callable[[int], Tensor], batches: int = 50, size: int = 128) -> None:
+def adapt_batch_norm(network: nn.Module, draw: Callable[[int], Tensor], batches: int = 50, size: int = 128) -> None:
     """Batch normalisation's running statistics become those of one domain (Li et al., 2016, arXiv:1603.04779).
 
     :param draw: gives so many normalised pictures of it, float32 (size, C, H, W).

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -109,7 +108,7 @@ def fit(config: TrainConfig, task: Task, group: Processes, on_epoch_end: Callabl
             picked = order[step * config.batch_size : (step + 1) * config.batch_size]
             batch = task.batch(picked, (epoch + step / steps) / config.epochs)
             share = tuple(group.share(tensor).to(group.device) for tensor in batch)
-            losses.append(descend(objective, optimizer, share, config.sam_radius))
+            losses.append(optimizer_step(objective, optimizer, share))
             task.average.update_parameters(task.network)
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
         if not math.isfinite(losses[-1]):
@@ -149,42 +148,13 @@ def fit(config: TrainConfig, task: Task, group: Processes, on_epoch_end: Callabl
     return folder
 
 
-def descend(
-    objective: nn.Module, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...], sam_radius: float
-) -> float:
-    """One step of the optimizer; returns the loss before it.
-
-    :param sam_radius: above 0, the gradient is that at the worst place within this distance, to first order:
-        sharpness-aware minimisation (Foret et al., 2021, arXiv:2010.01412), for twice the time.
-    """
+def optimizer_step(objective: nn.Module, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...]) -> float:
+    """One step of the optimizer; returns the loss before it."""
     optimizer.zero_grad(set_to_none=True)
     loss = objective(*batch)
     loss.backward()
-    if sam_radius:
-        with torch.no_grad():
-            parameters: list[Tensor] = [p for p in objective.parameters() if p.grad is not None]
-            norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(p.grad) for p in parameters]))
-            moves = [p.grad * (sam_radius / (norm + 1e-12)) for p in parameters]
-            torch._foreach_add_(parameters, moves)
-        optimizer.zero_grad(set_to_none=True)
-        with frozen_statistics(objective):
-            objective(*batch).backward()
-        with torch.no_grad():
-            torch._foreach_sub_(parameters, moves)
     optimizer.step()
     return float(global_mean(loss.detach()))
-
-
-@contextmanager
-def frozen_statistics(objective: nn.Module) -> Iterator[None]:
-    """Batch normalisation's running statistics stay as they are."""
-    norms = [module for module in objective.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    yield
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
 
 
 def learning_rate(config: TrainConfig, epoch: float) -> float:

@@ -18,10 +18,11 @@ import numpy as np
 from tqdm import tqdm
 
 from fer_perception.engines.onnx_runtime import Engine
-from fer_perception.engines.selection import Backend, PrecisionChoice, load_engine
+from fer_perception.engines.selection import load_engine
 from fer_perception.errors import FerError
 from fer_perception.models.bundle import MANIFEST, Bundle, Precision
 from fer_perception.models.shipped import resolve_model, share_folder
+from fer_perception.settings import Backend, PrecisionChoice
 from fer_perception.telemetry.energy import IDLE_S, TURN_S, CostMeter, carbon_text, grams_co2e
 
 BATCHES = (1, 8)

@@ -18,9 +18,8 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -36,22 +35,23 @@ from tqdm import tqdm
 from fer_perception.commands.benchmark.engines import format_engines, measure_engines
 from fer_perception.commands.benchmark.load import LoadNode, Run, serialize
 from fer_perception.commands.processes import end_on_signals, start, stop
-from fer_perception.emotions.classifier import EmotionClassifier
-from fer_perception.engines.selection import Backend, PrecisionChoice
+from fer_perception.commands.settings_options import add_settings, values_from
 from fer_perception.errors import FerError
 from fer_perception.faces.detector import FaceFinder
 from fer_perception.images.sources import PORTRAIT, open_source
-from fer_perception.models.shipped import resolve_face_model, resolve_model
+from fer_perception.models.shipped import resolve_face_model
 from fer_perception.nodes.base.isolation import isolate
 from fer_perception.nodes.base.managed_node import NAMESPACE
 from fer_perception.pipeline import Pipeline
-from fer_perception.preprocessing.normalization import UInt8Image
+from fer_perception.settings import FaceMode, FerNodeSettings, PipelineSettings
 from fer_perception.telemetry.energy import carbon_text, grams_co2e, parse_grid_intensity
 from fer_perception.telemetry.malloc import keep_freed_memory
 from fer_perception.telemetry.power import PowerMeter
 from fer_perception.telemetry.timing import percentiles
+from fer_perception.types import UInt8Image
 
-MODES = ("keypoints", "mesh")
+MODES: tuple[FaceMode, ...] = get_args(FaceMode)
+ENGINE = ("model", "precision", "backend", "threads")
 MAX_LOSS = 0.01
 SEARCH_STEPS = 7
 SEARCH_S = 2.0
@@ -76,10 +76,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--source", default=PORTRAIT, help="video, picture, folder, or 'astronaut' (640x480, one face)")
     parser.add_argument("--frames", type=int, default=150, help="so many images of the source are used, in turn")
-    parser.add_argument("--model", default="", help="bundle: a folder or the name of a shipped one")
-    parser.add_argument("--precision", default="auto", choices=get_args(PrecisionChoice), help="of node and floor")
-    parser.add_argument("--backend", default="auto", choices=get_args(Backend), help="of node and floor")
-    parser.add_argument("--threads", type=int, default=2, help="parameter threads of the node and the floor")
+    add_settings(parser.add_argument_group("of node and floor"), FerNodeSettings, ENGINE)
     parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES, help="face modes")
     parser.add_argument("--rates", nargs="+", type=float, default=(10.0, 30.0, 60.0), help="fixed rates in Hz")
     parser.add_argument("--rounds", type=int, default=3, help="rounds at each rate; the table has the best one's")
@@ -164,7 +161,7 @@ def measure_mode(options: argparse.Namespace, mode: str, frames: list[UInt8Image
     floors: list[list[float]] = []
     runs: dict[float, list[Run]] = {rate: [] for rate in options.rates}
     cpu_ms: list[float] = []
-    with Graph(options, mode) as graph, bare_pipeline(options) as pipeline:
+    with Graph(options, mode) as graph, closing(bare_pipeline(options)) as pipeline:
         graph.load.play(images, 30.0, WARM_UP / 30)
         for _ in range(options.rounds):
             for rate in options.rates:
@@ -211,12 +208,9 @@ def floor(pipeline: Pipeline, mode: str, frames: list[UInt8Image]) -> list[float
     return durations[WARM_UP:]
 
 
-@contextmanager
-def bare_pipeline(options: argparse.Namespace) -> Iterator[Pipeline]:
+def bare_pipeline(options: argparse.Namespace) -> Pipeline:
     """The core's pipeline as fer_node makes it."""
-    classifier = EmotionClassifier(resolve_model(options.model), options.precision, options.threads, options.backend)
-    with closing(classifier), closing(Pipeline(FaceFinder(resolve_face_model("")), classifier)) as pipeline:
-        yield pipeline
+    return Pipeline.from_settings(PipelineSettings.model_validate(values_from(options, ENGINE)))
 
 
 def measure_energy(load: LoadNode, images: list[bytearray], seconds: float) -> Result:
@@ -338,7 +332,7 @@ def soak(options: argparse.Namespace, frames: list[UInt8Image]) -> Result:
 def measure_cameras(options: argparse.Namespace, frames: list[UInt8Image]) -> Result:
     """Several cameras at 30 Hz: a process for each against one process for all, which share the network."""
     cameras = [f"camera{number}" for number in range(1, options.cameras + 1)]
-    parameters = engine_parameters(options)
+    parameters = values_from(options, ENGINE)
     each = [
         partial(start, "fer_node", ros_arguments=["-r", f"__ns:=/{NAMESPACE}/{camera}"], **parameters)
         for camera in cameras
@@ -375,16 +369,11 @@ def measure_cameras(options: argparse.Namespace, frames: list[UInt8Image]) -> Re
     return result
 
 
-def engine_parameters(options: argparse.Namespace) -> dict[str, Any]:
-    """The parameters of the nodes that say what runs the network."""
-    return {name: getattr(options, name) for name in ("model", "precision", "backend", "threads")}
-
-
 class Graph:
     """A fer_node in a process of its own, and the load's node in this one."""
 
     def __init__(self, options: argparse.Namespace, mode: str) -> None:
-        self.process = start("fer_node", face_mode=mode, **engine_parameters(options))
+        self.process = start("fer_node", face_mode=mode, **values_from(options, ENGINE))
         self.load = LoadNode()
 
     def __enter__(self) -> Graph:

@@ -16,11 +16,11 @@ from std_msgs.msg import Header
 
 from fer_perception.errors import FerError
 from fer_perception.nodes.base.conversions import image_message
-from fer_perception.nodes.base.executor_thread import Spinner
+from fer_perception.nodes.base.executor_thread import ExecutorThread
 from fer_perception.nodes.base.managed_node import NAMESPACE
 from fer_perception.nodes.base.qos import IMAGE_QOS, RESULT_QOS
-from fer_perception.preprocessing.normalization import UInt8Image
 from fer_perception.telemetry.timing import STAGES, percentiles
+from fer_perception.types import UInt8Image
 
 # Where a serialized Image holds its stamp: after the four bytes of the CDR header.
 STAMP = struct.Struct("<iI")
@@ -80,11 +80,11 @@ class LoadNode(Node):
         self.create_subscription(EmotionArray, "emotions", self._on_emotions, RESULT_QOS)
         self.create_subscription(Latency, "latency", self._on_latency, RESULT_QOS)
         self.create_subscription(LatencyStatistics, "latency_statistics", self._on_statistics, RESULT_QOS)
-        self._spinner = Spinner(self)
+        self._executor_thread = ExecutorThread(self)
 
     def close(self) -> None:
         """Leave the graph."""
-        self._spinner.close()
+        self._executor_thread.close()
         self.destroy_node()
 
     def await_pipeline(self) -> None:

@@ -17,12 +17,15 @@ from pathlib import Path
 
 from fer_perception.commands.demo.summary import SessionSummary
 from fer_perception.commands.processes import end_on_signals, start, stop
+from fer_perception.commands.settings_options import add_settings, values_from
 from fer_perception.errors import FerError
 from fer_perception.images.sources import PORTRAIT, open_source
 from fer_perception.nodes.base.isolation import isolate
+from fer_perception.settings import FerNodeSettings
 
 START_TIMEOUT_S = 90.0
 DRAIN_S = 1.0
+PIPELINE = ("model", "face_mode")
 CAMERA_SECONDS = 10.0
 BAG, SUMMARY, VIDEO, SNAPSHOT = "bag", "summary.json", "overlay.mp4", "snapshot.png"
 BAG_FILES = {f"{BAG}.mcap", "metadata.yaml"}
@@ -37,8 +40,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="examples:\n  demo\n  demo --source holiday.mp4\n  demo --source 0 --seconds 30   (the first camera)",
     )
     parser.add_argument("--source", default=PORTRAIT, help="camera index, video, picture, folder, or 'astronaut'")
-    parser.add_argument("--model", default="", help="bundle: a folder or the name of a shipped one")
-    parser.add_argument("--face-mode", default="keypoints", choices=("keypoints", "mesh"))
+    add_settings(parser, FerNodeSettings, PIPELINE)
     parser.add_argument("--attention", action="store_true", help="also draw where the network looked")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="output folder (default out/demo)")
     parser.add_argument(
@@ -58,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     isolate()
     end_on_signals()
     processes = {
-        "fer_node": start("fer_node", model=options.model, face_mode=options.face_mode),
+        "fer_node": start("fer_node", **values_from(options, PIPELINE)),
         "overlay_node": start("overlay_node", privacy="off", show_attention=options.attention),
     }
     try:

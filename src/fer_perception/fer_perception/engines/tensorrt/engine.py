@@ -18,7 +18,7 @@ from fer_perception.engines.tensorrt.cuda import CudaSession
 from fer_perception.engines.tensorrt.preparation import Preparation, PreparedEngine, Target
 from fer_perception.errors import EngineError
 from fer_perception.models.bundle import Bundle, Precision
-from fer_perception.preprocessing.normalization import Float32Array
+from fer_perception.types import Float32Array
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from fer_perception.models.bundle import Bundle
 from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.managed_node import ManagedNode
 from fer_perception.pipeline import Emotions, Faces
+from fer_perception.settings import Privacy
 
 TOPIC = "attention"
 
@@ -25,15 +26,15 @@ class AttentionTopic:
     subscribes to them is told in the log.
     """
 
-    def __init__(self, node: ManagedNode, bundle: Bundle) -> None:
+    def __init__(self, node: ManagedNode, bundle: Bundle, threads: int, privacy: Privacy = "no_images") -> None:
         self._node = node
         self._maps: AttentionMaps | None = None
         self._why_not = ""
-        if node.values.get("privacy") == "strict":
+        if privacy == "strict":
             self._why_not = "privacy strict publishes no attention maps. Set privacy to no_images"
             return
         try:
-            self._maps = AttentionMaps(bundle, node.values["threads"])
+            self._maps = AttentionMaps(bundle, threads)
         except BundleError as error:
             self._why_not = str(error)
             return

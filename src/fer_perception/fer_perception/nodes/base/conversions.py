@@ -31,8 +31,8 @@ from fer_perception.faces import detector as core
 from fer_perception.labels import UNKNOWN
 from fer_perception.models.bundle import Manifest
 from fer_perception.pipeline import Emotions, Faces
-from fer_perception.preprocessing.normalization import Float32Array, UInt8Image
 from fer_perception.telemetry.timing import STAGES, WindowSummary
+from fer_perception.types import Box, Float32Array, UInt8Image
 
 CROP_ENCODINGS = {"grey": "mono8", "rgb": "rgb8"}
 
@@ -128,7 +128,7 @@ def faces_from_message(message: FaceArray, manifest: Manifest) -> Faces:
     return Faces([face_from_message(face) for face in message.faces], [face.track_id for face in message.faces], crops)
 
 
-def region(box: tuple[int, int, int, int]) -> RegionOfInterest:
+def region(box: Box) -> RegionOfInterest:
     """A box: x, y, width, height in pixels."""
     return RegionOfInterest(x_offset=box[0], y_offset=box[1], width=box[2], height=box[3])
 

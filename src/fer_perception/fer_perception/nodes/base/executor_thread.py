@@ -10,7 +10,7 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 
-class Spinner:
+class ExecutorThread:
     """Serves the callbacks of nodes from now on. An exception in a callback is logged; it does not end the serving."""
 
     def __init__(self, *nodes: Node) -> None:
@@ -19,7 +19,7 @@ class Spinner:
         for node in nodes:
             self._executor.add_node(node)
         self._end: Future = Future()
-        self._thread = threading.Thread(target=self._serve, name="spinner", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="executor", daemon=True)
         self._thread.start()
 
     def close(self) -> None:

@@ -25,9 +25,10 @@ from std_msgs.msg import Header
 
 from fer_perception.errors import FerError
 from fer_perception.nodes.base.core_log import core_log
-from fer_perception.nodes.base.executor_thread import Spinner
-from fer_perception.nodes.base.parameters import AUTOSTART, Parameter, Value
+from fer_perception.nodes.base.executor_thread import ExecutorThread
+from fer_perception.nodes.base.parameters import descriptor
 from fer_perception.nodes.base.qos import RESULT_QOS
+from fer_perception.settings import NodeSettings, Setting, Value, from_values, settings_of, values_of
 from fer_perception.telemetry.malloc import keep_freed_memory
 
 NAMESPACE = "fer"
@@ -41,28 +42,28 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 
 
 class ManagedNode(LifecycleNode):
-    """A lifecycle node. Subclasses give ``parameters`` and what to do in the transitions configure and activate. A node
-    whose work has an end sets ``finished``.
+    """A lifecycle node. Subclasses give ``settings_type`` and what to do in the transitions configure and activate.
 
-    Both say at once how each step is undone, by :meth:`at_cleanup` and :meth:`at_deactivate`. They raise a
+    A node whose work has an end sets ``finished``.
+
+    Both transitions say at once how each step is undone, by :meth:`at_cleanup` and :meth:`at_deactivate`. They raise a
     :class:`FerError` that says what is wrong and what to do: the node then undoes what was done, logs the error,
     reports it on ``/diagnostics``, stays in the state it was in, and can be tried again.
     """
 
-    parameters: ClassVar[tuple[Parameter, ...]] = ()
+    settings_type: ClassVar[type[NodeSettings]] = NodeSettings
+    settings: NodeSettings
 
     def __init__(self, name: str, namespace: str = NAMESPACE, remappings: Mapping[str, str] | None = None) -> None:
         rules = [word for old, new in (remappings or {}).items() for word in ("-r", f"{old}:={new}")]
         super().__init__(name, namespace=namespace, cli_args=["--ros-args", *rules] if rules else None)
-        self.values: dict[str, Any] = {}
         self.state = "unconfigured"
         self.error = ""
         self.finished = threading.Event()
         self._invalid: dict[str, str] = {}
         self._configured, self._activated = ExitStack(), ExitStack()
-        self._declared = {parameter.name: parameter for parameter in (AUTOSTART, *self.parameters)}
-        for parameter in self._declared.values():
-            self._declare(parameter)
+        self._declared = settings_of(self.settings_type)
+        self.settings = from_values(self.settings_type, dict(map(self._declare, self._declared.values())))
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RESULT_QOS)
         # Once a second of real time, whatever the ROS time does.
@@ -98,7 +99,7 @@ class ManagedNode(LifecycleNode):
         return publisher
 
     def changed(self) -> None:
-        """Hand ``values`` on to the running parts, after a parameter that may always be changed was changed."""
+        """Hand ``settings`` on to the running parts, after a parameter that may always be changed was changed."""
 
     def tick(self) -> None:
         """Once a second while active."""
@@ -111,7 +112,7 @@ class ManagedNode(LifecycleNode):
 
     def start(self) -> None:
         """Configure and activate where ``autostart`` says so."""
-        if not self.values["autostart"]:
+        if not self.settings.autostart:
             self.get_logger().info(f"waiting for: ros2 lifecycle set {self.get_fully_qualified_name()} configure")
         elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
@@ -176,21 +177,26 @@ class ManagedNode(LifecycleNode):
 
     # Parameters ----------------------------------------------------------------------------------------------------
 
-    def _declare(self, parameter: Parameter) -> None:
-        """Declare with the value the node was started with; a bad one is kept for configure to complain about."""
-        descriptor = parameter.descriptor()
+    def _declare(self, parameter: Setting) -> tuple[str, Value]:
+        """Declare with the value the node was started with; of a bad one configure complains.
+
+        :return: name and value.
+        """
+        described = descriptor(parameter)
         try:
             if "off" in parameter.choices and self._is_false(parameter.name):
-                self.declare_parameter(parameter.name, "off", descriptor, ignore_override=True)
+                self.declare_parameter(parameter.name, "off", described, ignore_override=True)
             else:
-                self.declare_parameter(parameter.name, parameter.default, descriptor)
+                self.declare_parameter(parameter.name, parameter.default, described)
         except ParameterException as error:
             what, remedy = f"{parameter.name} ({parameter.description})", f"Give a value like {parameter.default!r}"
             self._invalid[parameter.name] = f"parameter {what}: {error}. {remedy}"
-            self.declare_parameter(parameter.name, parameter.default, descriptor, ignore_override=True)
-        self.values[parameter.name] = self.get_parameter(parameter.name).value
-        if problem := _not_a_choice(parameter, self.values[parameter.name]):
+            self.declare_parameter(parameter.name, parameter.default, described, ignore_override=True)
+        value = self.get_parameter(parameter.name).value
+        if problem := parameter.problem(value):
             self._invalid[parameter.name] = problem
+            return parameter.name, parameter.default
+        return parameter.name, value
 
     def _is_false(self, name: str) -> bool:
         """Whether the node was started with false for a parameter: YAML's way to read a bare ``off``."""
@@ -210,10 +216,10 @@ class ManagedNode(LifecycleNode):
                     reason=f"{change.name} is read by configure and the node is {self.state}: deactivate, clean up, "
                     "set it, then configure",
                 )
-            if problem := _not_a_choice(parameter, change.value):
+            if problem := parameter.problem(change.value):
                 return SetParametersResult(successful=False, reason=problem)
             accepted[change.name] = change.value
-        self.values.update(accepted)
+        self.settings = from_values(self.settings_type, values_of(self.settings) | accepted)
         for name in accepted:
             self._invalid.pop(name, None)
         if accepted and self.state != "unconfigured":
@@ -248,12 +254,6 @@ class ManagedNode(LifecycleNode):
             self._diagnostics.wait_for_all_acked(flush_within)
 
 
-def _not_a_choice(parameter: Parameter, value: Any) -> str:
-    if parameter.choices and value not in parameter.choices:
-        return f"parameter {parameter.name} is '{value}': use one of {parameter.allowed}"
-    return ""
-
-
 def run_node(create: Callable[[], ManagedNode]) -> None:
     """Create a node and run it until it has finished, or is asked to end by SIGINT or SIGTERM."""
     run_nodes([create])
@@ -277,6 +277,6 @@ def run_nodes(creators: Sequence[Callable[[], ManagedNode]]) -> None:
             undo.callback(nodes[-1].destroy_node)
         for node in nodes:
             node.start()
-        undo.callback(Spinner(*nodes).close)
+        undo.callback(ExecutorThread(*nodes).close)
         while not signals and not any(node.finished.is_set() for node in nodes):
             time.sleep(POLL_S)

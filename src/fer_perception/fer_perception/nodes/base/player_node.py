@@ -11,23 +11,20 @@ from rclpy.lifecycle.publisher import LifecyclePublisher
 
 from fer_perception.errors import FerError
 from fer_perception.nodes.base.managed_node import OK, ManagedNode
-from fer_perception.nodes.base.parameters import Parameter
+from fer_perception.settings import PlayerSettings
 
 POLL_S = 0.05
 FRAMES_SENT = "frames_sent"
-
-WAIT_FOR_SUBSCRIBERS = Parameter(
-    "wait_for_subscribers", 0, "Send the first image when so many subscribers are there", bounds=(0, 100)
-)
 
 
 class PlayerNode(ManagedNode):
     """Plays from a thread of its own while active; says on ``/diagnostics`` how many images it sent. At the end of what
     it plays the process ends.
 
-    Subclasses have the parameter ``wait_for_subscribers``; *configure* sets ``images`` and ``source_name``.
+    *configure* sets ``images`` and ``source_name``.
     """
 
+    settings: PlayerSettings
     images: LifecyclePublisher
     source_name: str
 
@@ -69,7 +66,7 @@ class PlayerNode(ManagedNode):
 
     def _await_subscribers(self, stopping: threading.Event) -> bool:
         """Whether they came before the node was stopped."""
-        wait_for = self.values["wait_for_subscribers"]
+        wait_for = self.settings.wait_for_subscribers
         while self.images.get_subscription_count() < wait_for:
             if stopping.wait(POLL_S):
                 return False

@@ -12,7 +12,8 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CompressedImage, Image
 
-from fer_perception.nodes.base.executor_thread import Spinner
+from fer_perception.nodes.base.executor_thread import ExecutorThread
+from fer_perception.settings import ImageSettings
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -60,12 +61,12 @@ class Input:
             raw=deserialize is not None,
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
         )
-        self._spinner = Spinner(self._receiver) if self._receiver else None
+        self._executor_thread = ExecutorThread(self._receiver) if self._receiver else None
 
     def close(self) -> None:
         """Unsubscribe."""
-        if self._receiver and self._spinner:
-            self._spinner.close()
+        if self._receiver and self._executor_thread:
+            self._executor_thread.close()
             self._receiver.destroy_node()
         else:
             self._node.destroy_subscription(self._subscription)
@@ -123,22 +124,22 @@ def _receiver(owner: Node) -> Node:
 
 def image_input(
     node: Node,
-    values: dict[str, Any],
+    settings: ImageSettings,
     receive: Callable[[Any], None],
     reject: Callable[[str], None],
     own_thread: bool = False,
 ) -> Input:
-    """The input ``image`` by a node's image parameters.
+    """The input ``image`` by a node's image settings.
 
     Messages are read by rosbags, as views on the bytes: rclpy would copy the pixels twice more.
     """
-    compressed = values["image_transport"] == "compressed"
+    compressed = settings.image_transport == "compressed"
     message_type = CompressedImage if compressed else Image
     typestore, name = get_typestore(Stores.LATEST), f"sensor_msgs/msg/{message_type.__name__}"
     qos = QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
-        depth=values["image_depth"],
-        reliability=RELIABILITIES[values["image_reliability"]],
+        depth=settings.image_depth,
+        reliability=RELIABILITIES[settings.image_reliability],
     )
     return Input(
         node,
@@ -147,7 +148,7 @@ def image_input(
         qos,
         receive,
         reject,
-        values["image_timeout_s"],
+        settings.image_timeout_s,
         lambda serialized: typestore.deserialize_cdr(serialized, name),
         own_thread,
     )

@@ -12,8 +12,8 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from fer_perception.errors import FerError
-from fer_perception.preprocessing.normalization import UInt8Image
 from fer_perception.replay.message_types import typestore
+from fer_perception.types import UInt8Image
 
 QUEUE_LENGTH = 100
 

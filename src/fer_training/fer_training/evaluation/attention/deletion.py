@@ -11,7 +11,7 @@ import torch
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from fer_perception.preprocessing.normalization import Float32Array
+from fer_perception.types import Float32Array
 
 STEPS = 12
 BLUR = 1 / 12  # standard deviation in widths of the crop: 4 of 48 pixels leave a face without expression

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from fer_perception.errors import FerError
 from fer_perception.models.bundle import MANIFEST
-from fer_perception.preprocessing.normalization import Float32Array, UInt8Image, normalize
+from fer_perception.preprocessing.normalization import normalize
+from fer_perception.types import Float32Array, UInt8Image
 from fer_training.datasets import Samples
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.evaluation.inference import prepare_images

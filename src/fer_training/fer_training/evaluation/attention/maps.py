@@ -10,7 +10,7 @@ import torch
 from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
-from fer_perception.preprocessing.normalization import Float32Array
+from fer_perception.types import Float32Array
 from fer_training.networks.hybrid_attention import ATTENDED_STAGES, HybridAttentionNetwork
 from fer_training.networks.layers import Backbone
 

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from fer_perception.errors import FerError
-from fer_perception.preprocessing.normalization import Float32Array, UInt8Image, normalize
+from fer_perception.preprocessing.normalization import normalize
 from fer_perception.telemetry.malloc import keep_all_freed_memory
+from fer_perception.types import Float32Array, UInt8Image
 from fer_training.datasets import Samples, balanced
 from fer_training.evaluation.attention.deletion import STEPS, area, deletion_and_insertion
 from fer_training.evaluation.attention.landmark_fraction import (

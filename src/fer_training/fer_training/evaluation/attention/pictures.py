@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fer_perception.preprocessing.normalization import Float32Array
+from fer_perception.types import Float32Array
 
 SHOWN_MAXIMUM = 3.0  # of the pictures' colours, in multiples of uniform attention
 CONTROL_STYLES = {"random": ":", "centre": "--", "landmarks": "-."}

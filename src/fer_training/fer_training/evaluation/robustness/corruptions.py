@@ -26,7 +26,7 @@ from torch import Tensor
 
 from fer_perception.errors import FerError
 from fer_perception.preprocessing.alignment import AlignmentTemplate, similarity_transform
-from fer_perception.preprocessing.normalization import UInt8Image
+from fer_perception.types import UInt8Image
 from fer_training.evaluation.robustness.occlusion import (
     LENS_GREY,
     MASK_GREY,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_perception.preprocessing.alignment import AlignmentTemplate
-from fer_perception.preprocessing.normalization import Float32Array, UInt8Image
+from fer_perception.types import Float32Array, UInt8Image
 
 OVERSAMPLING = 8  # of drawn edges, which are averaged down
 MASK_GREY, LENS_GREY = 200, 20  # of a pale surgical mask and of dark lenses

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fer_perception.preprocessing.alignment import AlignmentTemplate
-from fer_perception.preprocessing.normalization import UInt8Image
+from fer_perception.types import UInt8Image
 from fer_training.datasets import Samples
 from fer_training.evaluation.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from fer_training.evaluation.robustness.stress import ALL

@@ -8,7 +8,6 @@ placed by :mod:`fer_training.export.quantization.placement`.
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,10 @@ from onnx import ModelProto
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from fer_perception.errors import FerError
-from fer_perception.models.bundle import Bundle, ModelFile, Precision, sha256_of, write_manifest
-from fer_perception.preprocessing.normalization import Float32Array, to_batch
+from fer_perception.files import sha256_of, written_atomically
+from fer_perception.models.bundle import Bundle, ModelFile, Precision, write_manifest
+from fer_perception.preprocessing.normalization import to_batch
+from fer_perception.types import Float32Array
 from fer_training.datasets import Alignment, Samples, balanced, load_dataset
 from fer_training.export.portability import require_portable
 from fer_training.export.quantization.sensitivity import agreement, answers, largest_values, quantize_insensitive
@@ -96,9 +97,9 @@ def _batch(samples: Samples, picked: np.ndarray[Any, np.dtype[np.int64]], bundle
 
 def _write(model: ModelProto, bundle: Path, precision: Precision) -> ModelFile:
     """Write a precision's file, whole or not at all."""
-    file, temporary = bundle / f"{precision}.onnx", bundle / f"{precision}.partial"
-    onnx.save(model, temporary)
-    require_portable(temporary)
-    os.replace(temporary, file)
+    file = bundle / f"{precision}.onnx"
+    with written_atomically(file) as temporary:
+        onnx.save(model, temporary)
+        require_portable(temporary)
     log.info("%s: %.2f MB", file, file.stat().st_size / 1e6)
     return ModelFile(name=file.name, sha256=sha256_of(file))

@@ -12,7 +12,7 @@ from scipy.special import log_softmax
 from tqdm import tqdm
 
 from fer_perception.errors import FerError
-from fer_perception.preprocessing.normalization import Float32Array
+from fer_perception.types import Float32Array
 from fer_training.export.quantization.placement import blocks_of, with_int8
 
 BATCH_SIZE = 32

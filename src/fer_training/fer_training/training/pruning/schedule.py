@@ -23,7 +23,7 @@ from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.evaluation.inference import predict
 from fer_training.export.onnx import count_macs
 from fer_training.networks.landmark_regions import landmark_regions
-from fer_training.networks.pruned import NAME, changed_widths, uncompressed
+from fer_training.networks.pruned import NAME, changed_widths, without_pruning
 from fer_training.runs.checkpoint import load_checkpoint
 from fer_training.runs.config import NetworkConfig, PruningConfig, TrainConfig, load_config
 from fer_training.runs.folder import BEST, CONFIG, LAST, build_network, load_run
@@ -123,7 +123,7 @@ def _prune(
         network, config.pruning, data.spec, images, torch.from_numpy(data.samples.targets[picked]), unpruned
     )
     estimate_statistics(network, images)
-    name, options = uncompressed(start.config.network.name, start.config.network.options)
+    name, options = without_pruning(start.config.network.name, start.config.network.options)
     original = build_network(replace(config, network=NetworkConfig(name, options)), len(start.facts["labels"]))
     widths = changed_widths(network, original)
     accuracy = float((predict(network, data.val_images, data.spec).argmax(1) == data.val_samples.targets).mean())

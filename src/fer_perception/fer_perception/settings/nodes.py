@@ -1,0 +1,128 @@
+"""The settings of the nodes: their ROS parameters."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fer_perception.settings.declaration import Settings, setting, with_default
+from fer_perception.settings.pipeline import (
+    AuditSettings,
+    EmotionSettings,
+    FaceSettings,
+    PipelineSettings,
+    PrivacySettings,
+)
+
+ImageReliability = Literal["best_effort", "reliable"]
+ImageTransport = Literal["raw", "compressed"]
+
+PORTRAIT = "astronaut"  # the source that is a moving test image
+
+
+class InputSettings(Settings):
+    """Any input."""
+
+    image_timeout_s: float = setting(
+        5.0, "Without an image for so long, the node warns and says why", low=0.1, high=3600.0, unit="s"
+    )
+
+
+class ImageSettings(InputSettings):
+    """The input ``image``."""
+
+    image_transport: ImageTransport = setting("raw", "raw: sensor_msgs/Image; compressed: CompressedImage")
+    image_reliability: ImageReliability = setting(
+        "best_effort", "Quality of service requested of the images' publisher"
+    )
+    image_depth: int = setting(1, "Images that the middleware keeps until they are taken", low=1, high=100)
+
+
+class NodeSettings(Settings):
+    """Any node."""
+
+    autostart: bool = setting(
+        True,
+        "Configure and activate at start; false: leave that to ros2 lifecycle or a manager",
+        changes="start",
+    )
+
+
+class FerNodeSettings(ImageSettings, PipelineSettings, NodeSettings):
+    """``fer_node``."""
+
+    audit: AuditSettings = AuditSettings()
+
+
+class FaceNodeSettings(ImageSettings, FaceSettings, NodeSettings):
+    """``face_node``."""
+
+
+class EmotionNodeSettings(InputSettings, EmotionSettings, NodeSettings):
+    """``emotion_node``."""
+
+    audit: AuditSettings = AuditSettings()
+
+
+class OverlayNodeSettings(ImageSettings, PrivacySettings, NodeSettings):
+    """``overlay_node``."""
+
+    show_attention: bool = setting(
+        False, "Draw over each face where the network looked, if the model has such maps; not with strict"
+    )
+
+
+class HriNodeSettings(ImageSettings, PrivacySettings, NodeSettings):
+    """``hri_node``."""
+
+    lost_after_s: float = setting(
+        0.5,
+        "For how long an unseen face stays in the list of tracked faces, in the images' time",
+        low=0.0,
+        high=60.0,
+        unit="s",
+        changes="always",
+    )
+
+
+class PlayerSettings(NodeSettings):
+    """A node that publishes images until its source ends."""
+
+    wait_for_subscribers: int = setting(0, "Send the first image when so many subscribers are there", low=0, high=100)
+
+
+class SourceNodeSettings(PlayerSettings):
+    """``source_node``."""
+
+    source: str = setting(PORTRAIT, f"Camera index, video, image, folder of images, or '{PORTRAIT}' (a test image)")
+    fps: float = setting(
+        0.0, "Rate of the images; 0: the source's own, 30 for single images", low=0.0, high=1000.0, unit="Hz"
+    )
+    still_s: float = setting(2.0, "For how long each single image is shown", low=0.0, high=3600.0, unit="s")
+    duration_s: float = setting(0.0, "End after so long; 0: never", low=0.0, high=1e6, unit="s")
+    loop: bool = setting(False, "Begin again at the end")
+    frame_id: str = setting("camera_optical_frame", "frame_id of the images (REP 105)")
+    max_side: int = setting(
+        1280, "Larger images are shrunk to this length of their longer side; 0: never", low=0, high=8192, unit="px"
+    )
+
+
+class BagPlayerSettings(PlayerSettings):
+    """``bag_player``."""
+
+    bag: str = setting("", "A bag's folder, or a single .mcap or .db3 file")
+    topic: str = setting("", "The topic of its images; empty: the only one")
+    start_s: float = setting(0.0, "Begin so long after the bag's first message", low=0.0, high=1e9, unit="s")
+    end_s: float = setting(0.0, "End so long after the bag's first message; 0: at its end", low=0.0, high=1e9, unit="s")
+    rate: float = setting(1.0, "So many times as fast as it was recorded", low=0.01, high=100.0)
+    wait_for_subscribers: int = with_default(PlayerSettings, "wait_for_subscribers", 1)
+
+
+NODE_SETTINGS: dict[str, type[NodeSettings]] = {
+    "fer_node": FerNodeSettings,
+    "face_node": FaceNodeSettings,
+    "emotion_node": EmotionNodeSettings,
+    "source_node": SourceNodeSettings,
+    "bag_player": BagPlayerSettings,
+    "overlay_node": OverlayNodeSettings,
+    "hri_node": HriNodeSettings,
+}
