@@ -9,7 +9,7 @@ DATA ?= $(or $(FER_DATA),../shared/data)
 ENV = . scripts/env.sh &&
 PYTEST = $(ENV) FER_DATA="$(abspath $(DATA))" python -m pytest
 
-.PHONY: help setup setup-replay setup-training setup-dev demo test test-slow lint clean
+.PHONY: help setup setup-replay setup-training setup-dev demo test test-slow lint docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -37,6 +37,9 @@ test-slow: setup-dev ## the tests marked slow: trainings to the end, restarts, t
 
 lint: setup-dev ## ruff, mypy and the rules of who may import whom
 	@$(ENV) ruff check . && ruff format --check . && mypy && lint-imports
+
+docs: setup-dev ## the documentation as a site in out/docs
+	@$(ENV) mkdocs build
 
 clean: ## remove what was built; virtual environments stay
 	rm -rf build build-* install install-* log log-*

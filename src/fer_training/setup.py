@@ -5,7 +5,10 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = "fer_training"
-VERBS = ("train", "teach", "adapt", "interpolate", "prune", "evaluate", "export", "quantize", "report")
+VERBS = (
+    *("train", "soft_targets", "adapt", "interpolate", "prune", "export", "quantize"),
+    *("calibrate", "evaluate", "stress", "fairness", "explain", "identify", "group", "quality", "report"),
+)
 # What it imports of requirements/runtime.txt, and all of requirements/training.txt; a test compares them.
 # fer_perception comes with the workspace and not from PyPI, so it is in package.xml alone.
 REQUIREMENTS = [
@@ -22,7 +25,6 @@ REQUIREMENTS = [
     "fairlearn",
     "imagehash",
     "kornia",
-    "markdown",
     "matplotlib",
     "omegaconf",
     "onnx",

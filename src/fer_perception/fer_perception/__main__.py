@@ -17,12 +17,12 @@ EXECUTABLES = {
     "hri_node": ("fer_perception.nodes.hri_node", "the results as REP 155 names them, in hri_msgs"),
     "demo": ("fer_perception.commands.demo.command", "runs the three nodes on a source, records and summarises"),
     "benchmark": (
-        "fer_perception.commands.benchmark.live",
-        "latency, peak rate and memory of fer_node on a live graph",
+        "fer_perception.commands.benchmark.command",
+        "speed of fer_node on a live graph, of networks alone, of gate and audit log",
     ),
     "replay": ("fer_perception.commands.replay", "evaluates the pipeline on recorded bags"),
     "live_replay": ("fer_perception.commands.live_replay", "the same in a running graph, drops included"),
-    "make_bag": ("fer_perception.commands.make_bag", "a bag of a video, of pictures or of labelled pictures"),
+    "make_bag": ("fer_perception.commands.make_bag", "a bag of a video, of images or of labelled images"),
     "build_engine": (
         "fer_perception.commands.build_engine",
         "builds a model's TensorRT engine ahead of the first start",

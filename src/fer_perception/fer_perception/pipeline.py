@@ -40,8 +40,8 @@ class Faces:
 class Emotions:
     """Emotion probabilities of one image's faces, of this image alone and averaged over the track.
 
-    Both float32, (faces, labels). ``refusals``: by face, why it gets no emotion, or None for an answer; empty stands
-    for answers only. A refused face's rows are no answers: ``smoothed`` is NaN, ``probabilities`` too unless the
+    Both float32, (faces, labels). ``refusals``: by face, why it gets no emotion, or None for a prediction; empty
+    stands for predictions only. A refused face's rows are none: ``smoothed`` is NaN, ``probabilities`` too unless the
     network was asked and was not sure.
     """
 
@@ -50,7 +50,7 @@ class Emotions:
     refusals: list[Refusal | None] = field(default_factory=list)
 
     def refusal(self, index: int) -> Refusal | None:
-        """Why the face of that index gets no emotion; None for an answer."""
+        """Why the face of that index gets no emotion; None for a prediction."""
         return self.refusals[index] if self.refusals else None
 
 
@@ -121,9 +121,9 @@ class FacePipeline:
 
 
 class EmotionPipeline:
-    """Classifies the faces of one camera's images and smooths the answers per track.
+    """Classifies the faces of one camera's images and smooths the predictions per track.
 
-    A face that the gate refuses is for the smoother one that was not seen: its average rests until the next answer.
+    A face that the gate refuses is for the smoother one that was not seen: its average rests until the next prediction.
     """
 
     def __init__(
@@ -166,11 +166,9 @@ class EmotionPipeline:
         probabilities[asked] = self.classifier.classify([found.crops[index] for index in asked])
         for index in asked:
             refusals[index] = self.gate.doubt(probabilities[index])
-        answered = [index for index in asked if refusals[index] is None]
+        kept = [index for index in asked if refusals[index] is None]
         smoothed = np.full_like(probabilities, np.nan)
-        smoothed[answered] = self.smoother.update(
-            [found.track_ids[index] for index in answered], probabilities[answered], stamp_s
-        )
+        smoothed[kept] = self.smoother.update([found.track_ids[index] for index in kept], probabilities[kept], stamp_s)
         if stopwatch is not None:
             stopwatch.lap("infer")
         return Emotions(probabilities, smoothed, refusals)

@@ -1,6 +1,6 @@
 """What leaves the process: three modes, from everything to nothing that shows or measures a face.
 
-``off``: nothing is held back. ``no_images``: no pixels of a face, neither crops nor pictures in which faces could be
+``off``: nothing is held back. ``no_images``: no pixels of a face, neither crops nor images in which faces could be
 recognised. ``strict``: in addition no pixels at all, no key points, meshes or head orientations, boxes only on a coarse
 grid, and ids that end with the first image in which the face is not found and tell nothing of each other.
 """
@@ -17,7 +17,7 @@ from fer_perception.geometry import clip
 from fer_perception.pipeline import Faces
 from fer_perception.settings import Privacy
 from fer_perception.types import Box, UInt8Image
-from fer_perception.visualization.drawing import blur
+from fer_perception.visualization.drawing import redact
 
 # Where a face is, for turning a head to it, is told to 1/32 of the image's longer side: 20 pixels at 640 x 480.
 GRID_CELLS = 32
@@ -51,4 +51,4 @@ def drawing_ground(image: UInt8Image, faces: list[Face], privacy: Privacy) -> UI
     """
     if privacy == "off":
         return image
-    return np.zeros_like(image) if privacy == "strict" else blur(image, [face.box for face in faces])
+    return np.zeros_like(image) if privacy == "strict" else redact(image, [face.box for face in faces])

@@ -55,7 +55,7 @@ def media() -> Path:
 
 
 def _write_tiny_bundle(folder: Path, outputs: int = 7) -> Path:
-    """A network that averages the crop and scales it by a fixed row of weights: real ONNX, known answers."""
+    """A network that averages the crop and scales it by a fixed row of weights: real ONNX, known predictions."""
     weights = numpy_helper.from_array(np.linspace(-1, 1, outputs, dtype=np.float32).reshape(outputs, 1), "weights")
     graph = helper.make_graph(
         [

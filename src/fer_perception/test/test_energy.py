@@ -126,13 +126,14 @@ def test_energy_and_carbon_of_an_inference(
 ) -> None:
     monkeypatch.setattr(engine_benchmark, "IDLE_S", 0.3)  # less than the counter's range
     Package(tmp_path, monkeypatch, idle_w=10.0)
-    (row,) = measure_engines([str(tiny_bundle)], "fp32", "onnxruntime", 1, grid_intensity, tmp_path)
-    assert row["energy"]["sensor"] == "RAPL package-0"
-    assert row["energy"]["idle_w"] == pytest.approx(10, rel=0.01)
-    assert abs(row["batch_1"]["joules"]) < 1e-3  # nothing but idle power is drawn
-    grams = row["batch_1"]["g_co2e_per_1000"]
-    expected = None if grid_intensity is None else pytest.approx(row["batch_1"]["joules"] * 0.1, abs=2e-6)
-    assert grams == expected
-    text = format_engines([row])
+    result = measure_engines([str(tiny_bundle)], "fp32", "onnxruntime", 1, grid_intensity, tmp_path)
+    assert result.energy.sensor == "RAPL package-0"
+    assert result.energy.idle_w == pytest.approx(10, rel=0.01)
+    speed = result.engines[0].batch_1
+    assert speed.joules is not None
+    assert abs(speed.joules) < 1e-3  # nothing but idle power is drawn
+    expected = None if grid_intensity is None else pytest.approx(speed.joules * 0.1, abs=2e-6)
+    assert speed.g_co2e_per_1000 == expected
+    text = format_engines(result)
     assert "W idle, by RAPL package-0:" in text
     assert carbon in text

@@ -5,18 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fer_perception.__main__ import EXECUTABLES
 from fer_perception.commands.make_bag import Item, write_bag
 from fer_perception.errors import BagError, FerError
 from fer_perception.launching import plan as fer
 from fer_perception.launching import replay
 from fer_perception.launching.plan import Plan, PlannedNode
+from fer_perception.settings import NODE_SETTINGS, settings_of
 
 NOTE = "split: face_node runs with privacy off, the faces' pixels are on the topic faces"
 
@@ -59,7 +58,6 @@ def test_the_defaults() -> None:
                     "image_transport": "raw",
                     "face_mode": "keypoints",
                     **engine,
-                    "privacy": "no_images",
                     "audit.folder": "",
                 },
                 **common,
@@ -71,7 +69,6 @@ def test_the_defaults() -> None:
                 parameters={
                     "autostart": True,
                     "image_transport": "raw",
-                    "privacy": "no_images",
                     "show_attention": False,
                 },
                 **common,
@@ -179,7 +176,6 @@ def test_split_sends_pixels_and_says_so() -> None:
         "overlay_node": {
             "autostart": True,
             "image_transport": "compressed",
-            "privacy": "no_images",
             "show_attention": True,
         },
     }
@@ -199,7 +195,6 @@ def test_cameras_in_a_shared_process() -> None:
                 "face_mode": "keypoints",
                 "precision": "int8",
                 "backend": "auto",
-                "privacy": "no_images",
                 "audit.folder": "",
             },
             log_level="warn",
@@ -302,11 +297,9 @@ def test_declared_defaults_are_those_of_no_arguments() -> None:
 
 
 def test_the_nodes_have_the_parameters_with_the_same_defaults() -> None:
-    autostart = pytest.importorskip("fer_perception.nodes.base.parameters").AUTOSTART
     plans = fer.plan({"hri": "true", "model": "42"}), fer.plan({"split": "true"})
     for node in (node for plan in plans for node in plan.nodes):
-        kind = getattr(import_module(EXECUTABLES[node.executable][0]), node.executable.title().replace("_", ""))
-        known = {parameter.name: parameter.default for parameter in (autostart, *kind.parameters)}
+        known = {name: setting.default for name, setting in settings_of(NODE_SETTINGS[node.executable]).items()}
         own = {"source", "model"} | ({"privacy"} if node.executable == "face_node" else set())
         assert set(node.parameters) <= set(known)
         assert {name: known[name] for name in set(node.parameters) - own} == {

@@ -22,7 +22,7 @@ CONFUSION = [[40, 10, 0], [5, 30, 5], [1, 2, 7]]  # accuracy 0.77
 
 
 def units_of(right: np.ndarray) -> np.ndarray:
-    """One 2 x 2 confusion matrix for each row of right (True) and wrong answers to the label 0."""
+    """One 2 x 2 confusion matrix for each row of right (True) and wrong predictions of the label 0."""
     return np.asarray([[[row.sum(), (~row).sum()], [0, 0]] for row in right], np.int64)
 
 
@@ -30,13 +30,13 @@ def test_values_worked_out_by_hand() -> None:
     targets = np.array([0, 0, 1, 1])
     probabilities = np.array([[0.8, 0.1, 0.1], [0.4, 0.5, 0.1], [0.1, 0.7, 0.2], [0.3, 0.6, 0.1]])
     metrics = classification_metrics(targets, probabilities, LABELS)
-    assert metrics["n"] == 4
-    assert metrics["accuracy"] == 0.75
-    assert metrics["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)  # over the two classes that occur
-    assert metrics["auroc"] == pytest.approx(1.0)
-    assert metrics["ece"] == pytest.approx((0.2 + 0.5 + 0.3 + 0.4) / 4)  # each in a bin of its own
-    assert metrics["recall"] == {"a": 0.5, "b": 1.0, "c": None}
-    assert metrics["confusion"] == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
+    assert metrics.n == 4
+    assert metrics.accuracy == 0.75
+    assert metrics.macro_f1 == pytest.approx((2 / 3 + 4 / 5) / 2)  # over the two classes that occur
+    assert metrics.auroc == pytest.approx(1.0)
+    assert metrics.ece == pytest.approx((0.2 + 0.5 + 0.3 + 0.4) / 4)  # each in a bin of its own
+    assert metrics.recall == {"a": 0.5, "b": 1.0, "c": None}
+    assert metrics.confusion == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
 
 
 def test_rare_classes_do_not_count_among_the_common() -> None:
@@ -44,12 +44,12 @@ def test_rare_classes_do_not_count_among_the_common() -> None:
     probabilities = np.eye(3)[np.array([0] * 90 + [1] * 10 + [1] * 100 + [0])]
     metrics = classification_metrics(targets, probabilities, LABELS)
     expected = f1_score(targets, probabilities.argmax(1), labels=[0, 1, 2], average=None)
-    assert metrics["macro_f1_common"] == pytest.approx(expected[:2].mean())
-    assert metrics["macro_f1"] == pytest.approx(expected.mean())
+    assert metrics.macro_f1_common == pytest.approx(expected[:2].mean())
+    assert metrics.macro_f1 == pytest.approx(expected.mean())
 
 
 def test_auroc_of_one_class_is_not_defined() -> None:
-    assert classification_metrics(np.zeros(3, int), np.full((3, 3), 1 / 3), LABELS)["auroc"] is None
+    assert classification_metrics(np.zeros(3, int), np.full((3, 3), 1 / 3), LABELS).auroc is None
 
 
 def test_calibration_error_of_two_bins() -> None:
@@ -58,15 +58,15 @@ def test_calibration_error_of_two_bins() -> None:
     targets = np.array([0] * 6 + [1] * 4)
     assert expected_calibration_error(targets, probabilities) == pytest.approx(0.8 * (0.9 - 0.75) + 0.2 * 0.55)
     bins = reliability(targets, probabilities)
-    assert bins["count"] == [0] * 8 + [2] + [0] * 4 + [8, 0]
-    assert bins["confidence"][13] == pytest.approx(0.9)
-    assert bins["accuracy"][13] == 0.75
-    assert bins["accuracy"][0] is None
+    assert bins.count == [0] * 8 + [2] + [0] * 4 + [8, 0]
+    assert bins.confidence[13] == pytest.approx(0.9)
+    assert bins.accuracy[13] == 0.75
+    assert bins.accuracy[0] is None
 
 
 def test_certain_predictions_fall_into_the_last_bin() -> None:
     probabilities = np.array([[1.0000001, 0.0], [1.0, 0.0]], np.float32)
-    assert reliability(np.array([0, 0]), probabilities)["count"][-1] == 2
+    assert reliability(np.array([0, 0]), probabilities).count[-1] == 2
     assert expected_calibration_error(np.array([0, 0]), probabilities) == pytest.approx(0.0, abs=1e-6)
     assert expected_calibration_error(np.array([1, 1]), probabilities) == pytest.approx(1.0, abs=1e-6)
 
@@ -99,7 +99,7 @@ def test_intervals_hold_the_estimate_shrink_and_repeat() -> None:
 
 
 def test_intervals_of_a_class_that_may_be_missing_in_a_resample() -> None:
-    assert bootstrap_intervals([[50, 0, 0], [0, 1, 0], [0, 0, 0]]) == {"accuracy": [1.0, 1.0], "macro_f1": [1.0, 1.0]}
+    assert bootstrap_intervals([[50, 0, 0], [0, 1, 0], [0, 0, 0]]) == {"accuracy": (1.0, 1.0), "macro_f1": (1.0, 1.0)}
 
 
 def test_scores_are_those_of_scikit_learn() -> None:
@@ -128,5 +128,5 @@ def test_units_of_one_sample_are_the_plain_bootstrap() -> None:
 
 def test_the_same_seed_draws_the_same_units() -> None:
     right = RNG.random((50, 4)) < 0.5
-    both = [scores(resampled_confusions(units_of(answers)))["accuracy"] for answers in (right, ~right)]
+    both = [scores(resampled_confusions(units_of(hits)))["accuracy"] for hits in (right, ~right)]
     np.testing.assert_allclose(both[0] + both[1], 1)  # where A is right, B is wrong, in every resample

@@ -1,4 +1,4 @@
-"""The quality gate on real faces, and what a refusal does to answers."""
+"""The quality gate on real faces, and what a refusal does to predictions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pipeline(face_model: Path) -> Iterator[Pipeline]:
 
 
 def only(pipeline: Pipeline, image: np.ndarray) -> tuple[Refusal | None, Emotions]:
-    """The refusal of an image's one face, and the answers."""
+    """The refusal of an image's one face, and the predictions."""
     found, emotions = pipeline.process(np.ascontiguousarray(image), 0.0)
     assert len(found.faces) == 1
     return emotions.refusal(0), emotions
@@ -132,7 +132,7 @@ def test_an_unsure_answer_is_withheld_but_kept(pipeline: Pipeline, portrait: np.
     assert refusal is Refusal.UNSURE
     assert emotions.probabilities[0].sum() == pytest.approx(1, abs=1e-5)
     assert np.isnan(emotions.smoothed).all()
-    assert QualityGate().doubt(np.full(7, np.nan, np.float32)) is Refusal.UNSURE  # NaN is never an answer
+    assert QualityGate().doubt(np.full(7, np.nan, np.float32)) is Refusal.UNSURE  # NaN is never a prediction
 
 
 def test_the_average_rests_while_a_face_is_refused(pipeline: Pipeline, portrait: np.ndarray) -> None:

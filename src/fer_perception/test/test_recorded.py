@@ -1,4 +1,4 @@
-"""Recorded answers: which image each belongs to, what is missing, and when it was played."""
+"""Recorded predictions: which image each belongs to, what is missing, and when it was played."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from fer_perception.replay.bags import Bag, read_frame, stamped
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
 from fer_perception.replay.message_types import typestore
 from fer_perception.replay.pace import SLACK_S, Pace
-from fer_perception.replay.tables import Answers, read_answers
+from fer_perception.replay.tables import Predictions, read_predictions
 from fer_perception.settings import ReplaySettings
 
 EMOTIONS, LATENCY = f"/replay{TOPIC}/emotions", f"/replay{TOPIC}/latency"
-QUIET = Options(write_bags=False, images=False, answers_topic="/fer/emotions")
+QUIET = Options(write_bags=False, images=False, predictions_topic="/fer/emotions")
 LATER_NS = 5_000_000_000
 DELAY_NS = 30_000_000
 
 
 @pytest.fixture
-def answered(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> tuple[Answers, Path]:
-    """The tables of the offline replay, and the bag with its answers."""
+def recorded_run(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> tuple[Predictions, Path]:
+    """The tables of the offline replay, and the bag with its predictions."""
     evaluate_bags(
         [portrait_bag], tmp_path / "offline", ReplaySettings(model=str(tiny_bundle)), options=Options(images=False)
     )
-    return read_answers(tmp_path / "offline"), tmp_path / "offline" / "bags" / "portrait"
+    return read_predictions(tmp_path / "offline"), tmp_path / "offline" / "bags" / "portrait"
 
 
-def record(answers: Path, out: Path, lost: tuple[int, ...] = (), model: str = "") -> Path:
-    """A recording as of a live run: another time, half as fast, each answer 30 ms after its image; and a clock.
+def record(predictions: Path, out: Path, lost: tuple[int, ...] = (), model: str = "") -> Path:
+    """A recording as of a live run: another time, half as fast, each EmotionArray 30 ms after its image; and a clock.
 
-    :param lost: these answers are not in it.
-    :param model: of the last answer.
+    :param lost: these messages are not in it.
+    :param model: of the last message.
     """
     store = typestore()
     kinds = {"emotions": "fer_msgs/msg/EmotionArray", "latency": "fer_msgs/msg/Latency"}
     clock = "rosgraph_msgs/msg/Clock"
-    with Bag(answers) as bag, Writer(out, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+    with Bag(predictions) as bag, Writer(out, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         outputs = {name: writer.add_connection(f"/fer/{name}", kind, typestore=store) for name, kind in kinds.items()}
         ticks = writer.add_connection("/clock", clock, typestore=store)
         for number in range(-1, 30):
@@ -66,15 +66,17 @@ def played_ns(time_ns: int) -> int:
     return START_NS + LATER_NS + 2 * (time_ns - START_NS)
 
 
-def test_answers_find_their_images(portrait_bag: Path, answered: tuple[Answers, Path], tmp_path: Path) -> None:
-    expected, bag = answered
+def test_predictions_find_their_images(
+    portrait_bag: Path, recorded_run: tuple[Predictions, Path], tmp_path: Path
+) -> None:
+    expected, bag = recorded_run
     recording = record(bag, tmp_path / "recording", lost=(3, 4, 20))
     report = evaluate_recording(portrait_bag, recording, tmp_path / "out", options=QUIET)
-    found = read_answers(tmp_path / "out")
+    found = read_predictions(tmp_path / "out")
     assert found.frames["frame"].tolist() == list(range(24))
     assert found.frames.index[found.frames["dropped"]].tolist() == [3, 4, 20]
-    assert report["all"]["dropped"] == report["streams"][0]["dropped"] == 3
-    assert report["all"]["truth"]["coverage"] == 21 / 24
+    assert report.all.dropped == report.streams[0].dropped == 3
+    assert report.all.truth.coverage == 21 / 24
     kept = expected.emotions[~expected.emotions["frame"].isin([3, 4, 20])].reset_index(drop=True)
     assert len(kept) == 21
     for column in kept.columns.drop(["bag", "face_confidence"]):
@@ -85,9 +87,11 @@ def test_answers_find_their_images(portrait_bag: Path, answered: tuple[Answers, 
     assert found.frames.loc[~there, "detect_ms"].isna().all()
 
 
-def test_the_report_shows_what_was_dropped(portrait_bag: Path, answered: tuple[Answers, Path], tmp_path: Path) -> None:
-    recording = record(answered[1], tmp_path / "recording", lost=(3, 4))
-    arguments = [str(portrait_bag), "--answers", str(recording), "--no-images", "--out", str(tmp_path / "out")]
+def test_the_report_shows_what_was_dropped(
+    portrait_bag: Path, recorded_run: tuple[Predictions, Path], tmp_path: Path
+) -> None:
+    recording = record(recorded_run[1], tmp_path / "recording", lost=(3, 4))
+    arguments = [str(portrait_bag), "--predictions", str(recording), "--no-images", "--out", str(tmp_path / "out")]
     assert main(arguments) == 0
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "2 of 24 images were dropped" in page
@@ -98,26 +102,28 @@ def test_the_report_shows_what_was_dropped(portrait_bag: Path, answered: tuple[A
     assert [message.dropped_frames for message in latencies] == [0] * 3 + [2] * 19
 
 
-def test_what_cannot_be_evaluated(portrait_bag: Path, answered: tuple[Answers, Path], tmp_path: Path) -> None:
+def test_what_cannot_be_evaluated(portrait_bag: Path, recorded_run: tuple[Predictions, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(BagError, match=r"no answers on /fer/emotions\. It has /replay.*: choose by --answers-topic"):
-        evaluate_recording(portrait_bag, answered[1], out, options=QUIET)
-    with pytest.raises(BagError, match=r"has no answers on /fer/emotions\. Record /fer/emotions, too"):
+    with pytest.raises(
+        BagError, match=r"no predictions on /fer/emotions\. It has /replay.*: choose by --predictions-topic"
+    ):
+        evaluate_recording(portrait_bag, recorded_run[1], out, options=QUIET)
+    with pytest.raises(BagError, match=r"has no predictions on /fer/emotions\. Record /fer/emotions, too"):
         evaluate_recording(portrait_bag, portrait_bag, out, options=QUIET)
-    mixed = record(answered[1], tmp_path / "mixed", model="other")
-    with pytest.raises(BagError, match=r"holds answers of tiny.* and other\. Record one model at a time"):
+    mixed = record(recorded_run[1], tmp_path / "mixed", model="other")
+    with pytest.raises(BagError, match=r"holds predictions of tiny.* and other\. Record one model at a time"):
         evaluate_recording(portrait_bag, mixed, out, options=QUIET)
-    none = record(answered[1], tmp_path / "none", lost=tuple(range(24)))
-    with pytest.raises(BagError, match="/fer/emotions holds no answer"):
+    none = record(recorded_run[1], tmp_path / "none", lost=tuple(range(24)))
+    with pytest.raises(BagError, match="/fer/emotions holds no message"):
         evaluate_recording(portrait_bag, none, out, options=QUIET)
     other = tmp_path / "other"
     write_bag([Item(np.zeros((48, 64, 3), np.uint8))], other, 10.0)
-    few = record(answered[1], tmp_path / "few", lost=(0,))
-    with pytest.raises(FerError, match="no image was answered: none of its answers is in the recording"):
+    few = record(recorded_run[1], tmp_path / "few", lost=(0,))
+    with pytest.raises(FerError, match="no image was processed: none of its predictions is in the recording"):
         evaluate_recording(other, few, out, options=QUIET)
     assert not (out / "report.json").exists()
     with pytest.raises(SystemExit):
-        main([str(portrait_bag), "--answers", str(mixed), "--max-faces", "3"])
+        main([str(portrait_bag), "--predictions", str(mixed), "--max-faces", "3"])
 
 
 def test_an_image_without_a_stamp_gets_its_time_of_recording(portrait_bag: Path) -> None:

@@ -1,8 +1,7 @@
-"""The offline run: the same answers as the pipeline itself, the same bytes every time, and nothing done twice."""
+"""The offline run: the same predictions as the pipeline itself, the same bytes every time, and nothing done twice."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -21,7 +20,8 @@ from fer_perception.replay.bags import Selection
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
 from fer_perception.replay.offline import make_task, run
 from fer_perception.replay.prefetch import prefetch
-from fer_perception.replay.tables import merge_parts, read_answers
+from fer_perception.replay.results import StreamFacts
+from fer_perception.replay.tables import merge_parts, read_predictions
 from fer_perception.settings import PipelineSettings, ReplaySettings
 
 PLAIN = Options(write_bags=False, images=False)
@@ -35,27 +35,27 @@ def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def emotions_after(bag: Path, model: Path, out: Path, selection: Selection | None = None) -> bytes:
     task = make_task(bag, TOPIC, selection or Selection(), ReplaySettings(model=str(model)), out / "parts")
     result = run(task)
-    merge_parts({task.stream: task.folder}, result["labels"], out)
+    merge_parts({task.stream: task.folder}, result.labels, out)
     return (out / "emotions.parquet").read_bytes()
 
 
-def test_the_same_answers_as_the_pipeline(
+def test_the_same_predictions_as_the_pipeline(
     portrait_bag: Path, moving_portrait: list[np.ndarray], tiny_bundle: Path, face_model: Path, tmp_path: Path
 ) -> None:
     emotions_after(portrait_bag, tiny_bundle, tmp_path)
-    answers = read_answers(tmp_path)
+    predictions = read_predictions(tmp_path)
     settings = PipelineSettings(model=str(tiny_bundle), face_model=str(face_model), id_seed=0)
     with closing(Pipeline.from_settings(settings)) as pipeline:
         expected = [pipeline.process(image, 1e9 + n / 10) for n, image in enumerate(moving_portrait)]
-    assert answers.labels == EMOTIONS_7
-    assert answers.frames["faces"].tolist() == [len(found.faces) for found, _ in expected] == [1] * 24
-    assert answers.emotions["track_id"].tolist() == [found.track_ids[0] for found, _ in expected]
-    boxes = answers.emotions[["x", "y", "width", "height"]].to_numpy().tolist()
+    assert predictions.labels == EMOTIONS_7
+    assert predictions.frames["faces"].tolist() == [len(found.faces) for found, _ in expected] == [1] * 24
+    assert predictions.emotions["track_id"].tolist() == [found.track_ids[0] for found, _ in expected]
+    boxes = predictions.emotions[["x", "y", "width", "height"]].to_numpy().tolist()
     assert boxes == [list(found.faces[0].box) for found, _ in expected]
     np.testing.assert_array_equal(
-        answers.emotions[list(EMOTIONS_7)].to_numpy(np.float32), [values.probabilities[0] for _, values in expected]
+        predictions.emotions[list(EMOTIONS_7)].to_numpy(np.float32), [values.probabilities[0] for _, values in expected]
     )
-    smoothed = answers.emotions[[f"smoothed_{label}" for label in EMOTIONS_7]].to_numpy(np.float32)
+    smoothed = predictions.emotions[[f"smoothed_{label}" for label in EMOTIONS_7]].to_numpy(np.float32)
     np.testing.assert_allclose(smoothed, [values.smoothed[0] for _, values in expected], atol=1e-6)
 
 
@@ -99,23 +99,23 @@ def test_what_is_done_is_not_done_again_until_something_changes(
 ) -> None:
     emotions_after(portrait_bag, tiny_bundle, tmp_path)
     calls: list[int] = []
-    answer = offline._answer
-    monkeypatch.setattr(offline, "_answer", lambda *arguments: (calls.append(1), answer(*arguments))[1])
+    predict = offline._predict
+    monkeypatch.setattr(offline, "_predict", lambda *arguments: (calls.append(1), predict(*arguments))[1])
     emotions_after(portrait_bag, tiny_bundle, tmp_path)
     assert calls == []
     emotions_after(portrait_bag, tiny_bundle, tmp_path, Selection(every=2))
     assert calls == [1]
-    assert read_answers(tmp_path).frames["frame"].tolist() == list(range(0, 24, 2))
+    assert read_predictions(tmp_path).frames["frame"].tolist() == list(range(0, 24, 2))
 
 
 def test_the_stream_file_tells_what_was_read(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     task = make_task(portrait_bag, TOPIC, Selection(), ReplaySettings(model=str(tiny_bundle)), tmp_path)
     result = run(task)
-    assert {file["name"] for file in result["files"]} == {"metadata.yaml", "portrait.mcap"}
-    assert result["messages"] == 24
-    assert result["missing"] == 0
-    assert result["model_id"].startswith("tiny-fp32-")
-    assert json.loads((task.folder / "stream.json").read_text()) == result
+    assert {file.name for file in result.files} == {"metadata.yaml", "portrait.mcap"}
+    assert result.messages == 24
+    assert result.missing == 0
+    assert result.model_id.startswith("tiny-fp32-")
+    assert StreamFacts.read(task.folder / "stream.json") == run(task) == result
 
 
 def test_messages_that_the_metadata_promise_are_missed(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_messages_that_the_metadata_promise_are_missed(portrait_bag: Path, tiny_
     text = (portrait_bag / "metadata.yaml").read_text()
     (bag / "metadata.yaml").write_text(text.replace("message_count: 24", "message_count: 30"))
     result = run(make_task(bag, TOPIC, Selection(), ReplaySettings(model=str(tiny_bundle)), tmp_path / "parts"))
-    assert result["missing"] == 6
+    assert result.missing == 6
 
 
 def test_a_damaged_part_is_named(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -133,20 +133,20 @@ def test_a_damaged_part_is_named(portrait_bag: Path, tiny_bundle: Path, tmp_path
     result = run(task)
     (task.folder / "frames-000000.parquet").write_bytes(b"no parquet")
     with pytest.raises(BagError, match=r"frames-000000.parquet: cannot be read .*Delete .* and run it again"):
-        merge_parts({task.stream: task.folder}, result["labels"], tmp_path)
+        merge_parts({task.stream: task.folder}, result.labels, tmp_path)
 
 
-def test_one_face_mode_answers_every_image(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_one_face_mode_predicts_for_every_image(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     settings = ReplaySettings(model=str(tiny_bundle), one_face=True)
     report = evaluate_bags([portrait_bag], tmp_path / "out", settings, Selection(), PLAIN)
-    assert report["all"]["with_face"] == report["all"]["faces"] == 24
+    assert report.all.with_face == report.all.faces == 24
 
 
 def test_csv_holds_the_same_rows(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     options = Options(write_bags=False, images=False, csv=True)
     evaluate_bags([portrait_bag], tmp_path / "out", ReplaySettings(model=str(tiny_bundle)), Selection(), options)
     by_csv = pd.read_csv(tmp_path / "out" / "emotions.csv").fillna({"refusal": ""})
-    pd.testing.assert_frame_equal(by_csv, read_answers(tmp_path / "out").emotions, check_dtype=False, rtol=1e-6)
+    pd.testing.assert_frame_equal(by_csv, read_predictions(tmp_path / "out").emotions, check_dtype=False, rtol=1e-6)
 
 
 def test_refused_faces_are_told_of_in_tables_bag_and_report(
@@ -154,16 +154,16 @@ def test_refused_faces_are_told_of_in_tables_bag_and_report(
 ) -> None:
     settings = ReplaySettings(model=str(tiny_bundle), min_face_px=8000)
     report = evaluate_bags([portrait_bag], tmp_path / "out", settings)
-    emotions = read_answers(tmp_path / "out").emotions
+    emotions = read_predictions(tmp_path / "out").emotions
     assert set(emotions["refusal"]) == {"small"}
     assert set(emotions["label"]) == set(emotions["smoothed_label"]) == {"unknown"}
     assert emotions[["happy", "smoothed_happy"]].isna().all().all()
-    assert report["all"]["refused"] == {"small": 24}
-    assert (report["all"]["with_face"], report["all"]["truth"]["coverage"]) == (24, 0.0)
+    assert report.all.refused == {"small": 24}
+    assert (report.all.with_face, report.all.truth.coverage) == (24, 0.0)
     (bag,) = (tmp_path / "out" / "bags").iterdir()
-    options = Options(answers_topic=f"/replay{TOPIC}/emotions", write_bags=False, images=False)
+    options = Options(predictions_topic=f"/replay{TOPIC}/emotions", write_bags=False, images=False)
     again = evaluate_recording(portrait_bag, bag, tmp_path / "recorded", options=options)
-    assert again["all"]["refused"] == {"small": 24}
+    assert again.all.refused == {"small": 24}
 
 
 def test_prefetch_hands_on_items_and_errors_and_ends_early() -> None:

@@ -1,4 +1,4 @@
-"""What replay writes: reports without recognisable faces, bags with the answers, comparisons, and clear errors."""
+"""What replay writes: reports without recognisable faces, bags with the predictions, comparisons, and clear errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +26,10 @@ from fer_perception.replay.evaluate_bags import Options, evaluate_bags
 from fer_perception.replay.jobs import run_tasks
 from fer_perception.replay.message_types import typestore
 from fer_perception.replay.offline import make_task
-from fer_perception.replay.tables import read_answers
+from fer_perception.replay.results import ReplayReport
+from fer_perception.replay.tables import read_predictions
 from fer_perception.settings import ReplaySettings
-from fer_perception.visualization.drawing import SQUARES, blur
+from fer_perception.visualization.drawing import SQUARES, redact
 
 PICTURE = "data:image/jpeg"
 BROWSER = Path("/usr/bin/chromium")
@@ -79,14 +79,14 @@ def test_the_report_renders_in_a_browser_and_loads_nothing(result: Path, tmp_pat
     complaints, shown = look_at(result / "report.html", tmp_path / "report.png")
     assert complaints == []
     assert shown["title"] == "Replay of 1 stream(s) with baseline-fp32-60d9573f"
-    assert "24 frames are labelled, 24 of them answered (100.00%)" in str(shown["text"])
+    assert "24 frames are labelled, 24 of them have a prediction (100.00%)" in str(shown["text"])
     assert shown["lines"] >= 7
     assert shown["bars"] > 4
-    assert shown["images"] == html_pictures(result) > 0
+    assert shown["images"] == html_images(result) > 0
     assert (tmp_path / "report.png").stat().st_size > 50_000
 
 
-def html_pictures(out: Path) -> int:
+def html_images(out: Path) -> int:
     return (out / "report.html").read_text(encoding="utf-8").count(f'src="{PICTURE}')
 
 
@@ -101,8 +101,8 @@ def test_report_json_has_everything(result: Path, portrait_bag: Path) -> None:
     assert report["command"] == "replay BAG"
 
 
-def test_the_bag_holds_the_originals_and_the_answers(result: Path, portrait_bag: Path) -> None:
-    answers = read_answers(result)
+def test_the_bag_holds_the_originals_and_the_predictions(result: Path, portrait_bag: Path) -> None:
+    predictions = read_predictions(result)
     store = typestore()
     with Bag(portrait_bag) as source, Bag(result / "bags" / "portrait") as bag:
         for topic in source.counts:
@@ -111,17 +111,17 @@ def test_the_bag_holds_the_originals_and_the_answers(result: Path, portrait_bag:
         emotions = list(bag.messages([f"/replay{TOPIC}/emotions"]))
         latencies = list(bag.messages([f"/replay{TOPIC}/latency"]))
     assert len(emotions) == len(latencies) == 24
-    for (_, time_ns, raw), (_, row) in zip(emotions, answers.emotions.iterrows(), strict=True):
+    for (_, time_ns, raw), (_, row) in zip(emotions, predictions.emotions.iterrows(), strict=True):
         message = store.deserialize_cdr(raw, "fer_msgs/msg/EmotionArray")
         assert time_ns == row.time_ns
         assert message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec == row.stamp_ns
         assert message.header.frame_id == "camera_optical_frame"
         (face,) = message.emotions
         assert (face.track_id, face.label, face.smoothed_label) == (row.track_id, row.label, row.smoothed_label)
-        np.testing.assert_array_equal(face.probabilities, [row[label] for label in answers.labels])
+        np.testing.assert_array_equal(face.probabilities, [row[label] for label in predictions.labels])
         assert (face.roi.x_offset, face.roi.width) == (row.x, row.width)
     latency = store.deserialize_cdr(latencies[3][2], "fer_msgs/msg/Latency")
-    assert latency.detect_ms == answers.frames["detect_ms"][3]
+    assert latency.detect_ms == predictions.frames["detect_ms"][3]
     assert latency.faces == 1
     assert np.isnan(latency.age_at_receipt_ms)
 
@@ -134,21 +134,21 @@ def test_no_images_leaves_no_picture_anywhere(portrait_bag: Path, settings: Repl
         assert sorted(bag.topics) == [f"/replay{TOPIC}/emotions", f"/replay{TOPIC}/latency"]
 
 
-def test_blurred_faces_are_a_few_squares(portrait: np.ndarray) -> None:
+def test_redacted_faces_are_a_few_squares(portrait: np.ndarray) -> None:
     x, y, width, height = box = (177, 82, 95, 95)
     before = portrait.copy()
-    blurred = blur(portrait, [box])
+    redacted = redact(portrait, [box])
     np.testing.assert_array_equal(portrait, before)
-    face = blurred[y : y + height, x : x + width]
+    face = redacted[y : y + height, x : x + width]
     assert len(np.unique(face.reshape(-1, 3), axis=0)) <= SQUARES**2
-    np.testing.assert_array_equal(blurred[300:], portrait[300:])
+    np.testing.assert_array_equal(redacted[300:], portrait[300:])
 
 
-def test_pictures_are_blurred_unless_faces_are_asked_for(
+def test_images_are_redacted_unless_faces_are_asked_for(
     portrait_bag: Path, result: Path, settings: ReplaySettings
 ) -> None:
     page = (result / "report.html").read_text(encoding="utf-8")
-    assert "Faces that were found are made unrecognisable" in page
+    assert "Faces that were found are redacted" in page
     evaluate_bags([portrait_bag], result, settings, Selection(), Options(write_bags=False, show_faces=True))
     shown = (result / "report.html").read_text(encoding="utf-8")
     assert "Faces are shown as they are" in shown
@@ -161,21 +161,22 @@ def test_comparison(portrait_bag: Path, settings: ReplaySettings, tmp_path: Path
         evaluate_bags(
             [portrait_bag],
             tmp_path / name,
-            replace(settings, model=model, smoothing_s=smoothing_s),
+            settings.model_copy(update={"model": model, "smoothing_s": smoothing_s}),
             Selection(),
             Options(write_bags=False, images=False),
         )
     found = compare((tmp_path / "a", tmp_path / "b"), tmp_path / "out")
-    assert found["frames"] == 24
-    assert found["agreement"] == 1.0  # by themselves the frames are the same
-    single = found["paired"]["single"]
-    assert (single["n"], single["only_a_right"], single["only_b_right"]) == (24, 0, 0)
-    assert single["accuracy"]["difference"] == 0.0
-    assert single["accuracy"]["interval"] == [0.0, 0.0]
-    assert found["differ_most"] == []
-    answers = [read_answers(tmp_path / name) for name in "ab"]
-    right = [float((run.emotions["smoothed_label"] == ["neutral"] * 12 + ["happy"] * 12).mean()) for run in answers]
-    assert found["paired"]["smoothed"]["accuracy"]["difference"] == pytest.approx(right[1] - right[0])
+    assert found.frames == 24
+    assert found.agreement == 1.0  # by themselves the frames are the same
+    assert found.paired is not None
+    single = found.paired["single"]
+    assert (single.n, single.only_a_right, single.only_b_right) == (24, 0, 0)
+    assert single.accuracy.difference == 0.0
+    assert single.accuracy.interval == (0.0, 0.0)
+    assert found.differ_most == []
+    runs = [read_predictions(tmp_path / name) for name in "ab"]
+    right = [float((run.emotions["smoothed_label"] == ["neutral"] * 12 + ["happy"] * 12).mean()) for run in runs]
+    assert found.paired["smoothed"].accuracy.difference == pytest.approx(right[1] - right[0])
 
 
 def test_comparison_of_two_models_shows_where_they_differ(
@@ -226,9 +227,9 @@ def test_a_bag_that_cannot_be_used_does_not_end_the_others(
     ]
     assert main([*arguments, "--no-images"]) == 1
     assert "not evaluated" in capsys.readouterr().out
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["all"]["frames"] == 24
-    assert "broken: holds no metadata.yaml" in report["failures"][0]
+    report = ReplayReport.read(tmp_path / "out" / "report.json")
+    assert report.all.frames == 24
+    assert "broken: holds no metadata.yaml" in report.failures[0]
     assert "Not evaluated" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     with pytest.raises(FerError, match=r"broken: holds no metadata.yaml"):
         main([str(broken), "--out", str(tmp_path / "out2")])
@@ -254,11 +255,11 @@ def test_rejected_images_are_counted_and_all_of_them_are_an_error(
     report = evaluate_bags(
         [folder / "some"], tmp_path / "out", ReplaySettings(model=str(tiny_bundle)), Selection(), quiet
     )
-    assert report["all"]["rejected"] == {"encoding '8UC3' is not known: publish rgb8, bgr8 or mono8": 2}
-    assert report["all"]["with_face"] == 2
+    assert report.all.rejected == {"encoding '8UC3' is not known: publish rgb8, bgr8 or mono8": 2}
+    assert report.all.with_face == 2
     with Bag(tmp_path / "out" / "bags" / "some") as bag:
         assert bag.counts == {f"/replay{TOPIC}/emotions": 2, f"/replay{TOPIC}/latency": 2}
-    with pytest.raises(FerError, match=r"all: no image was answered: encoding '8UC3' is not known"):
+    with pytest.raises(FerError, match=r"all: no image was processed: encoding '8UC3' is not known"):
         evaluate_bags([folder / "all"], tmp_path / "out", ReplaySettings(model=str(tiny_bundle)), Selection(), quiet)
     assert not (tmp_path / "out" / "report.json").exists()
 
@@ -311,7 +312,7 @@ def test_a_killed_worker_costs_nothing_but_time_and_an_error_only_its_stream(
     tasks[0].folder.parent.mkdir(exist_ok=True)
     monkeypatch.setattr(jobs, "run_task", killed_once)
     (result,) = run_tasks(tasks[:1], jobs=2)
-    assert dict(result)["bag"] == tasks[0].name  # type: ignore[arg-type]
+    assert result.bag == tasks[0].name  # type: ignore[union-attr]
     assert tasks[0].folder.with_suffix(".tried").exists()
     assert tasks[0].folder.is_dir()
 
@@ -321,7 +322,7 @@ def test_killed_workers_cost_nothing_but_time(tasks: list[jobs.Task], monkeypatc
     tasks[0].folder.parent.mkdir()
     monkeypatch.setattr(jobs, "run_task", killed_once)
     results = run_tasks(tasks, jobs=2)
-    assert [dict(result)["bag"] for result in results] == [task.name for task in tasks]  # type: ignore[arg-type]
+    assert [result.bag for result in results] == [task.name for task in tasks]  # type: ignore[union-attr]
     assert Counter(path.suffix for path in tasks[0].folder.parent.iterdir()) == {".tried": 3, "": 3}
 
 
@@ -338,7 +339,7 @@ def test_a_dask_cluster_gives_the_results_in_the_order_of_the_tasks(tasks: list[
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
         first, broken, last = run_tasks(tasks, scheduler=cluster.scheduler_address)
     assert isinstance(broken, BagError)
-    assert [dict(result)["bag"] for result in (first, last)] == [tasks[0].name, tasks[2].name]  # type: ignore[arg-type]
+    assert [result.bag for result in (first, last)] == [tasks[0].name, tasks[2].name]  # type: ignore[union-attr]
 
 
 @pytest.mark.slow

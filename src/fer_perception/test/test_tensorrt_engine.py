@@ -330,9 +330,9 @@ def test_any_number_of_faces_is_answered(loader: Loader, kind: type[FakeEngine],
     engine = loader.load()
     assert engine.name.endswith("on Orin with 8 multiprocessors")
     for first in (0.0, 100.0):
-        answer = engine.infer(crops(count, first))
-        assert answer.dtype == np.float32
-        np.testing.assert_allclose(answer, expected(count, first))
+        output = engine.infer(crops(count, first))
+        assert output.dtype == np.float32
+        np.testing.assert_allclose(output, expected(count, first))
 
 
 def test_threads_get_their_own_answers(loader: Loader, driver: FakeDriver) -> None:

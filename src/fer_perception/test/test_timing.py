@@ -27,7 +27,7 @@ def test_windows_count_each_frame_once() -> None:
     statistics = FrameStatistics()
     for duration in (10.0, 20.0, 30.0):
         statistics.count("received")
-        statistics.answer({"detect": duration})
+        statistics.processed({"detect": duration})
     statistics.count("received")
     statistics.count("dropped")
     window = statistics.take_window()
@@ -69,9 +69,9 @@ def test_a_waiting_consumer_gets_items_and_the_end() -> None:
 def test_session_summary() -> None:
     summary = SessionSummary()
     summary.frames_sent, summary.model = 4, "m"
-    summary.add_answer(["happy"], 10.0, 10.010)
-    summary.add_answer(["happy", "sad"], 10.5, 10.530)
-    summary.add_answer([], 11.0, 11.020)
+    summary.add_predictions(["happy"], 10.0, 10.010)
+    summary.add_predictions(["happy", "sad"], 10.5, 10.530)
+    summary.add_predictions([], 11.0, 11.020)
     summary.add_stages({"detect": 2.0})
     result = summary.result()
     assert result["frames_answered"] == 3

@@ -19,8 +19,8 @@ from fer_perception.labels import EMOTIONS_7
 from fer_training.__main__ import main
 from fer_training.datasets import Alignment, load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.evaluation.evaluate import ask, load_model
 from fer_training.evaluation.inference import predict, prepare_images
+from fer_training.evaluation.predictions import load_model, predict_samples
 from fer_training.export.onnx import export
 from fer_training.networks import NETWORKS
 from fer_training.runs.checkpoint import load_checkpoint
@@ -66,7 +66,7 @@ def test_statistics_become_those_of_the_domain() -> None:
     assert all(torch.equal(before, after) for before, after in zip(weights, network.parameters(), strict=True))
 
 
-def test_information_is_high_where_answers_are_sure_and_differ() -> None:
+def test_information_is_high_where_predictions_are_sure_and_differ() -> None:
     sure = np.eye(7)[np.arange(210) % 7]
     assert mutual_information(sure) == pytest.approx(np.log(7))
     assert mutual_information(sure * 0.9 + 0.1 / 7) < np.log(7) - 0.3
@@ -129,7 +129,7 @@ def test_from_start_to_adapted_bundle(
     facts = load_checkpoint(run / BEST)[1]
     before, after = (facts["adaptation"]["val_accuracy"][key] for key in ("before", "after"))
     assert facts["adaptation"]["target"] == {"dataset": "manifest", "images": 70}
-    assert set(facts["adaptation"]["mean_answer"]) == set(EMOTIONS_7)
+    assert set(facts["adaptation"]["mean_prediction"]) == set(EMOTIONS_7)
     history = read_history(run / HISTORY, 9)
     assert [row["epoch"] for row in history] == [1, 2]
     for row in history:
@@ -164,8 +164,8 @@ def test_adaptation_helps_in_the_other_domain(config_file: Path, target: Path) -
     run = adapt(adaptation(config_file, start, target, "epochs=6", "batch_size=14"))
     accuracy = {}
     for model in (start, run):
-        answers = ask(load_model(model, "fp32", 1), load_dataset(f"manifest:{target}", "test"))
-        accuracy[model.name] = float((answers.logits.argmax(1) == answers.targets).mean())
+        found = predict_samples(load_model(model), load_dataset(f"manifest:{target}", "test"))
+        accuracy[model.name] = float((found.logits.argmax(1) == found.targets).mean())
     # To the network of the brighter domain all these pictures are black.
     assert accuracy["adapted"] > accuracy["start"] + 0.1
 

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,13 @@ from fer_training.__main__ import main
 from fer_training.datasets import Samples
 from fer_training.evaluation.attention.landmark_fraction import (
     AttentionMeter,
+    MapFractions,
     class_activation,
     class_weights,
     typical_examples,
 )
+from fer_training.evaluation.attention.results import Explanation
+from fer_training.evaluation.inference import prepare_images
 from fer_training.networks import NETWORKS
 from fer_training.networks.layers import Backbone
 from fer_training.runs.checkpoint import save_checkpoint
@@ -60,6 +62,10 @@ def samples_of(images: list[np.ndarray], target: int = HAPPY, labels: tuple[str,
     return Samples("d", "val", labels, images, np.full(len(images), target))
 
 
+def measure(meter: AttentionMeter, images: list[np.ndarray]) -> MapFractions:
+    return meter.measure(prepare_images(samples_of(images), meter.spec))
+
+
 def noise(count: int) -> list[np.ndarray]:
     return list(np.random.default_rng(0).integers(0, 256, (count, 48, 48)).astype(np.uint8))
 
@@ -96,30 +102,31 @@ def test_class_activation_of_known_places(mirror: None, tmp_path: Path) -> None:
     grey = np.full((48, 48), 100, np.uint8)
     pictures = [255 * inside.astype(np.uint8), 255 * outside.astype(np.uint8), grey]
     expected = [meter.regions[inside].mean(), meter.regions[outside].mean(), meter.regions.mean()]
-    for picture, share in zip(pictures, expected, strict=True):
-        found = meter("d", samples_of([picture]))["maps"]["class_activation"]
-        assert found["share"] == pytest.approx(share, rel=1e-4)
-        assert found["interval"] is None
-    found = meter("d", samples_of(pictures))
-    values = found["maps"]["class_activation"]
-    assert found["reference"] == pytest.approx(meter.regions.mean())
-    assert values["share"] == pytest.approx(np.mean(expected), rel=1e-4)
-    assert values["ratio"] == pytest.approx(np.mean(expected) / meter.regions.mean(), rel=1e-4)
+    for picture, fraction in zip(pictures, expected, strict=True):
+        found = measure(meter, [picture]).maps["class_activation"]
+        assert found.fraction == pytest.approx(fraction, rel=1e-4)
+        assert found.interval is None
+    measured = measure(meter, pictures)
+    values = measured.maps["class_activation"]
+    assert meter.reference == pytest.approx(meter.regions.mean())
+    assert values.fraction == pytest.approx(np.mean(expected), rel=1e-4)
+    assert values.ratio == pytest.approx(np.mean(expected) / meter.regions.mean(), rel=1e-4)
     error = 1.96 * np.std(expected, ddof=1) / np.sqrt(3)
-    assert values["interval"] == pytest.approx([np.mean(expected) - error, np.mean(expected) + error], rel=1e-4)
-    assert (values["n"], values["size"], values["highest"]) == (3, [48, 48], pytest.approx(meter.regions.max()))
-    assert found["absent"] == {"attention": "the network has no attention maps"}
+    assert values.interval == pytest.approx([np.mean(expected) - error, np.mean(expected) + error], rel=1e-4)
+    assert (values.n, values.size, values.highest) == (3, (48, 48), pytest.approx(meter.regions.max()))
+    assert measured.absent == {"attention": "the network has no attention maps"}
 
 
 def test_uniform_attention_has_the_reference_at_every_size(mirror: None, tmp_path: Path) -> None:
     for square in (1, 5, 16):  # 5 does not divide 48
         meter = AttentionMeter(write_run(tmp_path / f"{square}", "mirror", square=square))
-        found = meter("d", samples_of([np.full((48, 48), 70, np.uint8)] * 2))["maps"]["class_activation"]
-        assert found["size"] == [48 // square] * 2
-        assert found["ratio"] == pytest.approx(1, rel=1e-4)
-        assert found["variation"] == pytest.approx(0, abs=1e-5)
-        assert found["contrast"] == pytest.approx(0, abs=1e-6)
-        assert found["highest"] > found["share"]
+        found = measure(meter, [np.full((48, 48), 70, np.uint8)] * 2).maps["class_activation"]
+        assert found.size == (48 // square,) * 2
+        assert found.ratio == pytest.approx(1, rel=1e-4)
+        assert found.variation == pytest.approx(0, abs=1e-5)
+        assert found.contrast == pytest.approx(0, abs=1e-6)
+        assert found.highest is not None
+        assert found.highest > found.fraction
 
 
 def test_variation_says_how_much_maps_differ(mirror: None, tmp_path: Path) -> None:
@@ -127,20 +134,20 @@ def test_variation_says_how_much_maps_differ(mirror: None, tmp_path: Path) -> No
     left, right = np.zeros((2, 48, 48), np.uint8)
     left[:, :16], right[:, 32:] = 255, 255
     for pictures, variation in (([left, right], 0.5), ([left, left], 0.0)):
-        found = meter("d", samples_of(pictures))["maps"]["class_activation"]
-        assert found["variation"] == pytest.approx(variation)
-        assert found["contrast"] == pytest.approx(1)
+        found = measure(meter, pictures).maps["class_activation"]
+        assert found.variation == pytest.approx(variation)
+        assert found.contrast == pytest.approx(1)
 
 
 def test_pictures_without_activation_are_left_out(mirror: None, tmp_path: Path) -> None:
-    meter = AttentionMeter(write_run(tmp_path / "run", "mirror"), tmp_path)
+    meter = AttentionMeter(write_run(tmp_path / "run", "mirror"))
     black, white = np.zeros((48, 48), np.uint8), np.full((48, 48), 255, np.uint8)
-    found = meter("d", samples_of([black, white]))
-    assert found["maps"]["class_activation"]["n"] == 1
-    assert found["maps"]["class_activation"]["ratio"] == pytest.approx(1, rel=1e-4)
-    found = AttentionMeter(write_run(tmp_path / "negative", "mirror", sign=-1.0), tmp_path)("d", samples_of([white]))
-    assert found["maps"] == {}
-    assert found["absent"]["class_activation"] == "it is zero everywhere in every picture"
+    found = measure(meter, [black, white])
+    assert found.maps["class_activation"].n == 1
+    assert found.maps["class_activation"].ratio == pytest.approx(1, rel=1e-4)
+    found = measure(AttentionMeter(write_run(tmp_path / "negative", "mirror", sign=-1.0)), [white])
+    assert found.maps == found.attention == {}
+    assert found.absent["class_activation"] == "it is zero everywhere in every image"
 
 
 def test_attention_maps_and_their_mean(tmp_path: Path) -> None:
@@ -151,22 +158,22 @@ def test_attention_maps_and_their_mean(tmp_path: Path) -> None:
     nn.init.zeros_(stage3.spatial.conv.weight)  # the same everywhere
     nn.init.normal_(stage5.spatial.conv.weight, 0, 100)
     nn.init.ones_(stage5.spatial.norm.weight)
-    found = meter("d", samples_of(noise(5)))
-    maps = found["maps"]
+    found = measure(meter, noise(5))
+    maps = found.maps
     assert list(maps) == ["class_activation", "attention_stage3", "attention_stage5", "attention_mean"]
-    assert [maps[key].get("size") for key in maps] == [[3, 3], [12, 12], [6, 6], None]
-    assert maps["attention_stage3"]["ratio"] == pytest.approx(1, rel=1e-4)
-    assert maps["attention_stage5"]["ratio"] != pytest.approx(1, rel=1e-3)
-    both = (maps["attention_stage3"]["share"] + maps["attention_stage5"]["share"]) / 2
-    assert maps["attention_mean"]["share"] == pytest.approx(both, rel=1e-6)
-    assert found["absent"] == {}
+    assert [entry.size for entry in maps.values()] == [(3, 3), (12, 12), (6, 6), None]
+    assert maps["attention_stage3"].ratio == pytest.approx(1, rel=1e-4)
+    assert maps["attention_stage5"].ratio != pytest.approx(1, rel=1e-3)
+    both = (maps["attention_stage3"].fraction + maps["attention_stage5"].fraction) / 2
+    assert maps["attention_mean"].fraction == pytest.approx(both, rel=1e-6)
+    assert found.absent == {}
 
 
 def test_networks_without_class_activation_say_why(tmp_path: Path) -> None:
     options = {"stem_stride": 1, "width": 0.25, "dual_direction_size": 3}
-    found = AttentionMeter(write_run(tmp_path / "run", "hybrid_attention", **options))("d", samples_of(noise(2)))
-    assert "class_activation" not in found["maps"]
-    assert "a mean over places" in found["absent"]["class_activation"]
+    found = measure(AttentionMeter(write_run(tmp_path / "run", "hybrid_attention", **options)), noise(2))
+    assert "class_activation" not in found.maps
+    assert "a mean over places" in found.absent["class_activation"]
     assert class_weights(nn.Flatten()) is None
 
 
@@ -178,30 +185,28 @@ def test_examples_are_right_and_of_median_probability() -> None:
     assert typical_examples(samples, EMOTIONS_7, probabilities) == {"happy": 2}
 
 
-def test_option_of_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path / "run", "hybrid_attention", stem_stride=1, width=0.25)
     for emotion, label in enumerate(EMOTIONS_7):
         (tmp_path / "data" / "val" / label).mkdir(parents=True)
         cv2.imwrite(str(tmp_path / "data" / "val" / label / "0.png"), noise(7)[emotion])
-    file, plots = tmp_path / "result.json", tmp_path / "plots"
-    command = ["evaluate", "--model", str(run), "--dataset", f"fer2013:{tmp_path / 'data'}", "--split", "val"]
-    main([*command, "--attention", "--json", str(file), "--plots", str(plots)])
-    found = json.loads(file.read_text())["datasets"]["fer2013"]["attention"]
-    assert found["maps"]["attention_stage5"]["n"] == 7
+    out = tmp_path / "out"
+    command = ["explain", "--run", str(run), "--dataset", f"fer2013:{tmp_path / 'data'}", "--split", "val"]
+    main([*command, "--images", "0", "--out", str(out)])
+    found = Explanation.read(out / "fer2013_val.json")
+    assert (found.n, found.maps["attention_stage5"].n, found.checks) == (7, 7, None)
     text = capsys.readouterr().out
     assert "attention_stage3: " in text
     assert "a map of 12 x 12 reaches" in text
-    picture = cv2.imread(str(plots / "fer2013_val_attention.png"))
-    assert str(plots / "fer2013_val_attention.png") in text
+    picture = cv2.imread(str(out / "fer2013_val_attention.png"))
+    assert str(out / "fer2013_val_attention.png") in text
     assert picture is not None
     assert picture.std() > 10
-    main([*command, "--json", str(file)])
-    assert "attention" not in json.loads(file.read_text())["datasets"]["fer2013"]
 
 
 def test_a_bundle_cannot_say_where_it_looks(tmp_path: Path) -> None:
     (tmp_path / "manifest.yaml").touch()
-    arguments = ["evaluate", "--model", str(tmp_path), "--dataset", "fer2013:nowhere", "--attention"]
+    arguments = ["explain", "--run", str(tmp_path), "--dataset", "fer2013:nowhere", "--out", str(tmp_path)]
     with pytest.raises(SystemExit, match=r"is a bundle, .* Give the folder of the training run"):
         main(arguments)
     (tmp_path / "manifest.yaml").unlink()

@@ -1,4 +1,4 @@
-"""Teachers, their cached answers, mixup."""
+"""Teachers, their cached soft targets, mixup."""
 
 import csv
 from pathlib import Path
@@ -15,7 +15,7 @@ from fer_training.runs.checkpoint import load_checkpoint
 from fer_training.runs.config import load_config
 from fer_training.runs.folder import HISTORY, load_run
 from fer_training.training.augmentation import mix_up
-from fer_training.training.distillation import distillation_loss, load_answers, save_answers
+from fer_training.training.distillation import distillation_loss, load_soft_targets, save_soft_targets
 from fer_training.training.supervised import Supervision, prepared, train
 
 
@@ -33,8 +33,8 @@ def test_mixup_mixes_images_and_targets_in_one_share() -> None:
 
 def test_a_student_that_says_what_its_teachers_say_has_no_gradient() -> None:
     logits = torch.randn(5, 7, requires_grad=True)
-    answers = torch.softmax(logits.detach() / 3, 1)
-    distillation_loss(logits, answers, 3.0).backward()
+    soft_targets = torch.softmax(logits.detach() / 3, 1)
+    distillation_loss(logits, soft_targets, 3.0).backward()
     torch.testing.assert_close(logits.grad, torch.zeros(5, 7), atol=1e-6, rtol=0)
 
 
@@ -42,8 +42,10 @@ def test_from_teachers_to_student(
     config_file: Path, trained: Path, attentive: Path, fer2013: Path, tmp_path: Path
 ) -> None:
     runs = [trained, attentive]
-    answers = tmp_path / "answers.safetensors"
-    main(["teach", *[f"--run={run}" for run in runs], "--data", f"fer2013:{fer2013}", "--out", str(answers)])
+    soft_targets = tmp_path / "soft_targets.safetensors"
+    main(
+        ["soft_targets", *[f"--run={run}" for run in runs], "--data", f"fer2013:{fer2013}", "--out", str(soft_targets)]
+    )
 
     samples = load_dataset(f"fer2013:{fer2013}", "train")
     config = load_config(config_file)
@@ -54,15 +56,19 @@ def test_from_teachers_to_student(
         for run in runs
         for views in (images, images[:, :, ::-1])
     ]
-    np.testing.assert_allclose(load_answers(answers, samples, 1.0), np.mean(said, axis=0), atol=1e-5)
-    assert load_checkpoint(answers)[1]["teachers"] == ["tiny", "attentive"]
+    np.testing.assert_allclose(load_soft_targets(soft_targets, samples, 1.0), np.mean(said, axis=0), atol=1e-5)
+    assert load_checkpoint(soft_targets)[1]["teachers"] == ["tiny", "attentive"]
     # A higher temperature flattens.
-    assert load_answers(answers, samples, 4.0).max() < load_answers(answers, samples, 1.0).max()
+    assert load_soft_targets(soft_targets, samples, 4.0).max() < load_soft_targets(soft_targets, samples, 1.0).max()
 
-    # The student's loss is a mean of that with the labels and that with the teachers' answers.
+    # The student's loss is a mean of that with the labels and that with the teachers' soft targets.
     losses = {}
     for weight in (0.0, 0.25, 1.0):
-        overrides = [f"distillation.answers={answers}", f"distillation.weight={weight}", "augmentation.mixup=0.2"]
+        overrides = [
+            f"distillation.soft_targets={soft_targets}",
+            f"distillation.weight={weight}",
+            "augmentation.mixup=0.2",
+        ]
         student = load_config(config_file, overrides)
         with prepared(student) as group:
             task = Supervision(student, group)
@@ -77,13 +83,13 @@ def test_from_teachers_to_student(
     assert (train(student) / HISTORY).exists()
 
 
-def test_answers_about_other_data_are_refused(fer2013: Path, tmp_path: Path) -> None:
+def test_soft_targets_of_other_data_are_refused(fer2013: Path, tmp_path: Path) -> None:
     samples = load_dataset(f"fer2013:{fer2013}", "train")
-    file = tmp_path / "answers.safetensors"
-    save_answers(file, samples, torch.full((len(samples), 7), 1 / 7), ["t"])
-    load_answers(file, samples, 1.0)
-    with pytest.raises(FerError, match=r"answers.safetensors: is about other training data than fer2013"):
-        load_answers(file, load_dataset(f"fer2013:{fer2013}", "val"), 1.0)
+    file = tmp_path / "soft_targets.safetensors"
+    save_soft_targets(file, samples, torch.full((len(samples), 7), 1 / 7), ["t"])
+    load_soft_targets(file, samples, 1.0)
+    with pytest.raises(FerError, match=r"soft_targets.safetensors: is about other training data than fer2013"):
+        load_soft_targets(file, load_dataset(f"fer2013:{fer2013}", "val"), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -110,12 +116,12 @@ def test_annotators_are_teachers(fer2013: Path, tmp_path: Path) -> None:
             votes = [1] * 10 if emotion == 6 else [9 if i == emotion else 1 if i == 8 else 0 for i in range(10)]
             writer.writerow([usage, "x.png", *votes])
     out = tmp_path / "annotators.safetensors"
-    main(["teach", "--annotators", "--data", f"fer2013:{folder}", "--out", str(out)])
+    main(["soft_targets", "--annotators", "--data", f"fer2013:{folder}", "--out", str(out)])
     samples = load_dataset(f"fer2013:{folder}", "train")
-    answers = load_answers(out, samples, 1.0).numpy()
-    np.testing.assert_allclose(answers.sum(1), 1, atol=1e-5)
-    assert (answers.argmax(1) == samples.targets).all()
+    found = load_soft_targets(out, samples, 1.0).numpy()
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+    assert (found.argmax(1) == samples.targets).all()
     sure = samples.targets != 6
-    assert answers[sure].max(1).min() > answers[~sure].max(1).max()
+    assert found[sure].max(1).min() > found[~sure].max(1).max()
     with pytest.raises(SystemExit, match="FER\\+ has votes on fer2013"):
-        main(["teach", "--annotators", "--data", f"folder:{folder}", "--out", str(out)])
+        main(["soft_targets", "--annotators", "--data", f"folder:{folder}", "--out", str(out)])

@@ -1,6 +1,5 @@
-"""Evaluation with a network whose answers are known: an emotion's logit is the brightness of its bar on the left."""
+"""Evaluation with a network whose predictions are known: an emotion's logit is the brightness of its left bar."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from fer_perception.preprocessing.normalization import InputSpec
 from fer_training.__main__ import main
 from fer_training.datasets import Samples
 from fer_training.evaluation import evaluate as module
-from fer_training.evaluation.evaluate import evaluate, format_result
+from fer_training.evaluation.calibration import calibrate
+from fer_training.evaluation.evaluate import EvaluationResult, evaluate, format_result
 
 HEIGHT = 6  # of a bar, in pixels
 TOP = np.exp(4) / (np.exp(4) + 6)  # probability of a white bar among six black ones: logits 2 and -2
@@ -99,62 +99,83 @@ def samples_of(name: str, labels: tuple[str, ...], images: list[np.ndarray], tar
 
 def test_all_options_end_to_end(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, file, plots = write_folders(tmp_path / "data"), tmp_path / "result.json", tmp_path / "plots"
-    model_id = EmotionClassifier(bundle).model_id
     command = ["evaluate", "--model", str(bundle), "--dataset", f"fer2013:{data}", "--split", "val"]
+    main([*command, "--flip", "--record", "--json", str(file), "--plots", str(plots)])
+    result = EvaluationResult.read(file)
+    found = result.datasets["fer2013"]
+    assert (result.temperature, found.n) == (1.0, 70)
+    assert found.ece == pytest.approx(TOP - 0.7, abs=1e-5)
+    assert found.accuracy == pytest.approx(0.7)
+    assert found.intervals["accuracy"][0] < 0.7 < found.intervals["accuracy"][1]
+    assert sum(found.reliability.count) == 70
+    assert found.flip is not None
+    assert found.flip.accuracy == pytest.approx(0.7)
+    # The mirror images have nothing on the left, thus seven equal probabilities.
+    assert found.flip.ece == pytest.approx(abs(0.7 - (TOP + 1 / 7) / 2), abs=1e-3)
+    assert found.risk_coverage is not None
+    assert found.risk_coverage.at_threshold is None
+
+    assert "fer2013, with mirror image" in capsys.readouterr().out
+    for name in ("fer2013_val", "fer2013_val_risk_coverage"):
+        plot = cv2.imread(str(plots / f"{name}.png"))
+        assert plot is not None
+        assert plot.std() > 10
+
+    recorded = Bundle(bundle).manifest.metrics["fer2013/val/fp32"]
+    assert recorded["temperature"] == 1.0
+    assert recorded["intervals"] == {name: list(ends) for name, ends in found.intervals.items()}
+    assert not {"reliability", "without_duplicates"} & set(recorded)
+    assert "reliability" not in recorded["flip"]
+    assert "curve" not in recorded["risk_coverage"]
 
     main([*command, "--json", str(file)])
-    before = json.loads(file.read_text())
-    assert before["temperature"] == 1.0
-    assert before["datasets"]["fer2013"]["ece"] == pytest.approx(TOP - 0.7, abs=1e-5)
-    assert "flip" not in before["datasets"]["fer2013"]
+    assert EvaluationResult.read(file).datasets["fer2013"].flip is None
 
-    capsys.readouterr()
-    main([*command, "--calibrate", "--flip", "--record", "--json", str(file), "--plots", str(plots)])
-    after = json.loads(file.read_text())
-    found = after["datasets"]["fer2013"]
-    assert after["temperature"] == pytest.approx(4 / np.log(0.7 * 6 / 0.3), abs=1e-3)
-    assert after["calibration"]["temperature"] == after["temperature"]
-    assert after["calibration"]["ece_before"] == pytest.approx(TOP - 0.7, abs=1e-5)
-    assert found["ece"] == after["calibration"]["ece_after"] == pytest.approx(0, abs=1e-3)
-    assert after["calibration"]["nll_after"] < after["calibration"]["nll_before"]
-    assert found["n"] == 70
-    assert found["accuracy"] == pytest.approx(0.7)
-    assert found["intervals"]["accuracy"][0] < 0.7 < found["intervals"]["accuracy"][1]
-    assert found["confusion"] == before["datasets"]["fer2013"]["confusion"]
-    assert sum(found["reliability"]["count"]) == 70
-    assert found["flip"]["accuracy"] == pytest.approx(0.7)
-    # The mirror images have nothing on the left, thus seven equal probabilities.
-    assert found["flip"]["ece"] == pytest.approx(0.7 - (0.7 + 1 / 7) / 2, abs=1e-3)
 
-    text = capsys.readouterr().out
-    assert "temperature 1.51" in text
-    assert "fer2013, with mirror image" in text
-    picture_file = cv2.imread(str(plots / "fer2013_val.png"))
-    assert picture_file is not None
-    assert picture_file.std() > 10
-
+def test_calibration_is_written_into_the_manifest(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, model_id = write_folders(tmp_path / "data"), EmotionClassifier(bundle).model_id
+    before = (bundle / "manifest.yaml").read_text()
+    main(["calibrate", "--bundle", str(bundle), "--dataset", f"fer2013:{data}"])
+    assert "temperature 1.51" in capsys.readouterr().out
     manifest = Bundle(bundle).manifest
-    assert manifest.temperature == after["temperature"]
-    recorded = manifest.metrics["fer2013/val/fp32"]
-    assert recorded["temperature"] == after["temperature"]
-    assert recorded["intervals"] == found["intervals"]
-    assert "reliability" not in recorded
+    assert manifest.temperature == pytest.approx(4 / np.log(0.7 * 6 / 0.3), abs=1e-3)
+    assert manifest.abstention is not None
+    assert manifest.abstention.threshold == pytest.approx(0.7, abs=2e-4)  # all predictions are alike
+    assert manifest.abstention.coverage >= 0.8
+    assert manifest.abstention.dataset == "fer2013"
     assert EmotionClassifier(bundle).model_id == model_id
+    kept = [line for line in (bundle / "manifest.yaml").read_text().splitlines() if line in before.splitlines()]
+    assert len(kept) >= len(before.splitlines()) - 1  # nothing but the temperature has changed
+
+    result = evaluate(bundle, [f"fer2013:{data}"], "val")
+    found = result.datasets["fer2013"]
+    assert result.temperature == manifest.temperature
+    assert found.ece == pytest.approx(0, abs=1e-3)
+    assert found.risk_coverage is not None
+    assert found.risk_coverage.at_threshold is not None
+    assert found.risk_coverage.at_threshold.threshold == manifest.abstention.threshold
+
+
+def test_calibration_compares_before_and_after(bundle: Path, tmp_path: Path) -> None:
+    before, after, _ = calibrate(bundle, f"fer2013:{write_folders(tmp_path / 'data')}")
+    assert (before.temperature, before.ece) == (1.0, pytest.approx(TOP - 0.7, abs=1e-5))
+    assert after.ece == pytest.approx(0, abs=1e-3)
+    assert after.nll < before.nll
 
 
 def test_mirror_images_are_reported_beside_the_single_view(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Left a grey bar, right a white one: the mirror image is the surer of the two.
     images = [picture({SAD: 128}, {HAPPY: 255}), picture({SAD: 255}, {HAPPY: 128})]
     result = evaluate(bundle, give(monkeypatch, samples_of("d", EMOTIONS_7, images, [HAPPY, SAD])), "val", flip=True)
-    single = result["datasets"]["d"]
-    assert (single["accuracy"], single["flip"]["accuracy"]) == (0.5, 1.0)
-    assert set(single["flip"]) == {
-        "n", "accuracy", "macro_f1", "macro_f1_common", "auroc", "ece", "recall", "confusion", "intervals"
-    }  # fmt: skip
+    single = result.datasets["d"]
+    assert single.flip is not None
+    assert (single.accuracy, single.flip.accuracy) == (0.5, 1.0)
     classify = EmotionClassifier(bundle).classify
     both = (classify(images) + classify([image[:, ::-1].copy() for image in images])) / 2
     # Both means have the same top probability, thus one bin, and both are right.
-    assert single["flip"]["ece"] == pytest.approx(1 - both[0, HAPPY], abs=1e-5)
+    assert single.flip.ece == pytest.approx(1 - both[0, HAPPY], abs=1e-5)
 
 
 def test_near_duplicates_of_training_pictures_are_taken_out(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,9 +187,10 @@ def test_near_duplicates_of_training_pictures_are_taken_out(bundle: Path, monkey
         lambda name, split, alignment: samples_of("d", EMOTIONS_7, [seen], [0]) if split == "train" else test,
     )
     result = evaluate(bundle, ["d:x"], "test", training_data="d:x")
-    found = result["datasets"]["d"]
-    assert (found["n"], found["without_duplicates"]["n"], found["without_duplicates"]["removed"]) == (3, 1, 2)
-    assert sum(map(sum, found["without_duplicates"]["confusion"])) == 1
+    found = result.datasets["d"]
+    assert found.without_duplicates is not None
+    assert (found.n, found.without_duplicates.n, found.without_duplicates.removed) == (3, 1, 2)
+    assert sum(map(sum, found.without_duplicates.confusion)) == 1
     assert "d, without near-duplicates" in format_result(result)
 
 
@@ -176,10 +198,10 @@ def test_samples_of_a_label_that_the_model_lacks_are_left_out(bundle: Path, monk
     images = [picture({emotion: 255}) for emotion in (HAPPY, CONTEMPT, SAD, CONTEMPT)]
     eight = samples_of("eight", EMOTIONS_8, images, [HAPPY, CONTEMPT, HAPPY, CONTEMPT])
     result = evaluate(bundle, give(monkeypatch, eight), "test")
-    found = result["datasets"]["eight"]
-    assert (found["n"], found["accuracy"], found["left_out"]) == (2, 0.5, {"contempt": 2})
-    assert found["labels"] == list(EMOTIONS_7)
-    assert np.sum(found["confusion"]) == 2
+    found = result.datasets["eight"]
+    assert (found.n, found.accuracy, found.left_out) == (2, 0.5, {"contempt": 2})
+    assert found.labels == list(EMOTIONS_7)
+    assert np.sum(found.confusion) == 2
     assert "left out, as the model lacks the label: 2 of contempt" in format_result(result)
     with pytest.raises(FerError, match="no sample has one of the model's labels"):
         evaluate(bundle, give(monkeypatch, replace(eight, targets=np.full(4, CONTEMPT))), "test")
@@ -192,14 +214,14 @@ def test_labels_that_the_data_lack_get_no_probability(tmp_path: Path, monkeypatc
     seven = samples_of("seven", EMOTIONS_7, [image] * 2, [HAPPY, SAD])
     eight = samples_of("eight", EMOTIONS_8, [image] * 2, [HAPPY, CONTEMPT])
     result = evaluate(bundle, give(monkeypatch, seven, eight), "val")
-    restricted, whole = result["datasets"]["seven"], result["datasets"]["eight"]
-    assert restricted["unused_labels"] == ["contempt"]
-    assert restricted["left_out"] == whole["left_out"] == {}
-    assert restricted["accuracy"] == 0.5
-    assert restricted["ece"] == pytest.approx(happy - 0.5, abs=1e-5)
-    assert whole["confusion"][HAPPY][CONTEMPT] == 1
-    assert whole["labels"] == list(EMOTIONS_8)
-    assert whole["unused_labels"] == []
+    restricted, whole = result.datasets["seven"], result.datasets["eight"]
+    assert restricted.unused_labels == ["contempt"]
+    assert restricted.left_out == whole.left_out == {}
+    assert restricted.accuracy == 0.5
+    assert restricted.ece == pytest.approx(happy - 0.5, abs=1e-5)
+    assert whole.confusion[HAPPY][CONTEMPT] == 1
+    assert whole.labels == list(EMOTIONS_8)
+    assert whole.unused_labels == []
     assert "contempt: the model's, not this dataset's" in format_result(result)
 
 
@@ -219,7 +241,7 @@ def test_the_matrix_has_one_line_per_dataset(bundle: Path, monkeypatch: pytest.M
 
 def test_a_dataset_may_be_given_with_several_paths(bundle: Path, tmp_path: Path) -> None:
     paths = [f"fer2013:{write_folders(tmp_path / name)}" for name in ("lab", "street")]
-    assert list(evaluate(bundle, paths, "val")["datasets"]) == ["fer2013:lab", "fer2013:street"]
+    assert list(evaluate(bundle, paths, "val").datasets) == ["fer2013:lab", "fer2013:street"]
     with pytest.raises(FerError, match="'fer2013:lab' was already given"):
         evaluate(bundle, [paths[0], paths[0]], "val")
 
@@ -229,12 +251,11 @@ def test_options_that_do_not_fit_end_in_one_line(bundle: Path, config_file: Path
     run.mkdir()
     (run / "config.yaml").write_text(config_file.read_text())
     for arguments, message in (
-        (["--model", str(bundle), "--calibrate"], "--calibrate: takes --split val"),
-        (["--model", str(bundle), "--calibrate", "--split", "val", "--dataset", "b:c"], "and one --dataset"),
-        (["--model", str(run), "--calibrate", "--split", "val"], "--calibrate: .* is no bundle"),
         (["--model", str(run), "--record"], "--record: .* is no bundle"),
         (["--model", str(run), "--precision", "int8"], "a training run has the precision fp32 only"),
         (["--model", str(bundle), "--precision", "int8"], "has no precision 'int8'"),
     ):
         with pytest.raises(SystemExit, match=message):
             main(["evaluate", "--dataset", f"fer2013:{tmp_path}", *arguments])
+    with pytest.raises(SystemExit, match=r"calibrate: .* is no bundle"):
+        main(["calibrate", "--bundle", str(run), "--dataset", f"fer2013:{tmp_path}"])

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ from torch import Tensor, nn
 from fer_perception.labels import EMOTIONS_7
 from fer_training.__main__ import main
 from fer_training.datasets import Samples
+from fer_training.evaluation.attention.checks import MapChecker
 from fer_training.evaluation.attention.deletion import STEPS, area, blurred, deletion_and_insertion, ranks
-from fer_training.evaluation.attention.landmark_fraction import class_activation
+from fer_training.evaluation.attention.landmark_fraction import AttentionMeter, class_activation
 from fer_training.evaluation.attention.maps import centre_map, grad_cam, grad_cam_layers, random_maps
-from fer_training.evaluation.attention.meter import ExplanationMeter
 from fer_training.evaluation.attention.randomisation import (
     DEPTHS,
     DRAWS,
@@ -23,8 +22,9 @@ from fer_training.evaluation.attention.randomisation import (
     rank_correlations,
     shuffle_weights,
 )
-from fer_training.evaluation.attention.statistics import mean_and_interval
-from fer_training.evaluation.attention.text import format_checks
+from fer_training.evaluation.attention.results import Checks, Explanation, Mean, Reference
+from fer_training.evaluation.attention.text import format_explanation
+from fer_training.evaluation.inference import prepare_images
 from fer_training.networks import NETWORKS
 from fer_training.networks.layers import Backbone
 from fer_training.runs.checkpoint import save_checkpoint
@@ -77,53 +77,62 @@ def samples_of(images: list[np.ndarray]) -> Samples:
     return Samples("d", "val", EMOTIONS_7, images, np.full(len(images), HAPPY))
 
 
+def check(meter: AttentionMeter, images: list[np.ndarray]) -> Checks:
+    crops = prepare_images(samples_of(images), meter.spec)
+    return MapChecker(meter).check(crops, np.full(len(crops), HAPPY), len(crops)).checks
+
+
 def test_grad_cam_finds_the_patch_that_decides(bright_places: None, tmp_path: Path) -> None:
-    meter = ExplanationMeter(write_run(tmp_path / "run", "bright_places"), tmp_path / "out", 6)
+    meter = AttentionMeter(write_run(tmp_path / "run", "bright_places"))
     dark = np.full((48, 48), 20, np.uint8)
-    found = meter("d", samples_of([*patched(5), dark]))["checks"]
-    assert (found["n"], found["of"], list(found["maps"])) == (6, 6, ["grad_cam_last"])
-    assert list(found["controls"]) == ["random_12x12", "centre", "landmarks"]
-    entry = found["maps"]["grad_cam_last"]
-    assert (entry["size"], entry["share"]["n"]) == ([12, 12], 5)  # the dark picture's map is 0 everywhere
+    found = check(meter, [*patched(5), dark])
+    assert (found.n, found.of, list(found.maps)) == (6, 6, ["grad_cam_last"])
+    assert list(found.controls) == ["random_12x12", "centre", "landmarks"]
+    entry = found.maps["grad_cam_last"]
+    assert (entry.size, entry.fraction.n) == ((12, 12), 5)  # the dark picture's map is 0 everywhere
+    assert entry.deletion.curve is not None
+    assert entry.insertion.curve is not None
     # All of the patch is among the first twelfth of the pixels.
-    assert entry["deletion"]["curve"][0] > 0.95
-    assert entry["deletion"]["curve"][1] == pytest.approx(1 / 7, abs=1e-3)
-    assert entry["insertion"]["curve"][1] > 0.95
+    assert entry.deletion.curve[0] > 0.95
+    assert entry.deletion.curve[1] == pytest.approx(1 / 7, abs=1e-3)
+    assert entry.insertion.curve[1] > 0.95
     for control in ("random", "centre", "landmarks"):
-        assert entry["gain"][control]["deletion"]["interval"][0] > 0.1
-        assert entry["gain"][control]["insertion"]["interval"][0] > 0.1
-    regions = meter.meter.regions
+        for gain in (entry.gain[control].deletion, entry.gain[control].insertion):
+            assert gain.interval is not None
+            assert gain.interval[0] > 0.1
+    regions = meter.regions
     patch = np.zeros((48, 48), np.float32)
     patch[ROW : ROW + 8, COLUMN : COLUMN + 8] = 1
-    assert entry["share"]["mean"] == pytest.approx((patch * regions).sum() / patch.sum(), abs=0.02)
-    assert entry["pointing"]["mean"] == 0
-    again = ExplanationMeter(tmp_path / "run", tmp_path / "again", 6)
-    assert again("d", samples_of([*patched(5), dark]))["checks"] == found
+    assert entry.fraction.mean == pytest.approx((patch * regions).sum() / patch.sum(), abs=0.02)
+    assert entry.pointing.mean == 0
+    assert check(AttentionMeter(tmp_path / "run"), [*patched(5), dark]) == found
 
 
 def test_a_map_that_is_zero_everywhere_is_not_measured(bright_places: None, tmp_path: Path) -> None:
-    meter = ExplanationMeter(write_run(tmp_path / "run", "bright_places"), tmp_path / "out", 4)
-    found = meter("d", samples_of([np.full((48, 48), 20, np.uint8)]))["checks"]
-    entry = found["maps"]["grad_cam_last"]
-    assert entry["deletion"] == {"n": 0, "mean": None, "interval": None, "curve": None}
-    assert entry["gain"]["centre"]["insertion"]["mean"] is None
-    assert found["randomised"]["maps"]["grad_cam_last"][0]["mean"] is None
-    assert [file.name for file in meter.files] == ["d_val_curves.png", "d_val.json"]
-    assert "NaN" not in (tmp_path / "out" / "d_val.json").read_text()
-    assert any("not defined" in line for line in format_checks(found))
+    run = write_run(tmp_path / "run", "bright_places")
+    found = check(AttentionMeter(run), [np.full((48, 48), 20, np.uint8)])
+    entry = found.maps["grad_cam_last"]
+    assert (entry.deletion.n, entry.deletion.mean, entry.deletion.interval, entry.deletion.curve) == (0, *[None] * 3)
+    assert entry.gain["centre"].insertion.mean is None
+    assert found.randomised.maps["grad_cam_last"][0].mean is None
+    facts = {"run": "r", "dataset": "d", "split": "val", "sha256": "", "n": 1, "reference": 0.2}
+    result = Explanation(maps={}, absent={}, checks=found, **facts)
+    result.write(tmp_path / "d_val.json")
+    assert "NaN" not in (tmp_path / "d_val.json").read_text()
+    assert Explanation.read(tmp_path / "d_val.json") == result
+    assert "not defined" in format_explanation(result)
 
 
-def test_the_controls_shares_are_known(bright_places: None, tmp_path: Path) -> None:
-    meter = ExplanationMeter(write_run(tmp_path / "run", "bright_places"), tmp_path / "out", 4)
-    found = meter("d", samples_of(patched(4)))["checks"]
-    regions = meter.meter.regions
-    landmarks, centre = found["controls"]["landmarks"], found["controls"]["centre"]
-    assert landmarks["share"]["mean"] == pytest.approx((regions**2).sum() / regions.sum(), rel=1e-4)
-    assert landmarks["pointing"]["mean"] == 1
+def test_the_controls_fractions_are_known(bright_places: None, tmp_path: Path) -> None:
+    meter = AttentionMeter(write_run(tmp_path / "run", "bright_places"))
+    found, regions = check(meter, patched(4)), meter.regions
+    landmarks, centre = found.controls["landmarks"], found.controls["centre"]
+    assert landmarks.fraction.mean == pytest.approx((regions**2).sum() / regions.sum(), rel=1e-4)
+    assert landmarks.pointing.mean == 1
     gaussian = centre_map(48, 48)
-    assert centre["share"]["mean"] == pytest.approx((gaussian * regions).sum() / gaussian.sum(), rel=1e-4)
-    assert centre["pointing"]["mean"] == 0  # the nose
-    assert found["reference"] == {"share": regions.mean(), "pointing": (regions >= 0.5).mean()}
+    assert centre.fraction.mean == pytest.approx((gaussian * regions).sum() / gaussian.sum(), rel=1e-4)
+    assert centre.pointing.mean == 0  # the nose
+    assert found.reference == Reference(fraction=meter.reference, pointing=(regions >= 0.5).mean())
 
 
 def test_centre_and_random_maps() -> None:
@@ -175,7 +184,7 @@ def test_pixels_change_from_the_densest_down() -> None:
     np.testing.assert_array_equal(flat, ranks(np.zeros((2, 4, 6), np.float32)))
 
 
-def test_curves_of_a_known_answer() -> None:
+def test_curves_of_a_known_network() -> None:
     white = torch.ones(3, 1, 12, 12)
     densities = np.random.default_rng(0).random((3, 12, 12)).astype(np.float32)
     densities[2, 0, 0] = np.nan
@@ -246,14 +255,12 @@ def test_randomisation_tells_learnt_maps_from_others() -> None:
 
 
 def test_intervals_leave_out_what_is_not_defined() -> None:
-    found = mean_and_interval([0.0, 1.0, np.nan, 0.0, 1.0])
-    assert (found["n"], found["mean"]) == (4, 0.5)
-    assert found["interval"] == [0.0, 1.0]
-    assert mean_and_interval([0.25]) == {"n": 1, "mean": 0.25, "interval": None}
-    assert mean_and_interval([np.nan]) == {"n": 0, "mean": None, "interval": None}
+    assert Mean.of([0.0, 1.0, np.nan, 0.0, 1.0]) == Mean(n=4, mean=0.5, interval=(0.0, 1.0))
+    assert Mean.of([0.25]) == Mean(n=1, mean=0.25, interval=None)
+    assert Mean.of([np.nan]) == Mean(n=0, mean=None, interval=None)
 
 
-def test_option_of_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path / "run", "hybrid_attention", stem_stride=2, width=0.25)
     rng = np.random.default_rng(0)
     for label in ("angry", "happy", "sad"):  # of which an untrained network knows at most one
@@ -261,22 +268,22 @@ def test_option_of_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         for number in range(2):
             picture = rng.integers(0, 256, (48, 48)).astype(np.uint8)
             cv2.imwrite(str(tmp_path / "data" / "val" / label / f"{number}.png"), picture)
-    command = ["evaluate", "--model", str(run), "--dataset", f"fer2013:{tmp_path / 'data'}", "--split", "val"]
+    command = ["explain", "--run", str(run), "--dataset", f"fer2013:{tmp_path / 'data'}", "--split", "val"]
     out = tmp_path / "out"
-    main([*command, "--attention", str(out), "--images", "3", "--json", str(tmp_path / "a.json")])
+    main([*command, "--images", "3", "--out", str(out)])
     text = capsys.readouterr().out
-    assert "checks on 3 of 6 pictures" in text
-    found = json.loads((tmp_path / "a.json").read_text())["datasets"]["fer2013"]["attention"]
-    assert list(found["checks"]["maps"]) == [
+    assert "checks on 3 of 6 images" in text
+    found = Explanation.read(out / "fer2013_val.json")
+    assert found.checks is not None
+    assert list(found.checks.maps) == [
         "attention_stage3",
         "attention_stage5",
         "grad_cam_stage3",
         "grad_cam_stage5",
         "grad_cam_last",
     ]
-    assert list(found["checks"]["controls"]) == ["random_2x2", "random_3x3", "random_6x6", "centre", "landmarks"]
-    assert found["maps"]["attention_stage3"]["n"] == 6
-    assert json.loads((out / "fer2013_val.json").read_text()) == found
+    assert list(found.checks.controls) == ["random_2x2", "random_3x3", "random_6x6", "centre", "landmarks"]
+    assert found.maps["attention_stage3"].n == 6
     for kind in ("wrong", "curves"):
         picture = cv2.imread(str(out / f"fer2013_val_{kind}.png"))
         assert picture is not None
@@ -284,7 +291,7 @@ def test_option_of_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert str(out / f"fer2013_val_{kind}.png") in text
 
 
-def test_a_limit_must_leave_a_picture(tmp_path: Path) -> None:
-    command = ["evaluate", "--model", str(tmp_path), "--dataset", "fer2013:nowhere", "--attention", "out"]
-    with pytest.raises(SystemExit, match=r"--images: 0 pictures cannot be checked, give at least 1"):
-        main([*command, "--images", "0"])
+def test_a_negative_limit_is_refused(tmp_path: Path) -> None:
+    command = ["explain", "--run", str(tmp_path), "--dataset", "fer2013:nowhere", "--out", "out"]
+    with pytest.raises(SystemExit, match=r"--images: -1 images cannot be checked, give 0 or more"):
+        main([*command, "--images", "-1"])

@@ -1,11 +1,6 @@
-"""Group measures against arrays whose answers are known by hand, and training that treats groups alike."""
+"""Group measures against arrays whose results are known by hand, and training that treats groups alike."""
 
 import csv
-import json
-import runpy
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -18,20 +13,22 @@ from sklearn.metrics import f1_score
 from fer_perception.errors import FerError
 from fer_training.__main__ import main
 from fer_training.datasets import Samples, load_dataset
+from fer_training.datasets.grouping import write_grouped_manifest
 from fer_training.evaluation.fairness import (
     LABEL_MINIMUM,
     MINIMUM,
+    FairnessResult,
+    GroupComparison,
     _macro_f1,
     _odds_differences,
-    format_groups,
-    measure_groups,
+    compare_groups,
+    format_fairness,
 )
 from fer_training.runs.config import SamplingConfig, load_config
 from fer_training.training.distributed import processes
 from fer_training.training.sampling import sampling_weights
 from fer_training.training.supervised import Supervision, train
 
-SCRIPT = Path(__file__).parents[3] / "scripts" / "group_photographs.py"
 LABELS = ("angry", "happy", "sad")
 CELLS = {  # by group: rows are targets, columns predictions
     "colour": [[30, 10, 0], [5, 45, 0], [10, 0, 0]],
@@ -53,68 +50,76 @@ def spread(cells: dict[str, list[list[int]]]) -> tuple[np.ndarray, np.ndarray, n
     return np.array(targets), np.array(predictions), np.array(groups)
 
 
+def text_of(column: str, found: GroupComparison) -> str:
+    facts = {"model": "m", "precision": "fp32", "dataset": "d", "split": "test", "sha256": "", "n": 1, "accuracy": 1.0}
+    return format_fairness(FairnessResult(columns={column: found}, **facts))
+
+
 def test_groups_by_hand() -> None:
     targets, predictions, groups = spread(CELLS)
-    found = measure_groups(targets, predictions, LABELS, groups)
-    assert found["unknown"] == 4
-    assert found["compared_labels"] == list(LABELS)
-    colour, grey, rare = (found["by_group"][name] for name in ("colour", "grey", "rare"))
-    assert [entry["n"] for entry in (colour, grey, rare)] == [100, 200, 3]
-    assert [entry["conclusive"] for entry in (colour, grey, rare)] == [True, True, False]
-    assert (colour["accuracy"], grey["accuracy"], rare["accuracy"]) == pytest.approx((0.75, 0.825, 1))
+    found = compare_groups(targets, predictions, LABELS, groups)
+    assert found.unknown == 4
+    assert found.compared_labels == list(LABELS)
+    colour, grey, rare = (found.by_group[name] for name in ("colour", "grey", "rare"))
+    assert [entry.n for entry in (colour, grey, rare)] == [100, 200, 3]
+    assert [entry.conclusive for entry in (colour, grey, rare)] == [True, True, False]
+    assert (colour.accuracy, grey.accuracy, rare.accuracy) == pytest.approx((0.75, 0.825, 1))
     # F1 = 2 hits / (shown + predicted)
-    assert colour["macro_f1"] == pytest.approx((60 / 85 + 90 / 105 + 0) / 3)
-    assert colour["recall"] == pytest.approx({"angry": 0.75, "happy": 0.9, "sad": 0})
-    assert grey["selection_rate"] == pytest.approx({"angry": 25 / 200, "happy": 130 / 200, "sad": 45 / 200})
-    assert rare["recall"]["sad"] is None
-    low, high = colour["intervals"]["accuracy"]
+    assert colour.macro_f1 == pytest.approx((60 / 85 + 90 / 105 + 0) / 3)
+    assert colour.recall == pytest.approx({"angry": 0.75, "happy": 0.9, "sad": 0})
+    assert grey.selection_rate == pytest.approx({"angry": 25 / 200, "happy": 130 / 200, "sad": 45 / 200})
+    assert rare.recall["sad"] is None
+    low, high = colour.intervals["accuracy"]
     assert (low, high) == pytest.approx((0.75 - 0.085, 0.75 + 0.085), abs=0.02)  # 1.96 sqrt(0.75 0.25 / 100)
 
-    gap = found["gaps"]["accuracy"]
-    assert (gap["best"], gap["worst"]) == ("grey", "colour")  # rare would be the best, but is not conclusive
-    assert gap["difference"] == pytest.approx(0.075)
-    assert gap["interval"][0] < 0 < 0.075 < gap["interval"][1]
-    odds = found["equalized_odds"]
+    gap = found.gaps["accuracy"]
+    assert (gap.best, gap.worst) == ("grey", "colour")  # rare would be the best, but is not conclusive
+    assert gap.difference == pytest.approx(0.075)
+    assert gap.interval[0] < 0 < 0.075 < gap.interval[1]
+    odds = found.equalized_odds
+    assert odds is not None
     # True positives 20/40 against 30/40; 100/100 against 45/50; 45/60 against 0/10. False ones differ less or as much:
     # 5/160 against 15/60; 30/100 against 10/50; none.
-    assert odds["differences"] == pytest.approx({"angry": 0.25, "happy": 0.1, "sad": 0.75})
-    assert odds["worst"] == "sad"
-    assert odds["interval"][0] < 0.75 < odds["interval"][1]
-    assert odds["by_chance"] < 0.75
+    assert odds.differences == pytest.approx({"angry": 0.25, "happy": 0.1, "sad": 0.75})
+    assert odds.worst == "sad"
+    assert odds.interval[0] < 0.75 < odds.interval[1]
+    assert odds.by_chance < 0.75
 
-    text = format_groups({"photograph": found})
+    text = text_of("photograph", found)
     assert "groups by photograph (4 images without a value)" in text
     assert f"not conclusive, fewer than {MINIMUM} images" in text
-    assert "equalized-odds difference: 75.0 points" in text
+    assert "equalized-odds difference: +75.0 [" in text
 
 
 def test_rare_labels_are_not_compared() -> None:
     cells = {"a": [[40, 10, 0], [5, 45, 0], [9, 0, 0]], "b": [[20, 20, 0], [0, 50, 0], [0, 0, 60]]}
     targets, predictions, groups = spread(cells)
-    found = measure_groups(targets, predictions, LABELS, groups)
+    found = compare_groups(targets, predictions, LABELS, groups)
     assert LABEL_MINIMUM > 9
-    assert found["compared_labels"] == ["angry", "happy"]
-    assert set(found["equalized_odds"]["differences"]) == {"angry", "happy"}
-    assert found["by_group"]["a"]["macro_f1"] == pytest.approx((80 / 104 + 90 / 105) / 2)
+    assert found.compared_labels == ["angry", "happy"]
+    assert found.equalized_odds is not None
+    assert set(found.equalized_odds.differences) == {"angry", "happy"}
+    assert found.by_group["a"].macro_f1 == pytest.approx((80 / 104 + 90 / 105) / 2)
 
 
 def test_without_two_groups_there_is_no_gap() -> None:
     targets, predictions, groups = spread({"a": CELLS["grey"], "b": CELLS["rare"]})
-    found = measure_groups(targets, predictions, LABELS, groups)
-    assert (found["gaps"], found["equalized_odds"]) == ({}, None)
-    assert "not conclusive" in format_groups({"c": found})
-    nothing = measure_groups(targets, predictions, LABELS, np.full(len(targets), ""))
-    assert (nothing["by_group"], nothing["unknown"]) == ({}, len(targets))
+    found = compare_groups(targets, predictions, LABELS, groups)
+    assert (found.gaps, found.equalized_odds) == ({}, None)
+    assert "not conclusive" in text_of("c", found)
+    nothing = compare_groups(targets, predictions, LABELS, np.full(len(targets), ""))
+    assert (nothing.by_group, nothing.unknown) == ({}, len(targets))
 
 
 def test_random_groups_do_not_exceed_chance() -> None:
     rng = np.random.default_rng(3)
     targets = rng.integers(0, 3, 600)
     predictions = np.where(rng.random(600) < 0.7, targets, rng.integers(0, 3, 600))
-    found = measure_groups(targets, predictions, LABELS, rng.choice(np.array(["a", "b"]), 600))
-    odds = found["equalized_odds"]
-    assert max(odds["differences"].values()) < odds["by_chance"] < 0.25
-    low, high = found["gaps"]["accuracy"]["interval"]
+    found = compare_groups(targets, predictions, LABELS, rng.choice(np.array(["a", "b"]), 600))
+    odds = found.equalized_odds
+    assert odds is not None
+    assert max(odds.differences.values()) < odds.by_chance < 0.25
+    low, high = found.gaps["accuracy"].interval
     assert low < 0 < high
 
 
@@ -155,25 +160,10 @@ def manifest(tmp_path: Path, draw) -> Path:  # type: ignore[no-untyped-def]
     return folder
 
 
-@pytest.fixture
-def group_photographs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """The script's command line, without a process of its own."""
-
-    def run(*arguments: object) -> None:
-        monkeypatch.setattr("sys.argv", [str(SCRIPT), *map(str, arguments)])
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-
-    return run
-
-
-def test_groups_are_measured_on_the_pictures(
-    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_groups_are_measured_on_the_images(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "groups"
-    command = [sys.executable, SCRIPT, manifest, "--out", out, "--labelled", "--pixels", "49"]
-    written = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert written.returncode == 0, written.stderr
-    assert written.stdout.splitlines() == ["colour, under 49: 49", "grey, under 49: 161"]
+    main(["group", "--manifest", str(manifest), "--out", str(out), "--labelled", "--pixels", "49"])
+    assert capsys.readouterr().out.splitlines() == ["colour, under 49: 49", "grey, under 49: 161"]
     assert "Person" not in (out / "labels.csv").read_text().replace("Person_adapt", "").replace("Person_test", "")
     test = load_dataset(f"manifest:{out}", "test")
     assert test.groups["photograph"].count("colour") == 28
@@ -185,24 +175,22 @@ def test_groups_are_measured_on_the_pictures(
 
     file = tmp_path / "result.json"
     model = Path(__file__).parents[2] / "fer_perception" / "models" / "baseline"
-    command = ["evaluate", "--model", str(model), "--dataset", f"manifest:{out}", "--split", "test"]
-    main([*command, "--groups", "photograph", "resolution", "--json", str(file), "--plots", str(tmp_path)])
+    command = ["fairness", "--model", str(model), "--dataset", f"manifest:{out}"]
+    main([*command, "--columns", "photograph", "resolution", "--json", str(file), "--plots", str(tmp_path)])
     for column in ("photograph", "resolution"):
-        picture = cv2.imread(str(tmp_path / f"manifest_test_groups_{column}.png"))
-        assert picture is not None
-        assert picture.std() > 10
-    groups = json.loads(file.read_text())["datasets"]["manifest"]["groups"]
-    assert set(groups) == {"photograph", "resolution"}
-    assert {name: entry["conclusive"] for name, entry in groups["photograph"]["by_group"].items()} == {
-        "colour": False,
-        "grey": True,
-    }
+        plot = cv2.imread(str(tmp_path / f"manifest_test_groups_{column}.png"))
+        assert plot is not None
+        assert plot.std() > 10
+    result = FairnessResult.read(file)
+    assert (result.n, set(result.columns)) == (140, {"photograph", "resolution"})
+    by_group = result.columns["photograph"].by_group
+    assert {name: entry.conclusive for name, entry in by_group.items()} == {"colour": False, "grey": True}
     assert "groups by resolution" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match=r"--groups age: manifest has no such column \(it has: photograph"):
-        main([*command, "--groups", "age"])
+    with pytest.raises(SystemExit, match=r"--columns age: manifest has no such column \(it has: photograph"):
+        main([*command, "--columns", "age"])
 
 
-def test_the_script_names_what_is_wrong(manifest: Path, tmp_path: Path, group_photographs: Callable[..., None]) -> None:
+def test_grouping_names_what_is_wrong(manifest: Path, tmp_path: Path) -> None:
     for arguments, message in (
         ((manifest, "--out", manifest), "exists"),
         ((tmp_path, "--out", tmp_path / "a"), "labels.csv: cannot be read"),
@@ -212,7 +200,7 @@ def test_the_script_names_what_is_wrong(manifest: Path, tmp_path: Path, group_ph
         ),
     ):
         with pytest.raises(SystemExit, match=message):
-            group_photographs(*arguments)
+            main(["group", "--manifest", *map(str, arguments)])
 
 
 def samples(groups: list[str], targets: list[int]) -> Samples:
@@ -239,10 +227,8 @@ def test_reweighing_by_hand() -> None:
         sampling_weights(SamplingConfig("age"), data)
 
 
-def test_training_sees_the_groups_as_configured(
-    manifest: Path, config_file: Path, tmp_path: Path, group_photographs: Callable[..., None]
-) -> None:
-    group_photographs(manifest, "--out", tmp_path / "groups", "--labelled")
+def test_training_sees_the_groups_as_configured(manifest: Path, config_file: Path, tmp_path: Path) -> None:
+    write_grouped_manifest(manifest, tmp_path / "groups", 200, True, [])
     overrides = [f"data=manifest:{tmp_path / 'groups'}", "batch_size=20", "epochs=1", "sampling.group=photograph"]
     config = load_config(config_file, [*overrides, "sampling.method=balanced"])
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The steps of the loop, on problems whose answer is known."""
+"""The steps of the loop, on problems whose solution is known."""
 
 import pytest
 import torch

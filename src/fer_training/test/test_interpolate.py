@@ -31,17 +31,17 @@ def runs(session_config: Path, trained: Path) -> tuple[Path, Path, str]:
 def test_weights_lie_between_and_are_measured(runs: tuple[Path, Path, str], tmp_path: Path) -> None:
     start, tuned, data = runs
     before, after = (load_checkpoint(run / BEST)[0]["network"] for run in (start, tuned))
-    for share in (0.0, 0.25, 1.0):
-        run = interpolate(start, tuned, share, data, tmp_path / f"between{share}")
+    for fraction in (0.0, 0.25, 1.0):
+        run = interpolate(start, tuned, fraction, data, tmp_path / f"between{fraction}")
         mixed, facts = load_checkpoint(run / BEST)
         for name, tensor in mixed["network"].items():
             if tensor.is_floating_point():
-                expected = (1 - share) * before[name] + share * after[name]
+                expected = (1 - fraction) * before[name] + fraction * after[name]
                 torch.testing.assert_close(tensor, expected, atol=1e-6, rtol=1e-5)
-        assert facts["interpolation"] == {"start": "tiny", "tuned": "tuned", "share": share}
+        assert facts["interpolation"] == {"start": "tiny", "tuned": "tuned", "fraction": fraction}
         measured = facts["validation"]["accuracy"]
-        if share != 0.25:
-            assert measured == load_checkpoint((tuned if share else start) / BEST)[1]["validation"]["accuracy"]
+        if fraction != 0.25:
+            assert measured == load_checkpoint((tuned if fraction else start) / BEST)[1]["validation"]["accuracy"]
         else:
             config = load_config(run / CONFIG)
             samples, spec = load_dataset(data, "val"), config.input.spec()
@@ -50,7 +50,7 @@ def test_weights_lie_between_and_are_measured(runs: tuple[Path, Path, str], tmp_
 
     bundle = export(tmp_path / "between0.25", tmp_path / "bundles")
     training = Bundle(bundle).manifest.training
-    assert training["interpolation"]["share"] == 0.25
+    assert training["interpolation"]["fraction"] == 0.25
     assert [recipe["name"] for recipe in (training["recipe"], *training["earlier_recipes"])] == ["between0.25", "tiny"]
     command = ["evaluate", "--model", str(bundle), "--dataset", data, "--split", "val", "--json", str(tmp_path / "val")]
     main(command)
@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_refused(runs: tuple[Path, Path, str], config_file:
     wider = train(load_config(config_file, ["name=wider", "steps_per_epoch=1", "network.options.width=0.5"]))
     for message, arguments in (
         ("are different networks", (start, wider, 0.5, data, tmp_path / "out")),
-        ("share 1.5: must lie between", (start, tuned, 1.5, data, tmp_path / "out")),
+        ("fraction 1.5: must lie between", (start, tuned, 1.5, data, tmp_path / "out")),
         ("exists. Choose another --out", (start, tuned, 0.5, data, tuned)),
     ):
         with pytest.raises(FerError, match=message):

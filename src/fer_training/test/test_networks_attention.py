@@ -45,8 +45,8 @@ def test_starts_as_the_backbone() -> None:
         torch.testing.assert_close(
             network.features[:7](pictures()), plain.features[:7](pictures())
         )  # up to the first attention
-        expected, (answer, maps) = plain(pictures()), network.forward_with_attention(pictures())
-    assert (answer - expected).abs().max() < 0.05 * expected.abs().max()
+        expected, (output, maps) = plain(pictures()), network.forward_with_attention(pictures())
+    assert (output - expected).abs().max() < 0.05 * expected.abs().max()
     assert all((m - 0.5).abs().max() < 0.05 for m in maps)
 
 
@@ -69,11 +69,11 @@ def test_maps_can_be_exported(tmp_path: Path) -> None:
     names = ["logits", "attention_0", "attention_1"]
     file = tmp_path / "network.onnx"
     write_onnx(network, InputSpec(width=48, height=48, color="grey", mean=[0.5], std=[0.25]), file, names)
-    answers = ort.InferenceSession(file, providers=["CPUExecutionProvider"]).run(names, {"crops": pictures(3).numpy()})
+    outputs = ort.InferenceSession(file, providers=["CPUExecutionProvider"]).run(names, {"crops": pictures(3).numpy()})
     with torch.inference_mode():
         expected = network(pictures(3))
-    for answer, tensor in zip(answers, expected, strict=True):
-        np.testing.assert_allclose(answer, tensor.numpy(), atol=1e-4)
+    for output, tensor in zip(outputs, expected, strict=True):
+        np.testing.assert_allclose(output, tensor.numpy(), atol=1e-4)
 
 
 def test_loss_draws_attention_to_the_regions() -> None:

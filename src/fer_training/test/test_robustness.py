@@ -1,6 +1,5 @@
 """Corruptions on real crops: they grow with severity, hit what they should, and are the same every time."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -14,11 +13,11 @@ from fer_perception.preprocessing.alignment import align, similarity_transform
 from fer_training.__main__ import main
 from fer_training.datasets import load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.evaluation.evaluate import load_model
+from fer_training.evaluation.predictions import load_model
 from fer_training.evaluation.robustness import CORRUPTIONS, SEVERITIES, corrupt
 from fer_training.evaluation.robustness.corruptions import turned_view
 from fer_training.evaluation.robustness.occlusion import mouth_mask, sunglasses
-from fer_training.evaluation.robustness.stress import evaluate_stress, families, format_stress, summarise
+from fer_training.evaluation.robustness.stress import StressResult, evaluate_stress, families, format_stress, summarise
 from fer_training.networks.landmark_regions import region_maps
 
 EYES_AND_MOUTH = np.array([[200, 118], [248, 117], [224, 166]])  # of the portrait
@@ -167,24 +166,24 @@ def test_the_table_by_hand() -> None:
         "combined": np.stack([np.stack([wrong] * 5), np.stack([targets] * 5)]),
     }
     found = summarise(["old", "new"], targets, clean, corrupted)
-    jpeg = found["corruptions"]["jpeg"]
-    assert jpeg["old"]["accuracies"] == [0.75, 0.5, 0.5, 0.25, 0]
-    assert (jpeg["old"]["accuracy"], jpeg["new"]["accuracy"]) == pytest.approx((0.4, 0.7))
-    assert (jpeg["old"]["corruption_error"], jpeg["old"]["relative_corruption_error"]) == (1, 1)
-    assert jpeg["new"]["corruption_error"] == pytest.approx(1.5 / 3)  # errors 0, 0, 1/4, 1/2, 3/4 against 3 in all
-    assert jpeg["new"]["relative_corruption_error"] == pytest.approx(1.5 / (3 - 5 * 0.25))
+    jpeg = found.corruptions["jpeg"]
+    assert jpeg["old"].accuracies == [0.75, 0.5, 0.5, 0.25, 0]
+    assert (jpeg["old"].accuracy, jpeg["new"].accuracy) == pytest.approx((0.4, 0.7))
+    assert (jpeg["old"].corruption_error, jpeg["old"].relative_corruption_error) == (1, 1)
+    assert jpeg["new"].corruption_error == pytest.approx(1.5 / 3)  # errors 0, 0, 1/4, 1/2, 3/4 against 3 in all
+    assert jpeg["new"].relative_corruption_error == pytest.approx(1.5 / (3 - 5 * 0.25))
     # At severity 2 the old model takes everything for the first label: F1 4/6 and 0.
-    assert jpeg["old"]["macro_f1s"][1] == pytest.approx((2 * 2 / (2 + 4) + 0) / 2)
-    assert jpeg["new"]["gain"] == pytest.approx(0.3)
-    assert jpeg["new"]["interval"][0] <= 0.3 <= jpeg["new"]["interval"][1]
-    yaw = found["corruptions"]["yaw"]
-    assert yaw["new"]["corruption_error"] == pytest.approx(0.5 / 1.25)
-    assert yaw["new"]["relative_corruption_error"] is None  # yaw takes nothing from the old model
-    assert set(found["families"]) == {"all but combined"}
-    everything = found["families"]["all but combined"]["new"]
-    assert everything["corruption_error"] == pytest.approx((0.5 + 0.4) / 2)
-    assert everything["gain"] == pytest.approx((0.3 + 0.15) / 2)
-    assert found["clean"]["new"]["gain"] == pytest.approx(0.25)
+    assert jpeg["old"].macro_f1s[1] == pytest.approx((2 * 2 / (2 + 4) + 0) / 2)
+    assert jpeg["new"].gain == pytest.approx(0.3)
+    assert jpeg["new"].interval[0] <= 0.3 <= jpeg["new"].interval[1]
+    yaw = found.corruptions["yaw"]
+    assert yaw["new"].corruption_error == pytest.approx(0.5 / 1.25)
+    assert yaw["new"].relative_corruption_error is None  # yaw takes nothing from the old model
+    assert set(found.families) == {"all but combined"}
+    everything = found.families["all but combined"]["new"]
+    assert everything.corruption_error == pytest.approx((0.5 + 0.4) / 2)
+    assert everything.gain == pytest.approx((0.3 + 0.15) / 2)
+    assert found.clean["new"].gain == pytest.approx(0.25)
 
 
 def test_families_hold_what_was_measured() -> None:
@@ -205,34 +204,34 @@ def test_from_the_command_line(
 ) -> None:
     bundle = shutil.copytree(trained_bundle, tmp_path / "exported")
     json_file, plots = tmp_path / "stress.json", tmp_path / "plots"
-    command = ["evaluate", "--model", str(bundle), "--baseline", str(trained), "--dataset", f"fer2013:{fer2013}"]
+    command = ["stress", "--model", str(bundle), "--baseline", str(trained), "--dataset", f"fer2013:{fer2013}"]
     command += ["--split", "val", "--json", str(json_file)]
-    main([*command, "--stress", "--images", "14"])
-    found = json.loads(json_file.read_text())
-    assert (found["n"], found["models"], found["baseline"]) == (14, ["tiny", "exported"], "tiny")
-    assert list(found["corruptions"]) == list(CORRUPTIONS)
-    assert found["severities"]["dim_light"][4] == {"stops": -5}
-    for entries in found["corruptions"].values():
+    main([*command, "--images", "14"])
+    found = StressResult.read(json_file)
+    assert (found.n, found.models, found.baseline) == (14, ["tiny", "exported"], "tiny")
+    assert list(found.corruptions) == list(CORRUPTIONS)
+    assert found.severities["dim_light"][4] == {"stops": -5}
+    for scores in found.corruptions.values():
         # The same weights through torch and through ONNX Runtime, where a tie may turn.
-        assert entries["exported"]["accuracies"] == pytest.approx(entries["tiny"]["accuracies"], abs=1 / 14 + 1e-9)
+        assert scores["exported"].accuracies == pytest.approx(scores["tiny"].accuracies, abs=1 / 14 + 1e-9)
     assert capsys.readouterr().out.count("sensor_noise") == 1
 
     # A sheet of the corruptions that are measured, as all of them take long to draw.
     chosen = ["low_contrast", "block"]
     monkeypatch.setattr(
-        "fer_training.evaluation.robustness.pictures.CORRUPTIONS", {name: CORRUPTIONS[name] for name in chosen}
+        "fer_training.evaluation.robustness.plots.CORRUPTIONS", {name: CORRUPTIONS[name] for name in chosen}
     )
-    main([*command, "--stress", *chosen, "--plots", str(plots)])
-    measured = json.loads(json_file.read_text())
-    assert measured["n"] == 35
-    assert set(measured["corruptions"]) == set(chosen)
+    main([*command, "--corruptions", *chosen, "--plots", str(plots)])
+    measured = StressResult.read(json_file)
+    assert measured.n == 35
+    assert set(measured.corruptions) == set(chosen)
     model, samples = load_model(trained, "fp32", 1), load_dataset(f"fer2013:{fer2013}", "val")
     for name in chosen:
         expected = []
         for severity in SEVERITIES:
             images = corrupt(samples.images, name, severity, FER2013_TEMPLATE)
             expected.append((model.logits(images).argmax(1) == samples.targets).mean())
-        assert measured["corruptions"][name]["tiny"]["accuracies"] == pytest.approx(expected)
+        assert measured.corruptions[name]["tiny"].accuracies == pytest.approx(expected)
     assert capsys.readouterr().out.count("low_contrast") == 1
     for name in ("stress", "corruptions"):
         picture = cv2.imread(str(plots / f"fer2013_val_{name}.png"))
@@ -240,20 +239,16 @@ def test_from_the_command_line(
         assert picture.std() > 10
 
     result, few = evaluate_stress([bundle], f"fer2013:{fer2013}", "val", ["yaw"], images=10)
-    assert (result["n"], len(few), list(result["corruptions"])) == (10, 10, ["yaw"])
+    assert (result.n, len(few), list(result.corruptions)) == (10, 10, ["yaw"])
     assert "yaw" in format_stress(result)
 
 
 def test_what_cannot_be_measured_ends_in_one_line(fer2013: Path, tmp_path: Path) -> None:
     models = Path(__file__).parents[2] / "fer_perception" / "models"
-    one = ["evaluate", "--dataset", f"fer2013:{fer2013}", "--split", "val", "--model", str(models / "baseline")]
-    two = [*one, "--model", str(models / "hybrid_attention_lite0_robust")]
+    one = ["stress", "--dataset", f"fer2013:{fer2013}", "--split", "val", "--model", str(models / "baseline")]
     for arguments, message in (
-        ([*one, "--stress", "rain"], "there is no corruption 'rain'"),
-        ([*one, "--stress", "jpeg", "--record"], "--stress: is measured on its own, without --record"),
-        ([*one, "--stress", "--dataset", "ferplus:x"], "--stress: takes one --dataset"),
-        ([*one, "--stress", "--model", str(models / "baseline")], "the same model twice"),
-        ([*two], "--model: is given once"),
+        ([*one, "--corruptions", "rain"], "there is no corruption 'rain'"),
+        ([*one, "--model", str(models / "baseline")], "the same model twice"),
     ):
         with pytest.raises(SystemExit, match=message):
             main(arguments)

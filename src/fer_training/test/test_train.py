@@ -241,12 +241,12 @@ ATTENTIVE = ("network.name=hybrid_attention", "network.options.stem_stride=1")
 def test_attention_outside_the_regions_is_part_of_the_loss(config_file: Path) -> None:
     config = load_config(config_file, [*ATTENTIVE, "attention_weight=5"])
     task = supervision(config)
-    images, targets, answers, regions = batch = task.batch(torch.arange(14), 0.0)
+    images, targets, soft_targets, regions = batch = task.batch(torch.arange(14), 0.0)
     task.objective.train()
     with torch.no_grad():
         maps = task.network.forward_with_attention(images)[1]  # type: ignore[operator]
         distance = attention_loss(maps, regions)
-        alone, both = task.objective(images, targets, answers), task.objective(*batch)
+        alone, both = task.objective(images, targets, soft_targets), task.objective(*batch)
     torch.testing.assert_close(both, alone + 5 * distance, rtol=1e-4, atol=1e-5)
 
     steps_on_one_batch(task, batch, 5, 0.02)
@@ -265,8 +265,8 @@ def test_attention_maps_can_be_had(attentive: Path, fer2013: Path, tmp_path: Pat
     file = tmp_path / "maps.onnx"
     main(["export", "--run", str(attentive), "--out", str(tmp_path), "--attention", str(file)])
     found = onnxruntime.InferenceSession(file).run(["attention_0", "attention_1"], {"crops": crops})
-    for expected, answer in zip(maps, found, strict=True):
-        np.testing.assert_allclose(answer, expected.numpy(), atol=1e-4)
+    for expected, output in zip(maps, found, strict=True):
+        np.testing.assert_allclose(output, expected.numpy(), atol=1e-4)
 
 
 @pytest.mark.slow

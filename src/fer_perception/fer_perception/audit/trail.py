@@ -57,7 +57,7 @@ class AuditTrail:
         self._log.close()
 
     def decided(self, stamp_s: float, track_ids: Sequence[str], emotions: Emotions, latency_ms: float) -> None:
-        """The answers to an image. Of an interval's images the first is written down, the others are counted.
+        """The predictions for an image. Of an interval's images the first is written down, the others are counted.
 
         :param stamp_s: of the image, in seconds.
         """

@@ -1,9 +1,9 @@
 """``live_replay``: how well and how fast the suite does on a recorded bag in a running graph, drops included.
 
 Starts fer_node as a process of its own, in a ROS domain of its own on this machine, plays the bag's images at their
-pace, records the answers and evaluates them as ``replay`` does: report.html, report.json and the tables, and the
-recorded answers in recording/. With --attach it starts nothing: it shows the bag to the pipeline that runs already in
-the ROS graph (with use_sim_time, and no other images); so does replay.launch.py.
+pace, records the predictions and evaluates them as ``replay`` does: report.html, report.json and the tables, and the
+recorded predictions in recording/. With --attach it starts nothing: it shows the bag to the pipeline that runs already
+in the ROS graph (with use_sim_time, and no other images); so does replay.launch.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import time
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -43,9 +42,10 @@ from fer_perception.models.shipped import resolve_model
 from fer_perception.nodes.bag_player import BagPlayer
 from fer_perception.nodes.base.executor_thread import ExecutorThread
 from fer_perception.nodes.base.isolation import isolate, use_dds_profile
-from fer_perception.nodes.recording.prediction_recorder import AnswerRecorder
+from fer_perception.nodes.recording.prediction_recorder import PredictionRecorder
 from fer_perception.replay.bags import image_transport
 from fer_perception.replay.evaluate_bags import Options, evaluate_recording, prepare
+from fer_perception.settings import Value
 
 RECORDING = "recording"
 START_TIMEOUT_S = 90.0
@@ -90,14 +90,14 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         isolate()
         options.model = str(resolve_model(options.model))
-        settings = values_from(options, PIPELINE)
-        processes["fer_node"] = start("fer_node", use_sim_time=True, image_transport=transport, **settings)
+        settings = values_from(options, PIPELINE) | {"use_sim_time": True, "image_transport": transport}
+        processes["fer_node"] = start("fer_node", settings)
     try:
         known = play(processes, options, transport, recording)
     finally:
         stop(processes)
     options.command = shlex.join(["python", "-m", "fer_perception", "live_replay", *arguments])
-    options.answers_topic = known.pop("answers_topic")
+    options.predictions_topic = str(known.pop("predictions_topic"))
     names = [field.name for field in fields(Options) if hasattr(options, field.name)]
     chosen = Options(**{name: getattr(options, name) for name in names})
     report = evaluate_recording(options.bag, recording, options.out, selection, chosen, known)
@@ -108,11 +108,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def play(
     processes: dict[str, subprocess.Popen[bytes]], options: argparse.Namespace, transport: str, recording: Path
-) -> dict[str, Any]:
-    """Show the bag to the pipeline and record its answers.
+) -> dict[str, Value]:
+    """Show the bag to the pipeline and record its predictions.
 
     :param transport: of the images: raw or compressed.
-    :return: the pipeline's settings, ``rate`` and ``answers_topic``.
+    :return: the pipeline's settings, ``rate`` and ``predictions_topic``.
     :raises FerError: a process ended, a node cannot do its work, or the pipeline does not appear.
     """
 
@@ -130,7 +130,7 @@ def play(
         undo.callback(rclpy.try_shutdown)
         player = BagPlayer()
         undo.callback(player.destroy_node)
-        recorder = AnswerRecorder(recording)
+        recorder = PredictionRecorder(recording)
         undo.callback(recorder.finish)
         values = {"bag": str(options.bag), "start_s": options.start_s, "rate": options.rate}
         if options.topic:
@@ -163,4 +163,4 @@ def play(
                 check()
                 bar.update(player.sent - bar.n)
         time.sleep(DRAIN_S)
-    return {**known, "rate": options.rate, "answers_topic": recorder.answers_topic}
+    return {**known, "rate": options.rate, "predictions_topic": recorder.predictions_topic}

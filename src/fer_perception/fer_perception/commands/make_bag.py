@@ -1,6 +1,6 @@
-"""``make_bag``: a rosbag of a video, of pictures, or of labelled pictures, for tests and for who has no robot yet.
+"""``make_bag``: a rosbag of a video, of images, or of labelled images, for tests and for who has no robot yet.
 
-The source is a video; a picture or a folder of pictures; a folder with one folder of pictures per emotion
+The source is a video; an image or a folder of images; a folder with one folder of images per emotion
 (``happy/*.jpg``); or a CSV with the columns image and emotion (paths begin at the CSV, or at ``images`` beside it).
 Labels become std_msgs/String on /ground_truth, where ``replay`` finds them.
 """
@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from fer_perception.commands.number_arguments import number, positive
 from fer_perception.errors import LabelsError, SourceError
-from fer_perception.images.sources import DEFAULT_FPS, PICTURE_SUFFIXES, Source, open_source, read_picture
+from fer_perception.images.sources import DEFAULT_FPS, IMAGE_SUFFIXES, Source, open_source, read_image
 from fer_perception.labels import ALIASES, EMOTIONS_8, emotion_named
 from fer_perception.replay.ground_truth import LABEL_TOPIC, TEXT, Interval, read_file
 from fer_perception.replay.message_types import typestore
@@ -39,7 +39,7 @@ Encoding = Literal["raw", "jpeg", "png"]
 
 @dataclass(frozen=True)
 class Item:
-    """An image, uint8, (H, W, 3), RGB, and what it shows. ``new``: it is not the same picture as the one before."""
+    """An image, uint8, (H, W, 3), RGB, and what it shows. ``new``: it is not the same image as the one before."""
 
     image: UInt8Image
     label: str = ""
@@ -99,7 +99,7 @@ def _write(
             if item.label and labels is None:
                 labels = writer.add_connection(LABEL_TOPIC, TEXT, typestore=typestore())
             if labels and (item.new or item.label != last):
-                # An empty label ends an interval: two pictures of one emotion are two intervals.
+                # An empty label ends an interval: two images of one emotion are two intervals.
                 for text in ("", item.label) if item.label == last else (item.label,):
                     writer.write(labels, time_ns, _serialized(TEXT, data=text))
                 last = item.label
@@ -113,26 +113,26 @@ def open_items(
 ) -> tuple[float, Iterator[Item]]:
     """The images of a source, labelled where it says how, and how many there are per second.
 
-    :param hold: every picture gives so many images.
-    :param fps: 0: a video's own rate, 30 for pictures.
+    :param hold: every image gives so many images.
+    :param fps: 0: a video's own rate, 30 for images.
     :param split: of a CSV with a column ``split`` only these rows.
     :param labels: a .csv or .eaf of intervals, see :mod:`fer_perception.replay.ground_truth`.
     :raises FerError: the source or the labels cannot be used.
     """
-    pictures = _labelled_pictures(Path(source).expanduser(), split)
-    if pictures:
+    found = _labelled_images(Path(source).expanduser(), split)
+    if found:
         if labels:
             raise LabelsError(f"{labels}: {source} has labels of its own")
-        return fps or DEFAULT_FPS, _held(pictures, hold)
+        return fps or DEFAULT_FPS, _held(found, hold)
     opened = open_source(source, fps, hold / (fps or DEFAULT_FPS))
     intervals = read_file(labels, START_NS, None) if labels else []
     return opened.fps, _labelled(opened, intervals)
 
 
-def _labelled_pictures(source: Path, split: str) -> list[tuple[Path, str]]:
-    """The pictures of a CSV or of folders called like emotions; empty where the source is something else."""
+def _labelled_images(source: Path, split: str) -> list[tuple[Path, str]]:
+    """The images of a CSV or of folders called like emotions; empty where the source is something else."""
     if source.suffix == ".csv":
-        return _listed_pictures(source, split)
+        return _listed_images(source, split)
     if not source.is_dir():
         return []
     folders = [(folder, emotion_named(folder.name)) for folder in sorted(source.iterdir()) if folder.is_dir()]
@@ -141,17 +141,17 @@ def _labelled_pictures(source: Path, split: str) -> list[tuple[Path, str]]:
         for folder, label in folders
         if label
         for file in sorted(folder.iterdir())
-        if file.suffix.lower() in PICTURE_SUFFIXES
+        if file.suffix.lower() in IMAGE_SUFFIXES
     ]
 
 
-def _listed_pictures(file: Path, split: str) -> list[tuple[Path, str]]:
+def _listed_images(file: Path, split: str) -> list[tuple[Path, str]]:
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{file}: cannot be read ({error}). Give the path of a CSV in UTF-8") from error
-    pictures = []
+    found = []
     for line, row in enumerate(rows, 2):
         if split and row.get("split") != split:
             continue
@@ -163,15 +163,15 @@ def _listed_pictures(file: Path, split: str) -> list[tuple[Path, str]]:
                 f"emotion, with one of {', '.join(EMOTIONS_8)} (or {', '.join(ALIASES)})"
             )
         beside = file.parent / image
-        pictures.append((beside if beside.exists() else file.parent / "images" / image, label))
-    if not pictures:
-        raise SourceError(f"{file}: lists no picture" + (f" of the split '{split}'" if split else ""))
-    return pictures
+        found.append((beside if beside.exists() else file.parent / "images" / image, label))
+    if not found:
+        raise SourceError(f"{file}: lists no image" + (f" of the split '{split}'" if split else ""))
+    return found
 
 
-def _held(pictures: list[tuple[Path, str]], hold: int) -> Iterator[Item]:
-    for file, label in pictures:
-        image = read_picture(file)
+def _held(found: list[tuple[Path, str]], hold: int) -> Iterator[Item]:
+    for file, label in found:
+        image = read_image(file)
         for repeat in range(hold):
             yield Item(image, label, repeat == 0)
 
@@ -215,15 +215,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  make_bag film.mp4 --labels film.csv --out bags/film\n"
         "  make_bag dataset/labels.csv --split test --limit 300 --out bags/dataset\n"
-        "  make_bag pictures/ --hold 30 --encoding jpeg --out bags/pictures",
+        "  make_bag images/ --hold 30 --encoding jpeg --out bags/images",
     )
-    parser.add_argument(
-        "source", help="video, picture, folder of pictures, folder of folders called like emotions, CSV"
-    )
+    parser.add_argument("source", help="video, image, folder of images, folder of folders called like emotions, CSV")
     parser.add_argument("--out", type=Path, required=True, help="the new bag's folder")
     parser.add_argument("--labels", type=Path, help="of a video: .csv (start_s, end_s, label) or ELAN's .eaf")
     parser.add_argument("--split", default="", help="of a CSV with a column split: only these rows")
-    parser.add_argument("--hold", type=positive, default=1, metavar="K", help="every picture for K images (1)")
+    parser.add_argument("--hold", type=positive, default=1, metavar="K", help="every image for K images (1)")
     parser.add_argument(
         "--fps", type=number(0.001, 1000), default=0.0, help="images per second (a video's own rate; 30)"
     )

@@ -5,8 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NoReturn
+
+from fer_perception.settings import Value
 
 STOP_TIMEOUT_S = 10.0
 
@@ -22,7 +25,10 @@ def end_on_signals() -> None:
 
 
 def start(
-    executable: str, *, arguments: Sequence[str] = (), ros_arguments: Sequence[str] = (), **parameters: Any
+    executable: str,
+    parameters: Mapping[str, Value] = MappingProxyType({}),
+    arguments: Sequence[str] = (),
+    ros_arguments: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a node as a process of its own, deaf to the terminal's interrupt: whoever started it stops it."""
     command = [sys.executable, "-m", "fer_perception", executable, *arguments]

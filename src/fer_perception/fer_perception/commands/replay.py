@@ -2,9 +2,9 @@
 
 Runs the pipeline on every image of the bags, as fast as the machine allows, and writes into the output folder:
 emotions.parquet (a row per face), frames.parquet (a row per image, with durations), report.html and report.json,
-and bags/ with a copy of each bag that holds the answers. An interrupted run goes on when it is started again.
+and bags/ with a copy of each bag that holds the predictions. An interrupted run goes on when it is started again.
 
-With --answers it runs nothing: it evaluates answers that were recorded while a live pipeline saw the bag's images.
+With --predictions it runs nothing: it evaluates what was recorded while a live pipeline saw the bag's images.
 
 With --compare it sets the results of two runs on the same bags against each other: compare.html, compare.json.
 """
@@ -17,7 +17,6 @@ import shlex
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from fer_perception.commands.number_arguments import positive
 from fer_perception.commands.replay_options import (
@@ -31,7 +30,8 @@ from fer_perception.commands.replay_options import (
 from fer_perception.commands.settings_options import add_settings, values_from
 from fer_perception.replay.comparison import compare, format_comparison
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
-from fer_perception.replay.recorded import ANSWERS_TOPIC
+from fer_perception.replay.recorded import PREDICTIONS_TOPIC
+from fer_perception.replay.results import Measures, ReplayReport
 from fer_perception.settings import ReplaySettings
 
 
@@ -43,14 +43,18 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  replay bags/kitchen\n  replay bags/* --model my_bundle --jobs 4 --out out/new\n"
         "  replay bags/kitchen --labels kitchen.csv --from 10 --to 60\n"
-        "  replay bags/kitchen --answers recording\n"
+        "  replay bags/kitchen --predictions recording\n"
         "  replay --compare out/old out/new --out out/compare",
     )
     parser.add_argument("bags", nargs="*", type=Path, metavar="BAG", help="a bag's folder")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="output folders of two runs")
-    parser.add_argument("--answers", type=Path, metavar="RECORDING", help="a bag with the answers of a live pipeline")
     parser.add_argument(
-        "--answers-topic", default=ANSWERS_TOPIC, help=f"fer_msgs/EmotionArray in the recording ({ANSWERS_TOPIC})"
+        "--predictions", type=Path, metavar="RECORDING", help="a bag with the predictions of a live pipeline"
+    )
+    parser.add_argument(
+        "--predictions-topic",
+        default=PREDICTIONS_TOPIC,
+        help=f"fer_msgs/EmotionArray in the recording ({PREDICTIONS_TOPIC})",
     )
     what = add_selection(parser)
     what.add_argument("--every", type=positive, default=1, metavar="N", help="only every N-th image")
@@ -63,10 +67,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if bool(options.bags) == bool(options.compare):
         parser.error("give bags, or --compare with two output folders")
-    if options.answers:
-        refuse_pipeline(parser, options, "--answers: the pipeline that gave them")
+    if options.predictions:
+        refuse_pipeline(parser, options, "--predictions: the pipeline that made them")
         if len(options.bags) != 1:
-            parser.error("--answers: they are of one bag")
+            parser.error("--predictions: they are of one bag")
     return options
 
 
@@ -82,34 +86,33 @@ def main(arguments: list[str] | None = None) -> int:
     options.command = shlex.join(["python", "-m", "fer_perception", "replay", *arguments])
     selection = selection_of(options, options.every)
     chosen = Options(**{field.name: getattr(options, field.name) for field in fields(Options)})
-    if options.answers:
-        report = evaluate_recording(options.bags[0], options.answers, options.out, selection, chosen)
+    if options.predictions:
+        report = evaluate_recording(options.bags[0], options.predictions, options.out, selection, chosen)
     else:
         settings = ReplaySettings.model_validate(values_from(options, [*PIPELINE, "one_face"]))
         report = evaluate_bags(options.bags, options.out, settings, selection, chosen)
     print(format_report(report))
     print(f"written: {options.out}/report.html and the tables beside it")
-    return 1 if report["failures"] else 0
+    return 1 if report.failures else 0
 
 
-def format_report(report: dict[str, Any]) -> str:
+def format_report(report: ReplayReport) -> str:
     """The report in short, for a terminal."""
-    lines = [f"{report['model']['id']}, {report['model']['engine']}"]
-    for stream in [*report["streams"], {"bag": "all", "topic": "", **report["all"]}]:
-        rejected = sum(stream["rejected"].values())
-        line = f"{stream['bag']} {stream['topic']}: {stream['frames']} frames, {stream['with_face']} with a face"
-        line += f", {rejected} rejected" if rejected else ""
-        line += f", {stream['dropped']} dropped" if stream["dropped"] else ""
-        line += f", {stream['missing']} missing" if stream.get("missing") else ""
-        refused = ", ".join(f"{count} {reason}" for reason, count in stream["refused"].items())
-        line += f"; faces refused: {refused}" if refused else ""
-        truth = stream["truth"]
-        if truth:
-            line += f"; {truth['labelled']} labelled, coverage {truth['coverage']:.2%}"
-            if truth["single"]["frames"]:
-                values = truth["single"]["frames"]
-                line += f", accuracy {values['accuracy']:.2%}, macro-F1 {values['macro_f1']:.2%}"
-        lines.append(line)
-    lines += [f"rejected, {count} times: {reason}" for reason, count in list(report["all"]["rejected"].items())[:5]]
-    lines += [f"not evaluated: {failure}" for failure in report["failures"]]
-    return "\n".join(lines)
+    lines = [f"{report.model.id}, {report.model.engine}"]
+    lines += [_measures_line(f"{stream.bag} {stream.topic}", stream, stream.missing) for stream in report.streams]
+    lines.append(_measures_line("all", report.all))
+    lines += [f"rejected, {count} times: {reason}" for reason, count in list(report.all.rejected.items())[:5]]
+    return "\n".join([*lines, *(f"not evaluated: {failure}" for failure in report.failures)])
+
+
+def _measures_line(name: str, measures: Measures, missing: int = 0) -> str:
+    counts = {"rejected": sum(measures.rejected.values()), "dropped": measures.dropped, "missing": missing}
+    line = f"{name}: {measures.frames} frames, {measures.with_face} with a face"
+    line += "".join(f", {count} {what}" for what, count in counts.items() if count)
+    refused = ", ".join(f"{count} {reason}" for reason, count in measures.refused.items())
+    line += f"; faces refused: {refused}" if refused else ""
+    if measures.truth:
+        line += f"; {measures.truth.labelled} labelled, coverage {measures.truth.coverage:.2%}"
+        metrics = measures.truth.single.frames
+        line += f", accuracy {metrics.accuracy:.2%}, macro-F1 {metrics.macro_f1:.2%}" if metrics else ""
+    return line

@@ -44,8 +44,8 @@ def add_output(parser: argparse.ArgumentParser, folder: str) -> argparse._Argume
     output = parser.add_argument_group("output")
     output.add_argument("--csv", action="store_true", help="write emotions.csv, too")
     output.add_argument("--no-bag", dest="write_bags", action="store_false", help="write no bags")
-    output.add_argument("--no-images", dest="images", action="store_false", help="no picture in reports and bags")
-    output.add_argument("--show-faces", action="store_true", help="do not blur the faces in reports")
+    output.add_argument("--no-images", dest="images", action="store_false", help="no images in reports and bags")
+    output.add_argument("--show-faces", action="store_true", help="do not redact the faces in reports")
     return output
 
 

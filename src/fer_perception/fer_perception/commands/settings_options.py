@@ -8,6 +8,9 @@ from typing import Any
 
 from fer_perception.settings import Setting, Settings, Value, settings_of
 
+# What runs the emotion network.
+ENGINE = ("model", "precision", "backend", "threads")
+
 
 def add_settings(parser: argparse._ActionsContainer, model: type[Settings], names: Sequence[str]) -> None:
     """An option for each of these settings, such as ``--min-confidence``, with type, range, default and description."""

@@ -50,7 +50,7 @@ class EmotionClassifier:
         return softmax(self.logits(crops) / self.temperature)
 
     def logits(self, crops: Sequence[UInt8Image]) -> Float32Array:
-        """The network's own answer to face crops, before temperature and softmax: float32, (N, labels)."""
+        """The network's own output for face crops, before temperature and softmax: float32, (N, labels)."""
         batch = to_batch(crops, self.bundle.manifest.input)
         if not len(batch):
             return np.empty((0, len(self.labels)), np.float32)

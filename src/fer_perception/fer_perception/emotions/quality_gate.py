@@ -1,7 +1,7 @@
-"""When not to answer: faces from which no emotion can be read, and answers of which the network is not sure.
+"""When not to predict: faces from which no emotion can be read, and predictions of which the network is not sure.
 
 Classification with a reject option (Chow, 1970): a wrong label costs more than none. Every limit is off by default,
-so that a model answers as it was measured.
+so that a model behaves as it was measured.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from fer_perception.types import Float32Array, UInt8Image
 # Crops are compared at one size, whatever the network takes: pixels a side.
 SHARPNESS_SIDE = 48
 # How far the tip of the nose stands out before the eyes, in units of their distance: the least squares fit of the yaw
-# below to that of MediaPipe's meshes, see scripts/measure_quality.py.
+# below to that of MediaPipe's meshes, see `python -m fer_training quality`.
 NOSE_DEPTH = 0.51
 PROFILE_DEG = 90.0
 
 
 class Refusal(IntEnum):
-    """Why a face gets no emotion; the numbers are those of ``fer_msgs/Emotion``, where 0 is an answer."""
+    """Why a face gets no emotion; the numbers are those of ``fer_msgs/Emotion``, where 0 is a prediction."""
 
     SMALL = 1
     BLURRED = 2
@@ -50,7 +50,7 @@ class QualityGate:
     :param min_face_px: of the shorter side of the face's box, in pixels of the image; 0: any.
     :param min_sharpness: see :func:`sharpness`; 0: any.
     :param max_yaw_deg: see :func:`yaw_deg`; 90: any.
-    :param abstain_below: the strongest label's probability, 0 to 1; 0: always answer.
+    :param abstain_below: the strongest label's probability, 0 to 1; 0: never.
     """
 
     min_face_px: int = 0
@@ -66,7 +66,7 @@ class QualityGate:
         return [self._inspect(face, crop) for face, crop in zip(faces, crops, strict=True)]
 
     def doubt(self, probabilities: Float32Array) -> Refusal | None:
-        """Whether the network's answer is too weak, or none at all (NaN).
+        """Whether the network's prediction is too weak, or none at all (NaN).
 
         :param probabilities: (labels,), summing to 1.
         """
@@ -104,7 +104,7 @@ def yaw_deg(face: Face) -> float:
 
     Eyes and nose of a head turned by a yaw y lie so that (nose's distance from the middle of the eyes, along the line
     of the eyes) / (distance of the eyes) = depth of the nose * tan y. Key points, not the mesh's orientation: they are
-    always there, so that nobody's subscription to meshes changes who gets an answer.
+    always there, so that nobody's subscription to meshes changes who gets a prediction.
     """
     # Python's own floats: for three points several times as fast as numpy.
     (right_x, right_y), (left_x, left_y), (nose_x, nose_y) = face.keypoints[:3].tolist()
@@ -117,7 +117,7 @@ def yaw_deg(face: Face) -> float:
 
 
 def strongest(probabilities: Float32Array, labels: Sequence[str], refusal: Refusal | None) -> tuple[str, float]:
-    """Label and confidence of an answer: the strongest label, or ``unknown`` and 0 under a refusal.
+    """Label and confidence of a prediction: the strongest label, or ``unknown`` and 0 under a refusal.
 
     :param probabilities: (labels,).
     """
@@ -137,7 +137,7 @@ def make_gate(bundle: Bundle, settings: EmotionSettings) -> QualityGate:
         if bundle.manifest.abstention is None:
             raise BundleError(
                 f"{bundle.path}: the manifest has no threshold for abstaining. Give abstain_below a value from 0 to 1, "
-                "or have one chosen: python -m fer_training evaluate --risk-coverage --record --split val"
+                "or have one chosen: python -m fer_training calibrate"
             )
         abstain_below = bundle.manifest.abstention.threshold
     return QualityGate(settings.min_face_px, settings.min_sharpness, settings.max_yaw_deg, abstain_below)

@@ -143,12 +143,12 @@ def aligned_face(image: UInt8Image, face: Face) -> UInt8Image:
     return _fit(cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR))
 
 
-def _fit(picture: UInt8Image) -> UInt8Image:
-    """A picture scaled to the largest size that fits, centred on black: uint8, (128, 128, 3)."""
-    height, width = picture.shape[:2]
+def _fit(image: UInt8Image) -> UInt8Image:
+    """An image scaled to the largest size that fits, centred on black: uint8, (128, 128, 3)."""
+    height, width = image.shape[:2]
     scale = FACE_IMAGE_SIDE / max(width, height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    scaled = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    scaled = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     canvas = np.zeros((FACE_IMAGE_SIDE, FACE_IMAGE_SIDE, 3), np.uint8)
     left, top = (FACE_IMAGE_SIDE - size[0]) // 2, (FACE_IMAGE_SIDE - size[1]) // 2
     canvas[top : top + size[1], left : left + size[0]] = scaled

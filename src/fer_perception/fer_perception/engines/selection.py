@@ -127,4 +127,4 @@ def _try_out(bundle: Bundle, loaded: LoadedEngine) -> None:
     except Exception as error:  # what engines raise has no common base
         raise BundleError(f"{file}: does not take the manifest's input ({error}). Export the model again") from error
     if shape != expected:
-        raise BundleError(f"{file}: answers {shape} where {expected} fits the manifest. Export the model again")
+        raise BundleError(f"{file}: returns {shape} where {expected} fits the manifest. Export the model again")

@@ -12,22 +12,52 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score, roc_auc_score
 
+from fer_perception.evaluation.results import RESAMPLES, Interval, Result, interval
+
 CALIBRATION_BINS = 15
-RESAMPLES = 1000
-COMMON = 0.01  # share of the samples from which on a class is not rare
+COMMON = 0.01  # fraction of the samples from which on a class is not rare
+
+
+class Reliability(Result):
+    """How often predictions are right, by their confidence: lists by bin.
+
+    Bin b of 15 holds the confidences from b / 15 (exclusive) to (b + 1) / 15 (inclusive). ``confidence`` and
+    ``accuracy`` are means, None in an empty bin.
+    """
+
+    count: list[int]
+    confidence: list[float | None]
+    accuracy: list[float | None]
+
+
+class Metrics(Result):
+    """The metrics of one evaluation of ``n`` samples.
+
+    ``macro_f1`` is over the classes that occur, ``macro_f1_common`` over those with at least 1% of the samples.
+    ``auroc``: macro, one class against the rest, over the classes that occur; None where fewer than two occur.
+    ``ece``: see :func:`expected_calibration_error`. ``recall``: by label, None where it does not occur.
+    ``confusion``: rows are targets, columns predictions. ``intervals``: of ``accuracy`` and ``macro_f1``.
+    """
+
+    n: int
+    accuracy: float
+    macro_f1: float
+    macro_f1_common: float
+    auroc: float | None
+    ece: float
+    recall: dict[str, float | None]
+    confusion: list[list[int]]
+    intervals: dict[str, Interval]
+    reliability: Reliability
 
 
 def classification_metrics(
     targets: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating], labels: Sequence[str]
-) -> dict[str, Any]:
-    """Metrics of one evaluation, as plain Python values ready for JSON. Shares are between 0 and 1.
+) -> Metrics:
+    """Metrics of predictions.
 
     :param targets: (N,), indices into ``labels``.
     :param probabilities: (N, labels), rows summing to 1.
-    :return: ``n``, ``accuracy``, ``macro_f1``, ``auroc`` (macro, one class against the rest, over the classes that
-        occur; None where fewer than two occur), ``macro_f1_common`` (over the classes with at least 1% of the
-        samples), ``ece`` (see :func:`expected_calibration_error`), ``recall`` per label
-        (None where a class does not occur), ``confusion`` (rows are targets, columns predictions).
     """
     indices = np.arange(len(labels))
     predictions = probabilities.argmax(axis=1)
@@ -35,29 +65,24 @@ def classification_metrics(
     recalls = recall_score(targets, predictions, labels=indices, average=None, zero_division=0)
     present = np.flatnonzero(counts)
     common = np.flatnonzero(counts >= COMMON * len(targets))
-    scores = [roc_auc_score(targets == label, probabilities[:, label]) for label in present] if len(present) > 1 else []
-    return {
-        "n": len(targets),
-        "accuracy": float(accuracy_score(targets, predictions)),
-        "macro_f1": float(f1_score(targets, predictions, labels=present, average="macro", zero_division=0)),
-        "macro_f1_common": float(f1_score(targets, predictions, labels=common, average="macro", zero_division=0)),
-        "auroc": float(np.mean(scores)) if scores else None,
-        "ece": expected_calibration_error(targets, probabilities),
-        "recall": {
-            label: float(recall) if count else None
-            for label, recall, count in zip(labels, recalls, counts, strict=True)
-        },
-        "confusion": confusion_matrix(targets, predictions, labels=indices).tolist(),
-    }
+    areas = [roc_auc_score(targets == label, probabilities[:, label]) for label in present] if len(present) > 1 else []
+    confusion = confusion_matrix(targets, predictions, labels=indices).tolist()
+    return Metrics(
+        n=len(targets),
+        accuracy=accuracy_score(targets, predictions),
+        macro_f1=f1_score(targets, predictions, labels=present, average="macro", zero_division=0),
+        macro_f1_common=f1_score(targets, predictions, labels=common, average="macro", zero_division=0),
+        auroc=np.mean(areas) if areas else None,
+        ece=expected_calibration_error(targets, probabilities),
+        recall={label: recall if count else None for label, recall, count in zip(labels, recalls, counts, strict=True)},
+        confusion=confusion,
+        intervals=bootstrap_intervals(confusion),
+        reliability=reliability(targets, probabilities),
+    )
 
 
-def reliability(targets: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating]) -> dict[str, list[Any]]:
-    """How often predictions are right, by their confidence (the largest probability of a row).
-
-    Bin b of 15 holds the confidences from b / 15 (exclusive) to (b + 1) / 15 (inclusive).
-
-    :return: lists by bin: ``count``, and the means ``confidence`` and ``accuracy`` (None in an empty bin).
-    """
+def reliability(targets: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating]) -> Reliability:
+    """Accuracy by confidence, the largest probability of a row."""
     confidences = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == targets
     # Rounding can bring a confidence a little above 1.
@@ -68,7 +93,7 @@ def reliability(targets: npt.NDArray[np.int64], probabilities: npt.NDArray[np.fl
         sums = np.bincount(bins, weights=values, minlength=CALIBRATION_BINS)
         return [float(total / count) if count else None for total, count in zip(sums, counts, strict=True)]
 
-    return {"count": counts.tolist(), "confidence": means(confidences), "accuracy": means(right)}
+    return Reliability(count=counts.tolist(), confidence=means(confidences), accuracy=means(right))
 
 
 def expected_calibration_error(targets: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating]) -> float:
@@ -79,15 +104,15 @@ def expected_calibration_error(targets: npt.NDArray[np.int64], probabilities: np
     bins = reliability(targets, probabilities)
     gaps = [
         count * abs(accuracy - confidence)
-        for count, accuracy, confidence in zip(bins["count"], bins["accuracy"], bins["confidence"], strict=True)
-        if count
+        for count, accuracy, confidence in zip(bins.count, bins.accuracy, bins.confidence, strict=True)
+        if accuracy is not None and confidence is not None
     ]
     return float(sum(gaps) / len(targets))
 
 
 def bootstrap_intervals(
     confusion: Sequence[Sequence[int]], resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, list[float]]:
+) -> dict[str, Interval]:
     """95% intervals of accuracy and macro-F1: percentiles over resamples of the evaluated samples.
 
     Both follow from the confusion matrix alone, and when N samples are drawn with replacement its cells are
@@ -130,9 +155,3 @@ def scores(confusions: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float6
     f1 = np.where(occurs, 2 * hits / np.maximum(shown + predicted, 1), 0.0)
     with np.errstate(invalid="ignore"):
         return {"accuracy": hits.sum(axis=1) / shown.sum(axis=1), "macro_f1": f1.sum(axis=1) / occurs.sum(axis=1)}
-
-
-def interval(values: npt.NDArray[np.float64]) -> list[float]:
-    """The central 95% of bootstrap values: lower and upper end."""
-    lower, upper = np.nanpercentile(values, (2.5, 97.5))
-    return [float(lower), float(upper)]

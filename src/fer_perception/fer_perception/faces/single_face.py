@@ -1,4 +1,4 @@
-"""Pictures that are known to show one face: photographs of a dataset, a bag made of them, a film of one person.
+"""Images that are known to show one face: photographs of a dataset, a bag made of them, a film of one person.
 
 A robot that is not sure of a face says nothing. Here the face is known to be there, so less sure ones will do.
 """
@@ -23,22 +23,22 @@ Region = tuple[float, float, float, float]
 
 # Room around an annotated box: the detector expects more than the face.
 BOX_MARGIN = 0.5
-# First as on the robot. Then a less sure face will do, and room is added around a picture that was cut tightly.
+# First as on the robot. Then a less sure face will do, and room is added around an image that was cut tightly.
 ATTEMPTS = ((0.75, 0.0), (0.5, 0.0), (0.5, 0.3))  # confidence, margin
 NO_KEYPOINTS = np.full((6, 2), np.nan, np.float32)
 
 
-def find_one_face(finder: FaceFinder, picture: UInt8Image, box: Region | None = None) -> Face | None:
-    """The one face that a picture is about, in pixels of the picture, or None. Changes ``finder.min_confidence``.
+def find_one_face(finder: FaceFinder, image: UInt8Image, box: Region | None = None) -> Face | None:
+    """The one face that an image is about, in pixels of the image, or None. Changes ``finder.min_confidence``.
 
-    :param picture: uint8, (H, W, 3), RGB.
+    :param image: uint8, (H, W, 3), RGB.
     :param box: where to look; else the most central large face is taken.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     region = (0.0, 0.0, width, height) if box is None else _widened(box, BOX_MARGIN)
     for confidence, margin in ATTEMPTS:
         finder.min_confidence = confidence
-        part, (left, top) = cut(picture, _widened(region, margin))
+        part, (left, top) = cut(image, _widened(region, margin))
         faces = finder.find(part)
         if faces:
             face = faces[most_prominent([face.box for face in faces], part.shape[1], part.shape[0])]
@@ -52,7 +52,7 @@ def find_one_face(finder: FaceFinder, picture: UInt8Image, box: Region | None = 
 
 
 def most_prominent(boxes: list[Box], width: int, height: int) -> int:
-    """Index of the box of the face that a picture of this size is about: the most central large one."""
+    """Index of the box of the face that an image of this size is about: the most central large one."""
 
     def prominence(box: Box) -> float:
         x, y, *size = box
@@ -61,12 +61,12 @@ def most_prominent(boxes: list[Box], width: int, height: int) -> int:
     return max(range(len(boxes)), key=lambda index: prominence(boxes[index]))
 
 
-def cut(picture: UInt8Image, region: Region) -> tuple[UInt8Image, tuple[int, int]]:
-    """A region of a picture, which may reach beyond it (its border is repeated), and the region's corner."""
-    height, width = picture.shape[:2]
+def cut(image: UInt8Image, region: Region) -> tuple[UInt8Image, tuple[int, int]]:
+    """A region of an image, which may reach beyond it (its border is repeated), and the region's corner."""
+    height, width = image.shape[:2]
     left, top = math.floor(region[0]), math.floor(region[1])
     right, bottom = max(math.ceil(region[0] + region[2]), left + 1), max(math.ceil(region[1] + region[3]), top + 1)
-    inside = picture[
+    inside = image[
         min(max(top, 0), height - 1) : max(min(bottom, height), 1),
         min(max(left, 0), width - 1) : max(min(right, width), 1),
     ]

@@ -45,6 +45,6 @@ def image_from_message(message: Any) -> UInt8Image:
         rgb = np.asarray(convert_color(pixels, message.encoding, "rgb8"))
     except Exception as error:  # OpenCV's and numpy's errors for a layout that cannot be converted
         raise ImageError(f"encoding '{message.encoding}' cannot be converted to RGB ({error})") from error
-    if rgb.shape != (height, width, 3):  # planar encodings, whose height is not the picture's
+    if rgb.shape != (height, width, 3):  # planar encodings, whose height is not the image's
         raise ImageError(f"encoding '{message.encoding}' cannot be converted to RGB: publish rgb8, bgr8 or mono8")
     return rgb

@@ -1,4 +1,4 @@
-"""Where images come from: a camera, a video, a picture, a folder of pictures, or a moved portrait."""
+"""Where images come from: a camera, a video, an image, a folder of images, or a moved portrait."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fer_perception.errors import SourceError
 from fer_perception.types import UInt8Image
 
 PORTRAIT = "astronaut"
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 DEFAULT_FPS = 30.0
 PORTRAIT_FRAMES = 300
 PORTRAIT_SIZE = (640, 480)
@@ -57,9 +57,9 @@ def open_source(source: str, fps: float = 0.0, still_s: float = 2.0, max_side: i
     """Open a source by what the text names.
 
     :param source: ``astronaut`` (scikit-image's portrait, moved about for 10 s), the index or device file of a
-        camera, or the path of a video, a picture or a folder of pictures.
-    :param fps: replaces the rate of a video (its own) or of pictures (30 Hz).
-    :param still_s: for how long each picture is shown, in seconds.
+        camera, or the path of a video, an image or a folder of images.
+    :param fps: replaces the rate of a video (its own) or of images (30 Hz).
+    :param still_s: for how long each image is shown, in seconds.
     :param max_side: images whose longer side exceeds so many pixels are shrunk; 0: never.
     :raises SourceError: nothing there, or nothing readable.
     """
@@ -71,23 +71,23 @@ def open_source(source: str, fps: float = 0.0, still_s: float = 2.0, max_side: i
     rate = fps or DEFAULT_FPS
     repeats = max(1, round(still_s * rate))
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
         if not files:
-            raise SourceError(f"{path}: the folder holds no picture ({', '.join(PICTURE_SUFFIXES)})")
+            raise SourceError(f"{path}: the folder holds no image ({', '.join(IMAGE_SUFFIXES)})")
         return Source(str(path), rate, False, lambda: _still_frames(files, repeats, max_side))
     if not path.is_file():
         raise SourceError(
-            f"{path}: there is no such file or folder. Give a video, a picture, a folder of pictures, a camera's "
+            f"{path}: there is no such file or folder. Give a video, an image, a folder of images, a camera's "
             f"index, or '{PORTRAIT}'"
         )
-    if path.suffix.lower() in PICTURE_SUFFIXES:
-        read_picture(path)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        read_image(path)
         return Source(str(path), rate, False, lambda: _still_frames([path], repeats, max_side))
     return _open_video(path, fps, max_side)
 
 
-def read_picture(file: Path) -> UInt8Image:
-    """A picture file as RGB.
+def read_image(file: Path) -> UInt8Image:
+    """An image file as RGB.
 
     :raises SourceError: it cannot be decoded, or has more than some 179 million pixels, Pillow's limit against bombs.
     """
@@ -96,11 +96,11 @@ def read_picture(file: Path) -> UInt8Image:
         try:
             Image.open(file).close()  # reads the header only
         except Image.DecompressionBombError as error:
-            raise SourceError(f"{file}: too large a picture ({error}). Shrink it first") from error
-    picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise SourceError(f"{file}: not a readable picture. Is it damaged, or of another format?")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+            raise SourceError(f"{file}: too large an image ({error}). Shrink it first") from error
+    image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    if image is None:
+        raise SourceError(f"{file}: not a readable image. Is it damaged, or of another format?")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _limited(image: UInt8Image, max_side: int) -> UInt8Image:
@@ -164,9 +164,9 @@ def _open_video(path: Path, fps: float, max_side: int) -> Source:
 
 def _still_frames(files: list[Path], repeats: int, max_side: int) -> Iterator[UInt8Image]:
     for file in files:
-        picture = _limited(read_picture(file), max_side)
+        image = _limited(read_image(file), max_side)
         for _ in range(repeats):
-            yield picture
+            yield image
 
 
 def _portrait_frames() -> Iterator[UInt8Image]:

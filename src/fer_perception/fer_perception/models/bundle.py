@@ -37,7 +37,7 @@ class ModelFile(BaseModel):
 
 
 class Abstention(BaseModel):
-    """From which confidence on answers are given, as chosen on the validation split, and to what share of it."""
+    """From which confidence on predictions are kept, and which fraction of the validation split that keeps."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -181,7 +181,7 @@ class Bundle:
         return file
 
     def model_id(self, precision: Precision = "fp32") -> str:
-        """Name, precision and start of the file's hash: says in a message which weights answered."""
+        """Name, precision and start of the file's hash: says in a message which weights predicted."""
         return f"{self.manifest.name}-{precision}-{self.manifest.files[precision].sha256[:8]}"
 
 

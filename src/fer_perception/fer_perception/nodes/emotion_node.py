@@ -54,8 +54,8 @@ class EmotionNode(StreamNode):
         super().tick()
         self._attention.tick()
 
-    def answer(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
-        """See :meth:`StreamNode.answer`."""
+    def process(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
+        """See :meth:`StreamNode.process`."""
         classifier, regions = self._pipeline.classifier, [face.roi for face in arrival.message.faces]
         found = conversions.faces_from_message(arrival.message, classifier.bundle.manifest)
         stopwatch.lap("decode")

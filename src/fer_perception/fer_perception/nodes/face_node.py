@@ -46,8 +46,8 @@ class FaceNode(StreamNode):
         """See :meth:`ManagedNode.changed`."""
         self._pipeline.update(self.settings)
 
-    def answer(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
-        """See :meth:`StreamNode.answer`."""
+    def process(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
+        """See :meth:`StreamNode.process`."""
         image = image_from_message(arrival.message)
         stopwatch.lap("decode")
         privacy = self.settings.privacy

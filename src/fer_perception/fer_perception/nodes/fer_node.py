@@ -58,8 +58,8 @@ class FerNode(StreamNode):
         super().tick()
         self._attention.tick()
 
-    def answer(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
-        """See :meth:`StreamNode.answer`."""
+    def process(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
+        """See :meth:`StreamNode.process`."""
         image = image_from_message(arrival.message)
         stopwatch.lap("decode")
         privacy = self.settings.privacy

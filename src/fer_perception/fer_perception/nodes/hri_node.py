@@ -45,7 +45,7 @@ WITHHELD: dict[str, tuple[str, ...]] = {
     "no_images": ("cropped", "aligned"),
     "strict": ("cropped", "aligned", "landmarks"),
 }
-# So many images, and as many answers, wait for their counterpart: one second of a usual camera.
+# So many images, and as many results, wait for their counterpart: one second of a usual camera.
 WAITING = 30
 NO_STAMP = (0, 0)
 POLL_S = 0.2
@@ -78,7 +78,7 @@ class HriNode(ManagedNode):
         self._tracked_faces: dict[str, _TrackedFace] = {}
         self._inputs: dict[str, Input] = {}
         self._images: OrderedDict[tuple[int, int], Any] = OrderedDict()
-        self._answers: OrderedDict[tuple[int, int], FaceArray] = OrderedDict()
+        self._results: OrderedDict[tuple[int, int], FaceArray] = OrderedDict()
         self._rejected = 0
 
     def configure(self) -> None:
@@ -99,14 +99,14 @@ class HriNode(ManagedNode):
         """See :meth:`ManagedNode.activate`."""
         self.at_deactivate(self._bid_farewell)
         self.at_deactivate(lambda: self._follow(set()))
-        self._emotions = self._answer_input(EmotionArray, "emotions", self._on_emotions)
+        self._emotions = self._result_input(EmotionArray, "emotions", self._on_emotions)
         self.at_deactivate(self._emotions.close)
         timer = self.create_timer(POLL_S, self._follow_demand, clock=self.steady_clock)
         self.at_deactivate(lambda: self.destroy_timer(timer))
         self.get_logger().info(f"active; waiting for {self._emotions.topic}")
 
     def tick(self) -> None:
-        """While nothing is answered nobody is seen."""
+        """Without results nobody is seen."""
         if self._tracked_faces and self._emotions.problem():
             self._announce(self._header_of_now(), [], math.inf)
 
@@ -135,14 +135,14 @@ class HriNode(ManagedNode):
             self._inputs[source] = self._open(source)
         if "image" not in self._inputs:
             self._images.clear()
-            self._answers.clear()
+            self._results.clear()
 
     def _open(self, source: str) -> Input:
         if source == "image":
             return image_input(self, self.settings, self._guarded(self._on_image), self._reject)
-        return self._answer_input(FaceArray, source, self._on_faces if source == "faces" else self._on_landmarks)
+        return self._result_input(FaceArray, source, self._on_faces if source == "faces" else self._on_landmarks)
 
-    def _answer_input(self, message_type: type, topic: str, receive: Callable[[Any], None]) -> Input:
+    def _result_input(self, message_type: type, topic: str, receive: Callable[[Any], None]) -> Input:
         timeout_s = self.settings.image_timeout_s
         return Input(self, message_type, topic, RESULT_QOS, self._guarded(receive), self._reject, timeout_s)
 
@@ -230,7 +230,7 @@ class HriNode(ManagedNode):
         self._tracked_faces[track_id].publishers[topic].publish(message)
 
     def _wanted(self, message: FaceArray, topic: str) -> list[Face]:
-        """The faces of an answer, of those announced, whose topic is read."""
+        """The faces of a message, of those announced, whose topic is read."""
         return [
             face
             for face in message.faces
@@ -246,12 +246,12 @@ class HriNode(ManagedNode):
                 header=message.header, xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax, c=face.confidence
             )
             self._publish(face.track_id, "roi", region)
-        if "image" in self._inputs and (image := self._match(message, self._answers, self._images)) is not None:
-            self._publish_pictures(image, message)
+        if "image" in self._inputs and (image := self._match(message, self._results, self._images)) is not None:
+            self._publish_images(image, message)
 
     def _on_image(self, message: Any) -> None:
-        if (answer := self._match(message, self._images, self._answers)) is not None:
-            self._publish_pictures(message, answer)
+        if (faces := self._match(message, self._images, self._results)) is not None:
+            self._publish_images(message, faces)
 
     def _match(self, message: Any, waiting: OrderedDict, counterparts: OrderedDict) -> Any:
         """The counterpart by its stamp; where it is not here yet, the message waits for it. They come in any order."""
@@ -266,7 +266,7 @@ class HriNode(ManagedNode):
                 waiting.popitem(last=False)
         return counterpart
 
-    def _publish_pictures(self, image_message: Any, message: FaceArray) -> None:
+    def _publish_images(self, image_message: Any, message: FaceArray) -> None:
         cropped, aligned = self._wanted(message, "cropped"), self._wanted(message, "aligned")
         if not cropped and not aligned:
             return
@@ -274,11 +274,11 @@ class HriNode(ManagedNode):
         if image.shape[:2] != (message.image_height, message.image_width):
             raise ImageError("the image has another size than the one in which the faces were found")
         for face in cropped:
-            picture = hri.cropped_face(image, conversions.face_from_message(face).box)
-            self._publish(face.track_id, "cropped", _bgr_message(message.header, picture))
+            crop = hri.cropped_face(image, conversions.face_from_message(face).box)
+            self._publish(face.track_id, "cropped", _bgr_message(message.header, crop))
         for face in aligned:
-            picture = hri.aligned_face(image, conversions.face_from_message(face))
-            self._publish(face.track_id, "aligned", _bgr_message(message.header, picture))
+            crop = hri.aligned_face(image, conversions.face_from_message(face))
+            self._publish(face.track_id, "aligned", _bgr_message(message.header, crop))
 
     def _on_landmarks(self, message: FaceArray) -> None:
         width, height = _checked_size(message)
@@ -315,9 +315,9 @@ def _checked_size(message: FaceArray) -> tuple[int, int]:
     return width, height
 
 
-def _bgr_message(header: Header, picture: UInt8Image) -> Image:
-    """An RGB picture in the encoding that libhri expects."""
-    message = conversions.image_message(header, picture[..., ::-1])
+def _bgr_message(header: Header, crop: UInt8Image) -> Image:
+    """An RGB image in the encoding that libhri expects."""
+    message = conversions.image_message(header, crop[..., ::-1])
     message.encoding = "bgr8"
     return message
 

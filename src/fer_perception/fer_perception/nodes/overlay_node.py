@@ -20,7 +20,7 @@ from fer_perception.privacy import drawing_ground
 from fer_perception.settings import OverlayNodeSettings
 from fer_perception.visualization.drawing import draw_attention, draw_results
 
-# So many images wait for their answer: one second of a usual camera.
+# So many images wait for their results: one second of a usual camera.
 WAITING = 30
 NO_STAMP = (0, 0)
 POLL_S = 0.2
@@ -41,7 +41,7 @@ class OverlayNode(ManagedNode):
         # By stamp, and then by what it is: image, faces, emotions and attention arrive in any order.
         self._waiting: OrderedDict[tuple[int, int], dict[str, Any]] = OrderedDict()
         self._input: Input | None = None
-        self._answers: list[Subscription] = []
+        self._results: list[Subscription] = []
 
     def configure(self) -> None:
         """See :meth:`ManagedNode.configure`."""
@@ -67,7 +67,7 @@ class OverlayNode(ManagedNode):
         wanted = self._overlay.get_subscription_count() > 0
         if wanted and self._input is None:
             self._input = image_input(self, self.settings, partial(self._collect, "image"), self._reject)
-            self._answers = [
+            self._results = [
                 self.create_subscription(message_type, topic, partial(self._collect, topic), RESULT_QOS)
                 for topic, message_type in self._drawn.items()
             ]
@@ -77,7 +77,7 @@ class OverlayNode(ManagedNode):
     def _unsubscribe(self) -> None:
         if self._input is not None:
             self._input.close()
-            for subscription in self._answers:
+            for subscription in self._results:
                 self.destroy_subscription(subscription)
             self._input = None
             self._waiting.clear()

@@ -1,4 +1,4 @@
-"""``source_node``: publishes a camera, video, picture or folder as ``image``, at its own pace."""
+"""``source_node``: publishes a camera, video, image or folder as ``image``, at its own pace."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Evaluation on rosbags, without ROS: from a recording to tables, metrics and a report.
 
-``bags`` reads, ``offline`` runs the pipeline, ``recorded`` takes the answers that a live one gave, ``tables`` holds the
-answers, whoever made them, ``ground_truth`` says what was shown, ``evaluation`` and ``comparison`` measure, ``report``
+``bags`` reads, ``offline`` runs the pipeline, ``recorded`` takes the predictions that a live one made, ``tables`` holds
+them, whoever made them, ``ground_truth`` says what was shown, ``evaluation`` and ``comparison`` measure, ``report``
 shows. ``make_bag`` makes bags.
 """
 

@@ -1,16 +1,14 @@
-"""What ``replay`` does, from bags to a report: choose topics, answer (or take recorded answers), measure, write."""
+"""What ``replay`` does, from bags to a report: choose topics, predict or take recorded predictions, measure, write."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -24,10 +22,11 @@ from fer_perception.replay.ground_truth import LABEL_TOPIC, Interval, file_for, 
 from fer_perception.replay.jobs import run_tasks
 from fer_perception.replay.offline import FRAMES_PER_PART, LIBRARIES, Task, make_task
 from fer_perception.replay.output_bag import write_bag
-from fer_perception.replay.recorded import ANSWERS_TOPIC, read_recording
+from fer_perception.replay.recorded import PREDICTIONS_TOPIC, read_recording
 from fer_perception.replay.report import write_report
-from fer_perception.replay.tables import FRAMES, STREAM, Answers, merge_parts, read_answers
-from fer_perception.settings import ReplaySettings, values_of
+from fer_perception.replay.results import LiveRun, ModelFacts, ReplayReport, StreamFacts, StreamResult
+from fer_perception.replay.tables import FRAMES, STREAM, Predictions, merge_parts, read_predictions
+from fer_perception.settings import ReplaySettings, Value, values_of
 
 PARTS, RECORDED, BAGS, TRUTH = "parts", "recorded", "bags", "truth.parquet"
 REPORT, PAGE = "report.json", "report.html"
@@ -42,7 +41,7 @@ class Options:
     topic: Sequence[str] = ()
     labels: Sequence[Path] = ()
     label_topic: str = LABEL_TOPIC
-    answers_topic: str = ANSWERS_TOPIC
+    predictions_topic: str = PREDICTIONS_TOPIC
     jobs: int = 1
     scheduler: str = ""
     csv: bool = False
@@ -58,12 +57,11 @@ def evaluate_bags(
     settings: ReplaySettings,
     selection: Selection | None = None,
     options: Options | None = None,
-) -> dict[str, Any]:
+) -> ReplayReport:
     """Evaluate bags and write all results into a folder.
 
     A bag that cannot be evaluated is left out and named in ``failures`` of the report.
 
-    :return: the contents of ``report.json``.
     :raises FerError: no bag can be evaluated; or model, labels or folder cannot be used.
     """
     selection, options = selection or Selection(), options or Options()
@@ -80,15 +78,15 @@ def evaluate_bags(
     if not streams:
         raise FerError("no bag was evaluated. " + " | ".join(failures))
     folders = {task.stream: task.folder for task in tasks}
-    names = [(stream["bag"], stream["topic"]) for stream in streams]
-    what = {
-        "sha256": {file.name: file.sha256 for file in Bundle(resolve_model(settings.model)).manifest.files.values()},
-        "settings": values_of(settings),
-        "software": {name: import_module(name).__version__ for name in LIBRARIES},
-        "failures": failures,
-        "live": None,
-    }
-    return _conclude(bags, out, selection, options, streams, {name: folders[name] for name in names}, what)
+    run = _Run(
+        sha256={file.name: file.sha256 for file in Bundle(resolve_model(settings.model)).manifest.files.values()},
+        settings=values_of(settings),
+        software={name: import_module(name).__version__ for name in LIBRARIES},
+        failures=failures,
+    )
+    return _conclude(
+        bags, out, selection, options, {(s.bag, s.topic): folders[s.bag, s.topic] for s in streams}, streams, run
+    )
 
 
 def evaluate_recording(
@@ -97,14 +95,13 @@ def evaluate_recording(
     out: Path,
     selection: Selection | None = None,
     options: Options | None = None,
-    settings: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Evaluate answers that were recorded while a live pipeline was shown a bag's images; write the same results.
+    settings: Mapping[str, Value] | None = None,
+) -> ReplayReport:
+    """Evaluate predictions that were recorded while a live pipeline was shown a bag's images; write the same results.
 
-    :param recording: a bag with the answers, see :func:`read_recording`.
+    :param recording: a bag with the predictions, see :func:`read_recording`.
     :param settings: what is known of the live pipeline's, for the report.
-    :return: the contents of ``report.json``.
-    :raises FerError: the bag, the recording, labels or folder cannot be used, or no image was answered.
+    :raises FerError: the bag, the recording, labels or folder cannot be used, or no image was processed.
     """
     selection, options = selection or Selection(), options or Options()
     with Bag(bag) as opened:
@@ -113,15 +110,21 @@ def evaluate_recording(
     folder = out / PARTS / RECORDED
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    stream = read_recording(bag, topic, selection, recording, options.answers_topic, folder)
-    what = {
-        "sha256": {},
-        "settings": dict(settings or {}),
-        "software": {},
-        "failures": [],
-        "live": {"recording": str(recording), "answers_topic": options.answers_topic},
-    }
-    return _conclude([bag], out, selection, options, [stream], {(str(bag), topic): folder}, what)
+    stream = read_recording(bag, topic, selection, recording, options.predictions_topic, folder)
+    live = LiveRun(recording=str(recording), predictions_topic=options.predictions_topic)
+    run = _Run(settings=dict(settings or {}), live=live)
+    return _conclude([bag], out, selection, options, {(str(bag), topic): folder}, [stream], run)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Of the report, what is known of the run: see :class:`ReplayReport`."""
+
+    sha256: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Value] = field(default_factory=dict)
+    software: dict[str, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    live: LiveRun | None = None
 
 
 def _conclude(
@@ -129,43 +132,47 @@ def _conclude(
     out: Path,
     selection: Selection,
     options: Options,
-    streams: Sequence[dict[str, Any]],
     folders: Mapping[tuple[str, str], Path],
-    what: dict[str, Any],
-) -> dict[str, Any]:
+    streams: Sequence[StreamFacts],
+    run: _Run,
+) -> ReplayReport:
     """From the parts of the streams to tables, measures, bags and report.
 
     :param folders: of the parts, by stream, in the order of ``streams``.
-    :param what: of the report: ``sha256`` of the model's files, ``settings``, ``software``, ``failures``, ``live``.
     """
-    labels, model_id = tuple(streams[0]["labels"]), streams[0]["model_id"]
+    labels, model_id = tuple(streams[0].labels), streams[0].model_id
     merge_parts(folders, labels, out, options.csv)
-    answers = read_answers(out)
-    unanswered = answers.frames["rejected"].where(~answers.frames["dropped"], "none of its answers is in the recording")
-    if (unanswered != "").all():
-        reason = unanswered.iloc[0] if len(unanswered) else "no image lies between --from and --to"
-        raise FerError(f"{', '.join(map(str, bags))}: no image was answered: {reason}")
-    truth = _truth(list(folders), bags, answers, options)
+    predictions = read_predictions(out)
+    _check_predicted(bags, predictions)
+    truth = _truth(list(folders), bags, predictions, options)
     rows = [(*stream, *interval) for stream, intervals in truth.items() for interval in intervals]
     pd.DataFrame(rows, columns=[*STREAM, *Interval._fields]).to_parquet(out / TRUTH)
-    measured = evaluate(answers, truth)
-    report = {
-        "command": options.command,
-        "model": {"id": model_id, "engine": streams[0]["engine"], "sha256": what["sha256"]},
-        "settings": what["settings"],
-        "selection": _described(selection),
-        "software": what["software"],
-        "failures": what["failures"],
-        "live": what["live"],
-        "streams": [{**facts, **values} for facts, values in zip(streams, measured["streams"], strict=True)],
-        "all": measured["all"],
-    }
-    if options.write_bags:
-        report["topics_not_copied"] = _write_bags(out / BAGS, answers, model_id, options.images)
-    write_report(out / PAGE, report, answers, truth, options.images, options.show_faces)
-    # Last: where it is, everything is.
-    (out / REPORT).write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    measures, everything = evaluate(predictions, truth)
+    lost = _write_bags(out / BAGS, predictions, model_id, options.images) if options.write_bags else None
+    report = ReplayReport(
+        command=options.command,
+        model=ModelFacts(id=model_id, engine=streams[0].engine, sha256=run.sha256),
+        settings=run.settings,
+        selection=_described(selection),
+        software=run.software,
+        failures=run.failures,
+        live=run.live,
+        streams=[StreamResult(**dict(f), **dict(m)) for f, m in zip(streams, measures, strict=True)],
+        all=everything,
+        topics_not_copied=lost,
+    )
+    write_report(out / PAGE, report, predictions, truth, options.images, options.show_faces)
+    report.write(out / REPORT)  # last: where it is, everything is
     return report
+
+
+def _check_predicted(bags: Sequence[Path], predictions: Predictions) -> None:
+    """At least one image must have been processed."""
+    frames = predictions.frames
+    unprocessed = frames["rejected"].where(~frames["dropped"], "none of its predictions is in the recording")
+    if (unprocessed != "").all():
+        reason = unprocessed.iloc[0] if len(unprocessed) else "no image lies between --from and --to"
+        raise FerError(f"{', '.join(map(str, bags))}: no image was processed: {reason}")
 
 
 def read_truth_table(folder: Path) -> Truth:
@@ -238,11 +245,11 @@ def _progress(tasks: Sequence[Task], totals: Sequence[int]) -> Iterator[None]:
 
 
 def _truth(
-    names: Sequence[tuple[str, str]], bags: Sequence[Path], answers: Answers, options: Options
+    names: Sequence[tuple[str, str]], bags: Sequence[Path], predictions: Predictions, options: Options
 ) -> dict[tuple[str, str], list[Interval]]:
     truth = {}
     for name, topic in names:
-        frames = answers.frames[(answers.frames["bag"] == name) & (answers.frames["topic"] == topic)]
+        frames = predictions.frames[(predictions.frames["bag"] == name) & (predictions.frames["topic"] == topic)]
         file = file_for(Path(name), bags, options.labels)
         with Bag(Path(name)) as bag:
             intervals = read_truth(bag, frames, file, options.label_topic)
@@ -251,22 +258,22 @@ def _truth(
     return truth
 
 
-def _write_bags(folder: Path, answers: Answers, model_id: str, images: bool) -> dict[str, list[str]]:
+def _write_bags(folder: Path, predictions: Predictions, model_id: str, images: bool) -> dict[str, list[str]]:
     """Write a bag for each bag. Returns by bag the topics that could not be copied."""
     lost = {}
     taken: set[Path] = set()
-    for name, frames in answers.frames.groupby("bag", sort=False):
+    for name, frames in predictions.frames.groupby("bag", sort=False):
         source = Path(str(name))
         out = folder / source.stem
         while out in taken:  # bags of several robots can have the same name
             out = out.with_name(f"{out.name}_")
         taken.add(out)
-        emotions = answers.emotions[answers.emotions["bag"] == name]
+        emotions = predictions.emotions[predictions.emotions["bag"] == name]
         streams = {
             str(topic): (emotions[emotions["topic"] == topic], rows)
             for topic, rows in frames.groupby("topic", sort=False)
         }
-        if missing := write_bag(source, out, streams, answers.labels, model_id, originals=images):
+        if missing := write_bag(source, out, streams, predictions.labels, model_id, originals=images):
             lost[str(name)] = missing
     return lost
 

@@ -1,71 +1,68 @@
-"""How well the answers fit what was shown, and how steady and fast they are. Knows nothing of how they were made.
+"""How well predictions fit the ground truth, and how steady and fast they are, whoever made them.
 
-A label is of an image. Where the image shows several faces it is compared with the answer for the most prominent one.
+A label is of an image. Where the image shows several faces it is compared with the prediction for the most prominent
+one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fer_perception.evaluation.metrics import (
-    classification_metrics,
-    interval,
-    reliability,
-    resampled_confusions,
-    scores,
-)
+from fer_perception.evaluation.metrics import Metrics, classification_metrics, resampled_confusions, scores
+from fer_perception.evaluation.results import interval, rounded
 from fer_perception.replay.ground_truth import Interval
-from fer_perception.replay.tables import DURATIONS, STREAM, Answers
+from fer_perception.replay.results import (
+    Change,
+    Detection,
+    Kind,
+    KindResult,
+    Majority,
+    Measures,
+    Percentiles,
+    TruthResult,
+)
+from fer_perception.replay.tables import DURATIONS, STREAM, Predictions
 from fer_perception.telemetry.timing import percentiles
 
 # Neighbouring frames resemble each other: bootstrap draws pieces of an interval of this length as a whole.
 UNIT_NS = 1_000_000_000
-KINDS = {"single": "", "smoothed": "smoothed_"}
+KINDS: dict[Kind, str] = {"single": "", "smoothed": "smoothed_"}
 Truth = Mapping[tuple[str, str], Sequence[Interval]]
 
 
-def evaluate(answers: Answers, truth: Truth) -> dict[str, Any]:
-    """Measure every stream, and all of them together.
+def evaluate(predictions: Predictions, truth: Truth) -> tuple[list[Measures], Measures]:
+    """Measure every stream, in the order of the frames, and all of them together.
 
     :param truth: intervals by bag and topic; a stream may be missing.
-    :return: ``streams`` (a list, each with ``bag`` and ``topic``) and ``all``, each with
-
-        - ``frames``, ``with_face``, ``faces``, ``tracks``, ``dropped`` (images without an answer): numbers;
-          ``rejected``: images by reason; ``refused``: faces by reason;
-        - ``flicker_per_minute``: changes of the label within a track, of ``single`` answers and ``smoothed``;
-        - ``latency_ms``: percentiles by duration;
-        - ``truth``: see :func:`measure_truth`, or None where nothing is known.
     """
-    scored = label_frames(answers, truth)
+    scored = label_frames(predictions, truth)
     streams = []
-    for stream in _streams(answers.frames):
-        part = Answers(answers.labels, _of(answers.emotions, stream), _of(answers.frames, stream))
-        mine = {stream: truth.get(stream, ())}
-        streams.append({**dict(zip(STREAM, stream, strict=True)), **_measure(part, _of(scored, stream), mine)})
-    return {"streams": streams, "all": _measure(answers, scored, truth)}
+    for stream in _streams(predictions.frames):
+        part = Predictions(predictions.labels, _of(predictions.emotions, stream), _of(predictions.frames, stream))
+        streams.append(_measure(part, _of(scored, stream), {stream: truth.get(stream, ())}))
+    return streams, _measure(predictions, scored, truth)
 
 
-def label_frames(answers: Answers, truth: Truth) -> pd.DataFrame:
-    """The labelled frames, each with the answer for its most prominent face.
+def label_frames(predictions: Predictions, truth: Truth) -> pd.DataFrame:
+    """The labelled frames, each with the prediction for its most prominent face.
 
     :return: columns bag, topic, frame, time_ns, ``target`` (the label that was shown), ``interval`` (its number in the
-        stream), ``unit`` (see ``UNIT_NS``), ``answered`` (whether a face was found and got an emotion), ``refused``
-        (whether it was found and got none), and of the answer ``track_id`` and all columns of the emotion; empty
+        stream), ``unit`` (see ``UNIT_NS``), ``predicted`` (whether a face was found and got an emotion), ``refused``
+        (whether it was found and got none), and of the prediction ``track_id`` and all columns of the emotion; empty
         values where no face was found.
     """
     columns = [*STREAM, "frame", "time_ns", "stamp_ns"]
     parts = []
-    for stream in _streams(answers.frames):
+    for stream in _streams(predictions.frames):
         intervals = truth.get(stream, ())
         if not intervals:
             continue
-        frames = _of(answers.frames, stream)[columns]
+        frames = _of(predictions.frames, stream)[columns]
         times = frames["time_ns"].to_numpy()
         number = np.searchsorted([i.start_ns for i in intervals], times, side="right") - 1
         ends = np.asarray([i.end_ns for i in intervals])
@@ -79,52 +76,48 @@ def label_frames(answers: Answers, truth: Truth) -> pd.DataFrame:
                 unit=[f"{n}/{piece}" for n, piece in zip(number, (times - starts) // UNIT_NS, strict=True)],
             )
         )
-    nothing = answers.frames[columns].iloc[:0].assign(target="", interval=0, unit="")
+    nothing = predictions.frames[columns].iloc[:0].assign(target="", interval=0, unit="")
     labelled = pd.concat(parts) if parts else nothing
-    prominent = answers.emotions[answers.emotions["prominent"]].drop(columns=["time_ns", "stamp_ns"])
+    prominent = predictions.emotions[predictions.emotions["prominent"]].drop(columns=["time_ns", "stamp_ns"])
     scored = labelled.merge(prominent, how="left", on=[*STREAM, "frame"])
     found, refused = scored["track_id"].notna(), scored["refusal"].fillna("") != ""
-    return scored.assign(answered=found & ~refused, refused=refused)
+    return scored.assign(predicted=found & ~refused, refused=refused)
 
 
-def measure_truth(scored: pd.DataFrame, labels: Sequence[str], truth: Truth) -> dict[str, Any] | None:
-    """Answers against labels.
+def measure_truth(scored: pd.DataFrame, labels: Sequence[str], truth: Truth) -> TruthResult | None:
+    """Predictions against labels; None where no frame is labelled.
 
     :param scored: of :func:`label_frames`.
-    :return: None where no frame is labelled, else ``labelled``, ``answered`` (frames whose face got an emotion),
-        ``refused`` (frames whose face got none), ``coverage`` (share of the answered ones), ``left_out`` (answered
-        frames by a label that the model lacks), ``units`` (which bootstrap draws), ``changes`` (of expression: when
-        the new label was first given, in seconds after the change, or None), and each for ``single`` and ``smoothed``:
-        ``frames`` (metrics, intervals and reliability of single frames), ``intervals`` and ``tracks`` (their majority:
-        ``n``, ``accuracy``), ``detection`` (of changes: ``detected``, their share, and ``median_s``).
     """
     if scored.empty:
         return None
     known = scored["target"].isin(labels)
-    usable = scored[scored["answered"] & known]
-    left_out = Counter(scored.loc[scored["answered"] & ~known, "target"])
+    usable = scored[scored["predicted"] & known]
     changes = find_changes(scored, truth)
-    result: dict[str, Any] = {
-        "labelled": len(scored),
-        "answered": int(scored["answered"].sum()),
-        "refused": int(scored["refused"].sum()),
-        "coverage": float(scored["answered"].mean()),
-        "left_out": dict(left_out),
-        "units": int(usable.groupby([*STREAM, "unit"]).ngroups) if len(usable) else 0,
-        "changes": changes,
+    kinds = {
+        kind: KindResult(
+            frames=_frame_metrics(usable, prefix, labels) if len(usable) else None,
+            intervals=_majority(usable, prefix, labels, "interval"),
+            tracks=_majority(usable, prefix, labels, "track_id"),
+            detection=_detection([getattr(change, f"{kind}_s") for change in changes]),
+        )
+        for kind, prefix in KINDS.items()
     }
-    for kind, prefix in KINDS.items():
-        result[kind] = {
-            "frames": _frame_metrics(usable, prefix, labels) if len(usable) else None,
-            "intervals": _majority(usable, prefix, labels, "interval"),
-            "tracks": _majority(usable, prefix, labels, "track_id"),
-            "detection": _detection([change[f"{kind}_s"] for change in changes]),
-        }
-    return result
+    return TruthResult(
+        labelled=len(scored),
+        predicted=int(scored["predicted"].sum()),
+        refused=int(scored["refused"].sum()),
+        coverage=scored["predicted"].mean(),
+        left_out=dict(Counter(scored.loc[scored["predicted"] & ~known, "target"])),
+        units=int(usable.groupby([*STREAM, "unit"]).ngroups) if len(usable) else 0,
+        changes=changes,
+        single=kinds["single"],
+        smoothed=kinds["smoothed"],
+    )
 
 
-def find_changes(scored: pd.DataFrame, truth: Truth) -> list[dict[str, Any]]:
-    """Changes from one interval to the next with another label, and how long each took to be seen in the answers."""
+def find_changes(scored: pd.DataFrame, truth: Truth) -> list[Change]:
+    """Changes from one interval to the next with another label, and how long each took to be predicted."""
     changes = []
     for stream, intervals in truth.items():
         frames = _of(scored, stream)
@@ -133,12 +126,12 @@ def find_changes(scored: pd.DataFrame, truth: Truth) -> list[dict[str, Any]]:
             shown = frames[frames["interval"] == number]
             if before.label == after.label or before.end_ns != after.start_ns or shown.empty:
                 continue
-            entry: dict[str, Any] = {**dict(zip(STREAM, stream, strict=True)), "time_ns": after.start_ns}
-            entry |= {"from": before.label, "to": after.label}
-            for kind, prefix in KINDS.items():
-                seen = shown.loc[shown[f"{prefix}label"] == after.label, "time_ns"]
-                entry[f"{kind}_s"] = (int(seen.iloc[0]) - after.start_ns) * 1e-9 if len(seen) else None
-            changes.append(entry)
+            seen = {kind: shown.loc[shown[f"{p}label"] == after.label, "time_ns"] for kind, p in KINDS.items()}
+            delays = {f"{k}_s": (int(t.iloc[0]) - after.start_ns) * 1e-9 if len(t) else None for k, t in seen.items()}
+            bag, topic = stream
+            changes.append(
+                Change(bag=bag, topic=topic, time_ns=after.start_ns, before=before.label, after=after.label, **delays)
+            )
     return changes
 
 
@@ -155,52 +148,50 @@ def probabilities(scored: pd.DataFrame, prefix: str, labels: Sequence[str]) -> n
     return scored[[f"{prefix}{label}" for label in labels]].to_numpy(np.float32)
 
 
-def _measure(answers: Answers, scored: pd.DataFrame, truth: Truth) -> dict[str, Any]:
-    frames, emotions = answers.frames, answers.emotions
-    return {
-        "frames": len(frames),
-        "with_face": int((frames["faces"] > 0).sum()),
-        "rejected": dict(Counter(frames.loc[frames["rejected"] != "", "rejected"]).most_common()),
-        "dropped": int(frames["dropped"].sum()),
-        "faces": len(emotions),
-        "refused": dict(Counter(emotions.loc[emotions["refusal"] != "", "refusal"]).most_common()),
-        "tracks": int(emotions.groupby([*STREAM, "track_id"]).ngroups),
-        "flicker_per_minute": {kind: _flicker(emotions, prefix) for kind, prefix in KINDS.items()},
-        "latency_ms": {name: _percentiles(frames[f"{name}_ms"]) for name in DURATIONS},
-        "truth": measure_truth(scored, answers.labels, truth),
-    }
+def _measure(predictions: Predictions, scored: pd.DataFrame, truth: Truth) -> Measures:
+    frames, emotions = predictions.frames, predictions.emotions
+    return Measures(
+        frames=len(frames),
+        with_face=int((frames["faces"] > 0).sum()),
+        rejected=dict(Counter(frames.loc[frames["rejected"] != "", "rejected"]).most_common()),
+        dropped=int(frames["dropped"].sum()),
+        faces=len(emotions),
+        refused=dict(Counter(emotions.loc[emotions["refusal"] != "", "refusal"]).most_common()),
+        tracks=int(emotions.groupby([*STREAM, "track_id"]).ngroups),
+        flicker_per_minute={kind: _flicker(emotions, prefix) for kind, prefix in KINDS.items()},
+        latency_ms={name: _percentiles(frames[f"{name}_ms"]) for name in DURATIONS},
+        truth=measure_truth(scored, predictions.labels, truth),
+    )
 
 
-def _frame_metrics(usable: pd.DataFrame, prefix: str, labels: Sequence[str]) -> dict[str, Any]:
+def _frame_metrics(usable: pd.DataFrame, prefix: str, labels: Sequence[str]) -> Metrics:
     targets, rows = _codes(usable["target"], labels), probabilities(usable, prefix, labels)
     resamples = scores(resampled_confusions(confusions_by_unit(usable, usable[f"{prefix}label"], labels)))
-    return {
-        **classification_metrics(targets, rows, labels),
-        "intervals": {name: interval(values) for name, values in resamples.items()},
-        "reliability": reliability(targets, rows),
-    }
+    # Neighbouring frames resemble each other, so the intervals are over units and not over single frames.
+    intervals = {name: interval(values) for name, values in resamples.items()}
+    return classification_metrics(targets, rows, labels).model_copy(update={"intervals": intervals})
 
 
-def _majority(usable: pd.DataFrame, prefix: str, labels: Sequence[str], group: str) -> dict[str, Any]:
-    """Share of the groups whose most frequent prediction is their most frequent label; ties go to the first label."""
+def _majority(usable: pd.DataFrame, prefix: str, labels: Sequence[str], group: str) -> Majority:
+    """Of ties the first label counts."""
     right = [
         _most_frequent(rows["target"], labels) == _most_frequent(rows[f"{prefix}label"], labels)
         for _, rows in usable.groupby([*STREAM, group], sort=True)
     ]
-    return {"n": len(right), "accuracy": float(np.mean(right)) if right else None}
+    return Majority(n=len(right), accuracy=float(np.mean(right)) if right else None)
 
 
 def _most_frequent(values: pd.Series, labels: Sequence[str]) -> int:
     return int(np.bincount(_codes(values, labels)).argmax())
 
 
-def _detection(delays_s: list[float | None]) -> dict[str, Any]:
+def _detection(delays_s: list[float | None]) -> Detection:
     seen = [delay for delay in delays_s if delay is not None]
-    return {
-        "changes": len(delays_s),
-        "detected": len(seen) / len(delays_s) if delays_s else None,
-        "median_s": float(np.median(seen)) if seen else None,
-    }
+    return Detection(
+        changes=len(delays_s),
+        detected=len(seen) / len(delays_s) if delays_s else None,
+        median_s=float(np.median(seen)) if seen else None,
+    )
 
 
 def _flicker(emotions: pd.DataFrame, prefix: str) -> float | None:
@@ -213,9 +204,8 @@ def _flicker(emotions: pd.DataFrame, prefix: str) -> float | None:
     return changes / minutes if minutes > 0 else None
 
 
-def _percentiles(values: pd.Series) -> dict[str, float | None]:
-    found = percentiles(values)._asdict()
-    return {name: None if np.isnan(value) else round(value, 3) for name, value in found.items()}
+def _percentiles(values: pd.Series) -> Percentiles:
+    return Percentiles(**{name: rounded(value) for name, value in percentiles(values)._asdict().items()})
 
 
 def _codes(values: pd.Series, labels: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Pictures for reports: frames of the bags, small, with boxes, and with the faces made unrecognisable."""
+"""Images for reports: frames of the bags, small, with boxes, and with redacted faces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fer_perception.models.shipped import resolve_face_model
 from fer_perception.replay.bags import Bag, read_frame
 from fer_perception.replay.tables import STREAM
 from fer_perception.types import Box, UInt8Image
-from fer_perception.visualization.drawing import blur, color_of
+from fer_perception.visualization.drawing import color_of, redact
 
 WIDTH = 360
 QUALITY = 80
@@ -25,8 +25,8 @@ MAX_FACES = 100
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of a report. ``uri``: a JPEG as a data URI."""
+class FrameImage:
+    """An image of a report. ``uri``: a JPEG as a data URI."""
 
     uri: str
     caption: str
@@ -34,17 +34,17 @@ class Picture:
 
 def draw_frames(
     frames: pd.DataFrame, captions: Sequence[str], emotions: pd.DataFrame, show_faces: bool
-) -> list[Picture]:
-    """Pictures of frames, with a box in the colour of its label for each face.
+) -> list[FrameImage]:
+    """Images of frames, with a box in the colour of its label for each face.
 
     :param frames: rows with bag, topic, frame, time_ns, stamp_ns.
     :param captions: one for each row.
     :param emotions: the faces' rows, of these frames and any others.
-    :param show_faces: leave the faces as they are. Else every face in ``emotions`` is blurred, and every other one
+    :param show_faces: leave the faces as they are. Else every face in ``emotions`` is redacted, and every other one
         that the detector finds at its lowest confidence.
     :raises BagError: a bag is missing or damaged.
     """
-    pictures = []
+    drawn = []
     with closing(FaceFinder(resolve_face_model(""), CANDIDATE_CONFIDENCE, MAX_FACES)) as finder:
         for row, image, caption in zip(_rows(frames), _images(frames), captions, strict=True):
             mine = emotions[
@@ -52,9 +52,9 @@ def draw_frames(
             ]
             boxes: list[Box] = list(zip(mine["x"], mine["y"], mine["width"], mine["height"], strict=True))
             if not show_faces:
-                image = blur(image, boxes + [face.box for face in finder.find(image)])
-            pictures.append(Picture(_small_jpeg(image, boxes, list(mine["label"])), caption))
-    return pictures
+                image = redact(image, boxes + [face.box for face in finder.find(image)])
+            drawn.append(FrameImage(_small_jpeg(image, boxes, list(mine["label"])), caption))
+    return drawn
 
 
 def _rows(frames: pd.DataFrame) -> Iterator[pd.Series]:

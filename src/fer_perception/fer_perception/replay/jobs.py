@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import Any
 
 from fer_perception.errors import FerError
 from fer_perception.replay.offline import Task, run
+from fer_perception.replay.results import StreamFacts
 
 ATTEMPTS = 5
 
 log = logging.getLogger(__name__)
 
 
-def run_task(task: Task) -> dict[str, Any] | FerError:
+def run_task(task: Task) -> StreamFacts | FerError:
     """What :func:`run` returns, or the error of this stream, which must not end the others."""
     try:
         return run(task)
@@ -27,7 +27,7 @@ def run_task(task: Task) -> dict[str, Any] | FerError:
         return FerError(f"{task.bag}, {task.topic}: {error}")
 
 
-def run_tasks(tasks: Sequence[Task], jobs: int = 1, scheduler: str = "") -> list[dict[str, Any] | FerError]:
+def run_tasks(tasks: Sequence[Task], jobs: int = 1, scheduler: str = "") -> list[StreamFacts | FerError]:
     """Results in the order of the tasks.
 
     :param jobs: so many processes of this machine.
@@ -41,9 +41,9 @@ def run_tasks(tasks: Sequence[Task], jobs: int = 1, scheduler: str = "") -> list
     return _in_processes(tasks, jobs)
 
 
-def _in_processes(tasks: Sequence[Task], jobs: int) -> list[dict[str, Any] | FerError]:
+def _in_processes(tasks: Sequence[Task], jobs: int) -> list[StreamFacts | FerError]:
     """A killed process takes the whole pool with it: what was not finished goes on in a new one."""
-    results: dict[int, dict[str, Any] | FerError] = {}
+    results: dict[int, StreamFacts | FerError] = {}
     for _ in range(ATTEMPTS):
         waiting = [number for number in range(len(tasks)) if number not in results]
         # Threads of mediapipe and onnxruntime do not survive a fork.
@@ -62,7 +62,7 @@ def _in_processes(tasks: Sequence[Task], jobs: int) -> list[dict[str, Any] | Fer
     )
 
 
-def _on_cluster(tasks: Sequence[Task], scheduler: str) -> list[dict[str, Any] | FerError]:
+def _on_cluster(tasks: Sequence[Task], scheduler: str) -> list[StreamFacts | FerError]:
     try:
         from distributed import Client
     except ImportError as error:

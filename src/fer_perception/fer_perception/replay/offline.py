@@ -1,7 +1,7 @@
 """The pipeline on the images of a bag, as fast as the machine allows; what was done is never done again.
 
-Answers are written in parts of some frames. An interrupted run goes on behind the last part: the tracker and the
-smoother get their memory back from the answers that are there.
+Predictions are written in parts of some frames. An interrupted run goes on behind the last part: the tracker and the
+smoother get their memory back from the predictions that are there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,13 +22,23 @@ from fer_perception.emotions.smoothing import Smoother
 from fer_perception.faces.detector import FACE_MODEL_SHA256
 from fer_perception.faces.single_face import OneFacePipeline
 from fer_perception.faces.tracker import Tracker
-from fer_perception.files import sha256_of, written_atomically
+from fer_perception.files import sha256_of
 from fer_perception.models.bundle import Bundle
 from fer_perception.models.shipped import resolve_model
 from fer_perception.pipeline import EmotionPipeline, Emotions, FacePipeline, Faces, Pipeline
 from fer_perception.replay.bags import Bag, Frame, Selection, read_frames, seconds
 from fer_perception.replay.prefetch import prefetch
-from fer_perception.replay.tables import EMOTIONS, FRAMES, Part, count_parts, emotion_schema, frame_schema, read_parts
+from fer_perception.replay.results import BagFile, StreamFacts
+from fer_perception.replay.tables import (
+    EMOTIONS,
+    FRAMES,
+    STREAM,
+    Part,
+    count_parts,
+    emotion_schema,
+    frame_schema,
+    read_parts,
+)
 from fer_perception.settings import ReplaySettings, values_of
 from fer_perception.telemetry.timing import Stopwatch
 
@@ -60,7 +69,7 @@ class Task:
 
 
 def make_task(bag: Path, topic: str, selection: Selection, settings: ReplaySettings, parts: Path) -> Task:
-    """A task whose folder below ``parts`` is named by everything that decides about the answers.
+    """A task whose folder below ``parts`` is named by everything that decides about the predictions.
 
     Whatever changes gets another folder: the bag (told by its files' sizes and times of change), the topic, the
     selection, the settings, the model, the versions of the libraries, and the tables' columns.
@@ -81,50 +90,44 @@ def bag_files(bag: Path) -> list[Path]:
     return sorted(file for file in bag.iterdir() if file.is_file()) if bag.is_dir() else [bag]
 
 
-def run(task: Task) -> dict[str, Any]:
-    """Answer what is not answered yet.
+def run(task: Task) -> StreamFacts:
+    """Process the frames that are not processed yet.
 
-    :return: the contents of ``stream.json``: ``bag``, ``topic``, ``model_id``, ``labels``, ``engine``, ``files`` (of
-        the bag: name, size, SHA-256), ``start_ns`` (of the bag), ``messages`` (of the topic, as the bag's metadata
-        say), ``missing`` (of these, how many were not there to be read), ``frames_per_second`` (of the last run).
     :raises BagError: the bag is damaged.
     :raises FerError: the model cannot be used.
     """
     done = task.folder / STREAM_FILE
     if done.exists():
-        return dict(
-            json.loads(done.read_text(encoding="utf-8")), **dict(zip(("bag", "topic"), task.stream, strict=True))
-        )
+        return StreamFacts.read(done).model_copy(update=dict(zip(STREAM, task.stream, strict=True)))
     task.folder.mkdir(parents=True, exist_ok=True)
-    hashes: list[dict[str, Any]] = []
-    hashing = threading.Thread(target=lambda: hashes.extend(hash_files(task.bag)), daemon=True)
+    files: list[BagFile] = []
+    hashing = threading.Thread(target=lambda: files.extend(hash_files(task.bag)), daemon=True)
     hashing.start()
     stage = OneFacePipeline if task.settings.one_face else FacePipeline
     with Bag(task.bag) as bag, closing(Pipeline.from_settings(task.settings, stage)) as pipeline:
-        speed = _answer(task, bag, pipeline.faces, pipeline.emotions)
+        speed = _predict(task, bag, pipeline.faces, pipeline.emotions)
         messages = bag.counts[task.topic]
         # Of a part of the bag nobody knows how many there should be.
         missing = max(0, messages - bag.read[task.topic]) if task.selection.end_s == float("inf") else 0
         hashing.join()
         classifier = pipeline.emotions.classifier
-        result = {
-            "bag": task.name,
-            "topic": task.topic,
-            "model_id": classifier.model_id,
-            "labels": list(classifier.labels),
-            "engine": classifier.engine_name,
-            "files": hashes or hash_files(task.bag),
-            "start_ns": bag.start_ns,
-            "messages": messages,
-            "missing": missing,
-            "frames_per_second": speed,
-        }
-    with written_atomically(done) as temporary:
-        temporary.write_text(json.dumps(result), encoding="utf-8")
-    return result
+        facts = StreamFacts(
+            bag=task.name,
+            topic=task.topic,
+            model_id=classifier.model_id,
+            labels=list(classifier.labels),
+            engine=classifier.engine_name,
+            files=files or hash_files(task.bag),
+            start_ns=bag.start_ns,
+            messages=messages,
+            missing=missing,
+            frames_per_second=speed,
+        )
+    facts.write(done)
+    return facts
 
 
-def _answer(task: Task, bag: Bag, faces: FacePipeline, emotions: EmotionPipeline) -> float:
+def _predict(task: Task, bag: Bag, faces: FacePipeline, emotions: EmotionPipeline) -> float:
     """Process the frames that no part holds. Returns frames per second."""
     labels = emotions.classifier.labels
     number = count_parts(task.folder)
@@ -161,9 +164,9 @@ def _read_emotions(
     if found is None:
         return None, None, durations_ms
     stopwatch = Stopwatch()
-    answers = emotions.process(found, seconds(frame.stamp_ns), stopwatch)
+    predictions = emotions.process(found, seconds(frame.stamp_ns), stopwatch)
     durations_ms |= stopwatch.stages_ms
-    return found, answers, durations_ms | {"total": sum(durations_ms.values())}
+    return found, predictions, durations_ms | {"total": sum(durations_ms.values())}
 
 
 def _remember(folder: Path, labels: tuple[str, ...], tracker: Tracker, smoother: Smoother) -> int:
@@ -173,7 +176,7 @@ def _remember(folder: Path, labels: tuple[str, ...], tracker: Tracker, smoother:
         boxes = list(zip(*(emotions[name].to_pylist() for name in ("x", "y", "width", "height")), strict=True))
         columns = [emotions[label].to_numpy() for label in labels]
         probabilities = np.stack(columns, axis=1).astype(np.float32)
-        answered = np.asarray(emotions["refusal"].to_pylist(), str) == ""
+        predicted = np.asarray(emotions["refusal"].to_pylist(), str) == ""
         row = 0
         for frame in frames.select(["frame", "stamp_ns", "faces", "rejected"]).to_pylist():
             last = frame["frame"]
@@ -182,13 +185,13 @@ def _remember(folder: Path, labels: tuple[str, ...], tracker: Tracker, smoother:
             rows = slice(row, row + frame["faces"])
             stamp_s = seconds(frame["stamp_ns"])
             track_ids = tracker.update(boxes[rows], stamp_s)
-            told = answered[rows]
-            known = [track_id for track_id, was_told in zip(track_ids, told, strict=True) if was_told]
-            smoother.update(known, probabilities[rows][told], stamp_s)
+            kept = predicted[rows]
+            known = [track_id for track_id, is_kept in zip(track_ids, kept, strict=True) if is_kept]
+            smoother.update(known, probabilities[rows][kept], stamp_s)
             row += frame["faces"]
     return last
 
 
-def hash_files(bag: Path) -> list[dict[str, Any]]:
-    """The files of a bag: ``name``, ``size``, ``sha256``."""
-    return [{"name": f.name, "size": f.stat().st_size, "sha256": sha256_of(f)} for f in bag_files(bag)]
+def hash_files(bag: Path) -> list[BagFile]:
+    """The files of a bag."""
+    return [BagFile(name=f.name, size=f.stat().st_size, sha256=sha256_of(f)) for f in bag_files(bag)]

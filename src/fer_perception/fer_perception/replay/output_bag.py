@@ -1,4 +1,4 @@
-"""A copy of a bag with the answers beside the images: EmotionArray and Latency at the times of the images."""
+"""A copy of a bag with the predictions beside the images: EmotionArray and Latency at the times of the images."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from fer_perception.replay.tables import LATENCY_FIELDS
 EMOTION_ARRAY, LATENCY = "fer_msgs/msg/EmotionArray", "fer_msgs/msg/Latency"
 
 
-def answer_topics(topic: str) -> tuple[str, str]:
-    """Where the answers to an image topic are written: emotions, latency."""
+def prediction_topics(topic: str) -> tuple[str, str]:
+    """Where the predictions for an image topic are written: emotions, latency."""
     return f"/replay{topic}/emotions", f"/replay{topic}/latency"
 
 
@@ -32,11 +32,11 @@ def write_bag(
     model_id: str,
     originals: bool = True,
 ) -> list[str]:
-    """Write the answers to a bag's images, and what the bag held, as a new bag (mcap).
+    """Write the predictions for a bag's images, and what the bag held, as a new bag (mcap).
 
     :param out: the new bag's folder; it must not exist.
     :param streams: by image topic the rows of ``emotions`` and of ``frames``.
-    :param originals: copy the topics of the source. Without, no picture gets into the new bag.
+    :param originals: copy the topics of the source. Without, no image gets into the new bag.
     :return: the topics that could not be copied, as nothing tells their types' definitions.
     :raises BagError: the source is damaged.
     """
@@ -51,15 +51,17 @@ def write_bag(
                     lost.append(connection.topic)
                 else:
                     copies[key] = copy
-        answers = {topic: _Answers(writer, topic, *tables, labels, model_id) for topic, tables in streams.items()}
+        predictions = {
+            topic: _Predictions(writer, topic, *tables, labels, model_id) for topic, tables in streams.items()
+        }
         counts = dict.fromkeys(streams, -1)
         for connection, time_ns, raw in bag.messages(list(bag.counts) if originals else list(streams)):
             topic = connection.topic
             if (topic, connection.msgtype) in copies:
                 writer.write(copies[topic, connection.msgtype], time_ns, raw)
-            if topic in answers:
+            if topic in predictions:
                 counts[topic] += 1
-                answers[topic].write(counts[topic], time_ns, raw, connection.msgtype)
+                predictions[topic].write(counts[topic], time_ns, raw, connection.msgtype)
     return lost
 
 
@@ -74,8 +76,8 @@ def _copy_connection(writer: Writer, connection: Connection) -> Connection | Non
     return writer.add_connection(connection.topic, connection.msgtype, offered_qos_profiles=qos, **definition)
 
 
-class _Answers:
-    """Writes the answers of one image topic, image by image."""
+class _Predictions:
+    """Writes the predictions of one image topic, image by image."""
 
     def __init__(
         self,
@@ -87,7 +89,7 @@ class _Answers:
         model_id: str,
     ) -> None:
         self._writer, self._labels, self._model_id = writer, labels, model_id
-        names = zip(answer_topics(topic), (EMOTION_ARRAY, LATENCY), strict=True)
+        names = zip(prediction_topics(topic), (EMOTION_ARRAY, LATENCY), strict=True)
         self._connections = [writer.add_connection(name, kind, typestore=typestore()) for name, kind in names]
         self._faces = iter(emotions.to_dict("records"))
         self._frames: Iterator[dict[Any, Any]] = iter(frames.to_dict("records"))
@@ -95,7 +97,7 @@ class _Answers:
         self._rejected = self._dropped = 0
 
     def write(self, index: int, time_ns: int, raw: bytes, message_type: str) -> None:
-        """Write the answer to the image of that index, if it was asked for and has one."""
+        """Write the predictions for the image of that index, if it was processed."""
         row = self._next
         if row is None or row["frame"] != index:
             return

@@ -1,7 +1,7 @@
-"""The tables of answers from a recording of what a live pipeline published: no pipeline runs here.
+"""The tables of predictions from a recording of what a live pipeline published: no pipeline runs here.
 
-An answer belongs to the image whose stamp it carries. An image without one was dropped, somewhere between the
-publisher of the images and the recorder of the answers.
+An EmotionArray belongs to the image whose stamp it carries. An image without one was dropped, somewhere between the
+publisher of the images and the recorder of the predictions.
 """
 
 from __future__ import annotations
@@ -21,71 +21,71 @@ from fer_perception.pipeline import Emotions, Faces
 from fer_perception.replay.bags import Bag, Frame, Selection, deserialize, nanoseconds, read_frames
 from fer_perception.replay.offline import FRAMES_PER_PART, hash_files
 from fer_perception.replay.output_bag import EMOTION_ARRAY, LATENCY
+from fer_perception.replay.results import NodeCounts, StreamFacts
 from fer_perception.replay.tables import LATENCY_FIELDS, Part
 
-ANSWERS_TOPIC = "/fer/emotions"
+PREDICTIONS_TOPIC = "/fer/emotions"
 CLOCK_TOPIC = "/clock"
 CLOCK = "rosgraph_msgs/msg/Clock"
 
 
 def read_recording(
-    path: Path, topic: str, selection: Selection, recording: Path, answers_topic: str, folder: Path
-) -> dict[str, Any]:
-    """Write the parts of the tables: every selected image of a bag with its answer in a recording.
+    path: Path, topic: str, selection: Selection, recording: Path, predictions_topic: str, folder: Path
+) -> StreamFacts:
+    """Write the parts of the tables: every selected image of a bag with its predictions in a recording.
 
     :param path: the bag with the images that the pipeline was shown.
-    :param recording: a bag with the answers; it can be the same one. Where it holds ``/clock``, or is the same bag, the
-        frames get their ``end_to_end_ms``.
-    :param answers_topic: of the answers; ``latency`` is looked for beside it.
+    :param recording: a bag with the predictions; it can be the same one. Where it holds ``/clock``, or is the same bag,
+        the frames get their ``end_to_end_ms``.
+    :param predictions_topic: of the EmotionArrays; ``latency`` is looked for beside it.
     :param folder: where to write the parts.
-    :return: facts about the stream, as :func:`fer_perception.replay.offline.run` returns them, and ``node``: how many
-        images the node says to have dropped and rejected since it was activated (None without ``latency``).
-    :raises BagError: a bag is damaged, or the recording holds no answers, or those of several models.
+    :raises BagError: a bag is damaged, or the recording holds no predictions, or those of several models.
     """
     with Bag(recording) as bag:
-        if bag.type_of(answers_topic) != EMOTION_ARRAY:
+        if bag.type_of(predictions_topic) != EMOTION_ARRAY:
             known = ", ".join(sorted(name for name in bag.counts if bag.type_of(name) == EMOTION_ARRAY))
             raise BagError(
-                f"{recording}: has no answers on {answers_topic}. "
-                + (f"It has {known}: choose by --answers-topic" if known else f"Record {answers_topic}, too")
+                f"{recording}: has no predictions on {predictions_topic}. "
+                + (f"It has {known}: choose by --predictions-topic" if known else f"Record {predictions_topic}, too")
             )
-        emotions = _Recorded(bag, answers_topic, EMOTION_ARRAY)
-        latencies = _Recorded(bag, answers_topic.rsplit("/", 1)[0] + "/latency", LATENCY)
+        emotions = _Recorded(bag, predictions_topic, EMOTION_ARRAY)
+        latencies = _Recorded(bag, predictions_topic.rsplit("/", 1)[0] + "/latency", LATENCY)
         played_ns = _played_ns(bag, path)
     if emotions.last is None:
-        raise BagError(f"{recording}: {answers_topic} holds no answer. Was the pipeline running?")
+        raise BagError(f"{recording}: {predictions_topic} holds no message. Was the pipeline running?")
     model_id, labels = emotions.last.model_id, tuple(emotions.last.labels)
     with Bag(path) as bag:
         part, number = Part(labels), 0
         for frame in read_frames(bag, topic, selection):
-            (answered_ns, answer), (_, latency) = emotions.take(frame.stamp_ns), latencies.take(frame.stamp_ns)
+            (received_ns, message), (_, latency) = emotions.take(frame.stamp_ns), latencies.take(frame.stamp_ns)
             durations_ms = {name: getattr(latency, f"{name}_ms") for name in LATENCY_FIELDS} if latency else {}
-            if answer:
-                if answer.model_id != model_id:
+            if message:
+                if message.model_id != model_id:
                     raise BagError(
-                        f"{recording}: holds answers of {answer.model_id} and {model_id}. Record one model at a time"
+                        f"{recording}: holds predictions of {message.model_id} and {model_id}. Record one model at a "
+                        "time"
                     )
-                durations_ms["end_to_end"] = (answered_ns - played_ns(frame.time_ns)) * 1e-6
-            part.add(frame, *_answer_of(frame, answer, len(labels)), durations_ms)
+                durations_ms["end_to_end"] = (received_ns - played_ns(frame.time_ns)) * 1e-6
+            part.add(frame, *_predictions_of(frame, message, len(labels)), durations_ms)
             if len(part.frames) == FRAMES_PER_PART:
                 part.write(folder, number)
                 part, number = Part(labels), number + 1
         if part.frames or not number:
             part.write(folder, number)
         messages, missing, last = bag.counts[topic], bag.counts[topic] - bag.read[topic], latencies.last
-        return {
-            "bag": str(path),
-            "topic": topic,
-            "model_id": model_id,
-            "labels": list(labels),
-            "engine": "in a live graph",
-            "files": hash_files(path),
-            "start_ns": bag.start_ns,
-            "messages": messages,
+        return StreamFacts(
+            bag=str(path),
+            topic=topic,
+            model_id=model_id,
+            labels=list(labels),
+            engine="in a live graph",
+            files=hash_files(path),
+            start_ns=bag.start_ns,
+            messages=messages,
             # Of a part of the bag nobody knows how many there should be.
-            "missing": max(0, missing) if selection.end_s == float("inf") else 0,
-            "node": {"dropped": last.dropped_frames, "rejected": last.rejected_frames} if last else None,
-        }
+            missing=max(0, missing) if selection.end_s == float("inf") else 0,
+            node=NodeCounts(dropped=last.dropped_frames, rejected=last.rejected_frames) if last else None,
+        )
 
 
 class _Recorded:
@@ -130,10 +130,10 @@ def _played_ns(recording: Bag, path: Path) -> Callable[[int], float]:
     return lambda time_ns: at[0] + np.interp(time_ns - shown[0], shown - shown[0], at - at[0], left=nan, right=nan)
 
 
-def _answer_of(frame: Frame, answer: Any, labels: int) -> tuple[Faces | None, Emotions | None]:
-    if answer is None or frame.rejected:
+def _predictions_of(frame: Frame, message: Any, labels: int) -> tuple[Faces | None, Emotions | None]:
+    if message is None or frame.rejected:
         return None, None
-    faces = answer.emotions
+    faces = message.emotions
     boxes = [(face.roi.x_offset, face.roi.y_offset, face.roi.width, face.roi.height) for face in faces]
     refusals = [Refusal(face.refusal) if face.refusal else None for face in faces]
     nothing = np.full(labels, np.nan, np.float32)  # a refused face comes without probabilities

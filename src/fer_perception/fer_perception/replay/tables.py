@@ -1,4 +1,4 @@
-"""The two tables of answers: one row per face and one row per image, whoever gave the answers.
+"""The two tables of predictions: one row per face and one row per image, whoever made them.
 
 ``emotions.parquet`` is the same, byte by byte, for the same bags, model and settings. ``frames.parquet`` holds
 durations, which never are.
@@ -26,7 +26,7 @@ from fer_perception.replay.bags import Frame
 
 EMOTIONS, FRAMES = "emotions", "frames"
 STREAM = ("bag", "topic")
-# What a Latency message tells of its image, and what only the recording of a live run does.
+# What a Latency message says of its image, and what only the recording of a live run does.
 LATENCY_FIELDS = (
     "age_at_receipt",
     "age_at_publication",
@@ -45,9 +45,9 @@ def frame_schema() -> pa.Schema:
     """Columns of ``frames``.
 
     ``frame``: index of the message in its topic. ``stamp_ns``, ``time_ns``: of the header, of the recording.
-    ``rejected``: why the image was not processed, else empty. ``dropped``: it is whole, and yet there is no answer;
-    never so offline. ``faces``: how many were found. Durations in ms, see Latency.msg, and NaN where nobody measured;
-    ``end_to_end_ms``: from when a live run's image was played until its answer was recorded.
+    ``rejected``: why the image was not processed, else empty. ``dropped``: it is whole, and yet there is no
+    prediction; never so offline. ``faces``: how many were found. Durations in ms, see Latency.msg, and NaN where nobody
+    measured; ``end_to_end_ms``: from when a live run's image was played until its prediction was recorded.
     """
     return pa.schema(
         [(name, pa.int64()) for name in ("frame", "stamp_ns", "time_ns")]
@@ -62,7 +62,7 @@ def emotion_schema(labels: Sequence[str]) -> pa.Schema:
 
     ``frame``, ``stamp_ns``, ``time_ns`` as in ``frames``. ``prominent``: of the faces of its image the most central
     large one. ``x``, ``y``, ``width``, ``height``: the box in pixels. ``face_confidence``: of the detector; NaN for a
-    live run, whose answers lack it. ``refusal``: why the face gets no emotion, see :class:`Refusal`, else empty. Then
+    live run, whose messages lack it. ``refusal``: why the face gets no emotion, see :class:`Refusal`, else empty. Then
     the emotion of this image and smoothed, each with its label, its confidence and all probabilities; under a refusal
     ``unknown``, 0 and NaN.
     """
@@ -120,9 +120,9 @@ class Part:
             }
             for prefix, values in (("", emotions.probabilities[index]), ("smoothed_", emotions.smoothed[index])):
                 label, confidence = strongest(values, self.labels, refusal)
-                told = values if refusal is None else np.full_like(values, np.nan)
+                known = values if refusal is None else np.full_like(values, np.nan)
                 row |= {f"{prefix}label": label, f"{prefix}confidence": confidence}
-                row |= {f"{prefix}{label}": value for label, value in zip(self.labels, told, strict=True)}
+                row |= {f"{prefix}{label}": value for label, value in zip(self.labels, known, strict=True)}
             self.emotions.append(row)
 
     def write(self, folder: Path, number: int) -> None:
@@ -183,15 +183,15 @@ def merge_parts(streams: Mapping[tuple[str, str], Path], labels: Sequence[str], 
 
 
 @dataclass(frozen=True)
-class Answers:
-    """The answers of a model: ``labels`` in its order, and the tables ``emotions`` and ``frames``."""
+class Predictions:
+    """The predictions of a model: ``labels`` in its order, and the tables ``emotions`` and ``frames``."""
 
     labels: tuple[str, ...]
     emotions: pd.DataFrame
     frames: pd.DataFrame
 
 
-def read_answers(folder: Path) -> Answers:
+def read_predictions(folder: Path) -> Predictions:
     """The tables in a folder that ``replay`` has written.
 
     :raises FerError: they are not there.
@@ -203,4 +203,4 @@ def read_answers(folder: Path) -> Answers:
     if "refusal" not in emotions:  # written before there were any
         emotions["refusal"] = ""
     labels = tuple(name.removeprefix("smoothed_") for name in emotions.columns if name.startswith("smoothed_"))
-    return Answers(tuple(name for name in labels if name not in ("label", "confidence")), emotions, frames)
+    return Predictions(tuple(name for name in labels if name not in ("label", "confidence")), emotions, frames)

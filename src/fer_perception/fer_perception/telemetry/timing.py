@@ -93,8 +93,8 @@ class FrameStatistics:
         with self._lock:
             self._totals[event] += 1
 
-    def answer(self, durations_ms: Mapping[str, float]) -> None:
-        """Count an answered frame with its durations by stage."""
+    def processed(self, durations_ms: Mapping[str, float]) -> None:
+        """Count a processed frame with its durations by stage."""
         with self._lock:
             self._totals["answered"] += 1
             for stage, duration in durations_ms.items():

@@ -25,7 +25,7 @@ COLORS = (
     (140, 100, 80),
 )
 UNKNOWN_COLOR = (90, 90, 90)
-# A blurred face is so many squares wide and high, whatever its size, with hair and chin.
+# A redacted face is so many squares wide and high, whatever its size, with hair and chin.
 SQUARES = 6
 BLUR_MARGIN = 0.3
 # Attention maps are enlarged to so many pixels before they are coloured, so that the colours change gradually.
@@ -68,18 +68,18 @@ def draw_results(
     return canvas
 
 
-def blur(image: UInt8Image, boxes: Sequence[Box]) -> UInt8Image:
+def redact(image: UInt8Image, boxes: Sequence[Box]) -> UInt8Image:
     """A copy of an image in which each box, widened, is a mosaic of a few squares."""
-    blurred = image.copy()
+    redacted = image.copy()
     height, width = image.shape[:2]
     for x, y, box_width, box_height in boxes:
         more_x, more_y = round(BLUR_MARGIN * box_width), round(BLUR_MARGIN * box_height)
         wide = (x - more_x, y - more_y, box_width + 2 * more_x, box_height + 2 * more_y)
         left, top, part_width, part_height = clip(wide, width, height)
-        part = blurred[top : top + part_height, left : left + part_width]
+        part = redacted[top : top + part_height, left : left + part_width]
         mosaic = cv2.resize(part, (SQUARES, SQUARES), interpolation=cv2.INTER_AREA)
         part[:] = cv2.resize(mosaic, (part_width, part_height), interpolation=cv2.INTER_NEAREST)
-    return blurred
+    return redacted
 
 
 def draw_attention(image: UInt8Image, maps: Sequence[AttentionMap]) -> UInt8Image:

@@ -48,7 +48,7 @@ def load_dataset(name_and_path: str, split: Split, alignment: Alignment | None =
     """Load one split of a dataset given as ``NAME:PATH``.
 
     :param alignment: how to cut faces out of photographs; without it these stay whole. FER2013 and FER+ do not need it.
-    :raises FerError: unknown name, unreadable path, or a row or picture that cannot be used.
+    :raises FerError: unknown name, unreadable path, or a row or image that cannot be used.
     """
     name, separator, path = name_and_path.partition(":")
     if not separator or name not in CROPS | PHOTOGRAPHS:

@@ -1,6 +1,6 @@
 """AffectNet (Mollahosseini et al., 2017), the manually annotated set, in its two layouts.
 
-- 2017: ``training.csv`` and ``validation.csv`` (or the same in ``Manually_Annotated_file_lists``), and the pictures in
+- 2017: ``training.csv`` and ``validation.csv`` (or the same in ``Manually_Annotated_file_lists``), and the images in
   ``Manually_Annotated/Manually_Annotated_Images`` or ``Manually_Annotated_Images``;
 - later: ``train_set/images/N.jpg`` with ``train_set/annotations/N_exp.npy``, and ``val_set`` alike.
 
@@ -29,11 +29,11 @@ LAST_EXPRESSION = 10
 BOX = ("face_x", "face_y", "face_width", "face_height")
 COLUMNS = ("subDirectory_filePath", *BOX, "facial_landmarks", "expression", "valence", "arousal")
 LISTS = ("", "Manually_Annotated_file_lists")
-PICTURES = ("Manually_Annotated/Manually_Annotated_Images", "Manually_Annotated_Images")
+IMAGES = ("Manually_Annotated/Manually_Annotated_Images", "Manually_Annotated_Images")
 
 
 def affectnet(labels: tuple[str, ...]) -> Callable[[Path, Split], Listing]:
-    """The loader for seven or eight labels; with seven, pictures of contempt are left out."""
+    """The loader for seven or eight labels; with seven, images of contempt are left out."""
     assert labels in (EMOTIONS_7, EMOTIONS_8)
 
     def list_affectnet(path: Path, split: Split) -> Listing:
@@ -60,9 +60,9 @@ def affectnet(labels: tuple[str, ...]) -> Callable[[Path, Split], Listing]:
 
 
 def _from_csv(path: Path, file: Path, labels: tuple[str, ...]) -> list[Photograph]:
-    folder = next((path / name for name in PICTURES if (path / name).is_dir()), None)
+    folder = next((path / name for name in IMAGES if (path / name).is_dir()), None)
     if folder is None:
-        raise DatasetError(f"{path}: the folder {PICTURES[0]} is missing. Unpack the pictures there")
+        raise DatasetError(f"{path}: the folder {IMAGES[0]} is missing. Unpack the images there")
     photographs = []
     try:
         with open(file, newline="", encoding="utf-8") as stream:
@@ -74,8 +74,8 @@ def _from_csv(path: Path, file: Path, labels: tuple[str, ...]) -> list[Photograp
                 where = f"{file}, line {reader.line_num}"
                 target = _target(row["expression"], labels, where)
                 if target is not None:
-                    picture = folder / str(row[COLUMNS[0]])
-                    photographs.append(Photograph(picture, target, where, box=_box([row[key] for key in BOX], where)))
+                    image = folder / str(row[COLUMNS[0]])
+                    photographs.append(Photograph(image, target, where, box=_box([row[key] for key in BOX], where)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{file}: cannot be read ({error}). Get the official file lists again") from error
     return photographs
@@ -90,8 +90,8 @@ def _from_folder(folder: Path, labels: tuple[str, ...]) -> list[Photograph]:
             raise DatasetError(f"{annotation}: cannot be read ({error}). Get the annotations again") from error
         target = _target(expression, labels, str(annotation))
         if target is not None:
-            picture = folder / "images" / f"{annotation.name.removesuffix('_exp.npy')}.jpg"
-            photographs.append(Photograph(picture, target, str(annotation)))
+            image = folder / "images" / f"{annotation.name.removesuffix('_exp.npy')}.jpg"
+            photographs.append(Photograph(image, target, str(annotation)))
     return photographs
 
 

@@ -62,7 +62,7 @@ def _sequence(path: Path, label: Path) -> list[Photograph]:
     if len(frames) < 1 + PEAK_FRAMES:
         raise DatasetError(
             f"{path / IMAGES / subject / sequence}: {len(frames)} frames, expected at least {1 + PEAK_FRAMES}. Unpack "
-            f"the pictures again, or delete {label}"
+            f"the images again, or delete {label}"
         )
     chosen = [(frames[0], "neutral"), *((frame, emotion) for frame in frames[-PEAK_FRAMES:])]
     return [

@@ -1,4 +1,4 @@
-"""Near-duplicates between two sets of pictures, such as a training and a test split."""
+"""Near-duplicates between two sets of images, such as a training and a test split."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Duplicate:
 
 
 def find_duplicates(first: Samples, second: Samples, max_distance: int = MAX_DISTANCE) -> list[Duplicate]:
-    """Pairs of pictures whose perceptual hashes differ in at most ``max_distance`` of 64 bits, closest pairs first.
+    """Pairs of images whose perceptual hashes differ in at most ``max_distance`` of 64 bits, closest pairs first.
 
-    The hash (pHash) holds the signs of a picture's lowest frequencies: another size, compression or brightness
-    leaves it as it is, a mirrored or otherwise cut picture has another one.
+    The hash (pHash) holds the signs of an image's lowest frequencies: another size, compression or brightness
+    leaves it as it is, a mirrored or otherwise cut image has another one.
     """
     hashes = [_hashes(samples) for samples in (first, second)]
     found = []
@@ -49,14 +49,14 @@ def find_duplicates(first: Samples, second: Samples, max_distance: int = MAX_DIS
 
 
 def report_duplicates(first: Samples, second: Samples, examples: int = 5) -> list[Duplicate]:
-    """Log how many pictures of ``second`` have a near-duplicate in ``first``, with examples; returns all pairs."""
+    """Log how many images of ``second`` have a near-duplicate in ``first``, with examples; returns all pairs."""
     pairs = find_duplicates(first, second)
-    pictures = len({pair.second for pair in pairs})
+    count = len({pair.second for pair in pairs})
     level = logging.WARNING if pairs else logging.INFO
     log.log(
         level,
-        "%d of %d pictures of %s %s have a near-duplicate in %s %s",
-        pictures,
+        "%d of %d images of %s %s have a near-duplicate in %s %s",
+        count,
         len(second),
         second.dataset,
         second.split,
@@ -69,8 +69,8 @@ def report_duplicates(first: Samples, second: Samples, examples: int = 5) -> lis
 
 
 def _hashes(samples: Samples) -> npt.NDArray[np.uint64]:
-    """One perceptual hash for each picture: uint64, (N,)."""
-    bar = tqdm(samples.images, desc=f"hashes of {samples.dataset} {samples.split}", unit="picture", mininterval=1.0)
+    """One perceptual hash for each image: uint64, (N,)."""
+    bar = tqdm(samples.images, desc=f"hashes of {samples.dataset} {samples.split}", unit="image", mininterval=1.0)
     bits = [np.packbits(imagehash.phash(Image.fromarray(image)).hash) for image in bar]
     return np.stack(bits).view(np.uint64)[:, 0] if bits else np.empty(0, np.uint64)
 

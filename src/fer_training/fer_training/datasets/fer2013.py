@@ -24,7 +24,7 @@ from fer_training.datasets.samples import DatasetError, Samples, Split
 FILE = "fer2013.csv"
 SIDE = 48
 
-# Where eyes and mouth lie in FER2013's own pictures: medians of MediaPipe's key points over every tenth training
+# Where eyes and mouth lie in FER2013's own images: medians of MediaPipe's key points over every tenth training
 # image, made symmetric (docs/training.md). So a live face is framed as the faces that the network learnt from.
 FER2013_TEMPLATE = AlignmentTemplate(right_eye=(0.315, 0.395), left_eye=(0.685, 0.395), mouth=(0.5, 0.78))
 
@@ -36,7 +36,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 def load_fer2013(path: Path, split: Split) -> Samples:
     """Load a split from ``fer2013.csv``, from the folder that holds it, or from class folders.
 
-    :raises DatasetError: nothing readable there, or a row or picture that cannot be used.
+    :raises DatasetError: nothing readable there, or a row or image that cannot be used.
     """
     csv_file = path / FILE if path.is_dir() else path
     if csv_file.is_file():
@@ -92,7 +92,7 @@ def row_name(where: str) -> str:
 
 
 def parse_pixels(text: str | None, where: str) -> UInt8Image:
-    """A picture from a row of fer2013.csv: uint8, (48, 48).
+    """An image from a row of fer2013.csv: uint8, (48, 48).
 
     :raises DatasetError: these are not 48 x 48 values from 0 to 255.
     """
@@ -132,7 +132,7 @@ def _load_folders(path: Path, split: Split) -> Samples:
         for file in sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES):
             image = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
             if image is None:
-                raise DatasetError(f"{file}: not a readable picture. Delete or replace it")
+                raise DatasetError(f"{file}: not a readable image. Delete or replace it")
             images.append(image)
             targets.append(EMOTIONS_7.index(name))
             names.append(file.relative_to(path).as_posix())
@@ -141,5 +141,5 @@ def _load_folders(path: Path, split: Split) -> Samples:
 
 def _samples(images: list[UInt8Image], targets: list[int], names: list[str], split: Split, where: Path) -> Samples:
     if not images:
-        raise DatasetError(f"{where}: holds no picture of the split '{split}' ({USAGE[split]} in the CSV)")
+        raise DatasetError(f"{where}: holds no image of the split '{split}' ({USAGE[split]} in the CSV)")
     return Samples("fer2013", split, EMOTIONS_7, images, np.asarray(targets, np.int64), names)

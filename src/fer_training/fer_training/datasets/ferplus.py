@@ -1,6 +1,6 @@
-"""FER+ (Barsoum et al., 2016): ten people's votes on every picture of FER2013.
+"""FER+ (Barsoum et al., 2016): ten people's votes on every image of FER2013.
 
-``fer2013.csv`` and ``fer2013new.csv``, row for row the same pictures, in one folder.
+``fer2013.csv`` and ``fer2013new.csv``, row for row the same images, in one folder.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ NO_EMOTION = ("unknown", "NF")  # NF: no face
 
 
 def read_votes(path: Path, split: Split) -> Iterator[tuple[str, dict[str, str | None], np.ndarray]]:
-    """Each picture of a split: its place, its row of fer2013.csv, and its votes: int64, ``VOTES`` and ``NO_EMOTION``.
+    """Each image of a split: its place, its row of fer2013.csv, and its votes: int64, ``VOTES`` and ``NO_EMOTION``.
 
     :param path: the folder with both files.
     :raises DatasetError: a file is missing, a row cannot be used, or the rows of the files do not belong together.
     """
     file = path / VOTES_FILE
-    pictures = read_rows(path / FILE, COLUMNS)
+    rows_of_images = read_rows(path / FILE, COLUMNS)
     for where, row in read_rows(file, ("Usage", *VOTES, *NO_EMOTION)):
-        picture_where, picture = next(pictures, ("", None))
-        if picture is None or picture["Usage"] != row["Usage"]:
+        image_where, image = next(rows_of_images, ("", None))
+        if image is None or image["Usage"] != row["Usage"]:
             raise DatasetError(f"{where}: is not the same row of {path / FILE}. Get both files in one release")
         if row["Usage"] == USAGE[split]:
-            yield picture_where, picture, _parse_votes([row[vote] for vote in (*VOTES, *NO_EMOTION)], where)
-    if next(pictures, None) is not None:
+            yield image_where, image, _parse_votes([row[vote] for vote in (*VOTES, *NO_EMOTION)], where)
+    if next(rows_of_images, None) is not None:
         raise DatasetError(f"{file}: has fewer rows than {path / FILE}. Get both files in one release")
 
 
 def load_ferplus(path: Path, split: Split) -> Samples:
     """Load a split with eight labels, under the rule "majority" of the authors' code.
 
-    Single votes are taken back; a picture is kept where one of the emotions has more than half of the votes that are
+    Single votes are taken back; an image is kept where one of the emotions has more than half of the votes that are
     left, "unknown" and "no face" included. Its soft target is the emotions' shares of these votes.
 
     :param path: the folder with both files.
@@ -52,19 +52,19 @@ def load_ferplus(path: Path, split: Split) -> Samples:
     images: list[UInt8Image] = []
     names: list[str] = []
     soft: list[np.ndarray] = []
-    for where, picture, votes in read_votes(path, split):
+    for where, image, votes in read_votes(path, split):
         votes[votes <= 1] = 0
         emotions = votes[: len(VOTES)]
         if emotions.max() * 2 <= votes.sum():
             continue
         shares = np.zeros(len(EMOTIONS_8), np.float32)
         shares[labels] = emotions / emotions.sum()
-        images.append(parse_pixels(picture["pixels"], where))
+        images.append(parse_pixels(image["pixels"], where))
         names.append(row_name(where))
         soft.append(shares)
     if not images:
         raise DatasetError(
-            f"{path / VOTES_FILE}: holds no picture of the split '{split}' ({USAGE[split]}) that can be used"
+            f"{path / VOTES_FILE}: holds no image of the split '{split}' ({USAGE[split]}) that can be used"
         )
     soft_targets = np.stack(soft)
     return Samples("ferplus", split, EMOTIONS_8, images, soft_targets.argmax(axis=1), names, soft_targets)

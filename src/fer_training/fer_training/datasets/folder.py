@@ -16,8 +16,8 @@ SPLIT_FOLDERS = ("train", "val", "test")
 def list_folder(path: Path, split: Split) -> Listing:
     """The photographs of one split of a class-folder tree.
 
-    Without folders ``train``, ``val``, ``test`` a tenth of the pictures is ``test``. Without a folder ``val`` a tenth
-    of the training pictures is. There are eight labels where there is a folder of contempt, else seven.
+    Without folders ``train``, ``val``, ``test`` a tenth of the images is ``test``. Without a folder ``val`` a tenth
+    of the training images is. There are eight labels where there is a folder of contempt, else seven.
 
     :raises DatasetError: the folder is missing, or a class folder's name is no emotion.
     """
@@ -27,17 +27,17 @@ def list_folder(path: Path, split: Split) -> Listing:
     classes = {folder.name.lower() for top in tops or [path] for folder in top.iterdir()}
     labels = EMOTIONS_8 if "contempt" in classes else EMOTIONS_7
     if not tops:
-        photographs = _pictures(path, labels)
+        photographs = _images(path, labels)
         test = held_out(photograph.key for photograph in photographs)
         photographs = [photograph for photograph in photographs if (photograph.key in test) == (split == "test")]
         has_validation = split == "test"
     else:
         has_validation = (path / "val").is_dir() or split == "test"
-        photographs = _pictures(path / (split if has_validation else "train"), labels)
+        photographs = _images(path / (split if has_validation else "train"), labels)
     return Listing(path, labels, photographs if has_validation else without_validation(photographs, split))
 
 
-def _pictures(top: Path, labels: tuple[str, ...]) -> list[Photograph]:
+def _images(top: Path, labels: tuple[str, ...]) -> list[Photograph]:
     if not top.is_dir():
         raise DatasetError(f"{top}: is no folder. Add it with one folder per emotion in it, or choose another split")
     photographs = []

@@ -1,4 +1,4 @@
-"""Eyes and mouths of a dataset's pictures, found once and remembered in a file beside them."""
+"""Eyes and mouths of a dataset's images, found once and remembered in a file beside them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class KeyPoints:
-    """Finds the key points of one dataset's pictures; a context that writes what is new when it ends.
+    """Finds the key points of one dataset's images; a context that writes what is new when it ends.
 
     :param root: the folder of the cache.
     """
@@ -33,7 +33,7 @@ class KeyPoints:
         self._file = root / CACHE
         self._known = _read(self._file)
         self._changed = False
-        self._finder: FaceFinder | None = None  # made when a picture is new: it takes a second
+        self._finder: FaceFinder | None = None  # made when an image is new: it takes a second
 
     def __enter__(self) -> KeyPoints:
         return self
@@ -47,19 +47,19 @@ class KeyPoints:
         if self._changed:
             self._write()
 
-    def of(self, file: Path, name: str, picture: UInt8Image, box: Region | None) -> Float32Array | None:
-        """Right eye, left eye and mouth: float32, (3, 2), in pixels of the picture; None where no face is found.
+    def of(self, file: Path, name: str, image: UInt8Image, box: Region | None) -> Float32Array | None:
+        """Right eye, left eye and mouth: float32, (3, 2), in pixels of the image; None where no face is found.
 
         :param name: the file's name in the cache. Size and time of change tell whether it is still the same file.
-        :param picture: the file's contents, uint8, (H, W, 3), RGB.
-        :param box: where to look; else the most central large face of the picture is taken.
+        :param image: the file's contents, uint8, (H, W, 3), RGB.
+        :param box: where to look; else the most central large face of the image is taken.
         """
         status = file.stat()
         state = (str(status.st_size), str(status.st_mtime_ns), " ".join(map(repr, box or ())))
         if name not in self._known or self._known[name][0] != state:
             if self._finder is None:
                 self._finder = FaceFinder(resolve_face_model(""))
-            face = find_one_face(self._finder, picture, box)
+            face = find_one_face(self._finder, image, box)
             self._known[name] = (state, None if face is None else face.keypoints[list(EYES_AND_MOUTH)])
             self._changed = True
         return self._known[name][1]

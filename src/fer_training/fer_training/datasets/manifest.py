@@ -1,4 +1,4 @@
-"""A CSV of pictures: columns image, emotion, split, and any others, which name groups: age, source, subject ..."""
+"""A CSV of images: columns image, emotion, split, and any others, which name groups: age, source, subject ..."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ COLUMNS = ("image", "emotion", "split")
 def list_manifest(path: Path, split: Split) -> Listing:
     """The photographs of one split of a manifest.
 
-    A picture's path begins at the manifest's folder, or at ``images`` in it. Where no row is of the split ``val``, a
-    tenth of the training rows is: of the subjects where that column is filled, else of the pictures. There are
+    An image's path begins at the manifest's folder, or at ``images`` in it. Where no row is of the split ``val``, a
+    tenth of the training rows is: of the subjects where that column is filled, else of the images. There are
     eight labels where a row shows contempt, else seven. All further columns are groups.
 
     :param path: the CSV, or the folder with ``labels.csv``.

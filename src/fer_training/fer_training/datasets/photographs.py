@@ -35,7 +35,7 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Photograph:
-    """A labelled picture file.
+    """A labelled image file.
 
     ``where``: file and row that name it, for errors. ``box``: where its annotation has the face. ``is_crop``: the
     file is a face that was cut out and aligned already. ``soft``: shares of all labels.
@@ -51,7 +51,7 @@ class Photograph:
 
     @property
     def key(self) -> str:
-        """What must not be in two splits: the person where it is known, else the picture."""
+        """What must not be in two splits: the person where it is known, else the image."""
         return self.groups.get("subject") or f"{self.file.parent.name}/{self.file.name}"
 
 
@@ -71,34 +71,32 @@ def without_validation(photographs: list[Photograph], split: Split) -> list[Phot
 
 
 def load_photographs(name: str, split: Split, listing: Listing, alignment: Alignment | None) -> Samples:
-    """Open all pictures of a listing and align their faces; without ``alignment`` they stay as they are.
+    """Open all images of a listing and align their faces; without ``alignment`` they stay as they are.
 
-    Where no face is found, the annotated box or else the whole picture is taken instead, and a warning counts them.
+    Where no face is found, the annotated box or else the whole image is taken instead, and a warning counts them.
 
-    :raises DatasetError: the listing is empty, or a picture cannot be read.
+    :raises DatasetError: the listing is empty, or an image cannot be read.
     """
     photographs = listing.photographs
     if not photographs:
-        raise DatasetError(
-            f"{listing.root}: holds no picture of the split '{split}'. Choose another split, or add some"
-        )
+        raise DatasetError(f"{listing.root}: holds no image of the split '{split}'. Choose another split, or add some")
     images: list[UInt8Image] = []
     missed: list[str] = []
     names = [_name(photograph.file, listing.root) for photograph in photographs]
-    bar = tqdm(photographs, desc=f"{name} {split}", unit="picture", mininterval=1.0)
+    bar = tqdm(photographs, desc=f"{name} {split}", unit="image", mininterval=1.0)
     with KeyPoints(listing.root) if alignment else nullcontext() as keypoints:
         for photograph, relative in zip(bar, names, strict=True):
-            picture = read_picture(photograph.file, photograph.where)
+            image = read_image(photograph.file, photograph.where)
             if keypoints is None or alignment is None or photograph.is_crop:
-                images.append(picture)
+                images.append(image)
                 continue
-            points = keypoints.of(photograph.file, relative, picture, photograph.box)
+            points = keypoints.of(photograph.file, relative, image, photograph.box)
             if points is None:
                 missed.append(relative)
-            images.append(_crop(picture, points, photograph.box, alignment))
+            images.append(_crop(image, points, photograph.box, alignment))
     if missed:
         log.warning(
-            "%s %s: no face found in %d of %d pictures, e.g. %s: their annotated box or the whole picture is taken",
+            "%s %s: no face found in %d of %d images, e.g. %s: their annotated box or the whole image is taken",
             name,
             split,
             len(missed),
@@ -119,27 +117,27 @@ def load_photographs(name: str, split: Split, listing: Listing, alignment: Align
     )
 
 
-def read_picture(file: Path, where: str) -> UInt8Image:
-    """A picture file as uint8 (H, W, 3) RGB, turned as its EXIF data says.
+def read_image(file: Path, where: str) -> UInt8Image:
+    """An image file as uint8 (H, W, 3) RGB, turned as its EXIF data says.
 
-    :raises DatasetError: it is missing, truncated, or no picture.
+    :raises DatasetError: it is missing, truncated, or no image.
     """
     try:
-        with Image.open(file) as picture:
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+        with Image.open(file) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except FileNotFoundError as error:
-        raise DatasetError(f"{where}: {file} is missing. Unpack the pictures again, or delete the row") from error
+        raise DatasetError(f"{where}: {file} is missing. Unpack the images again, or delete the row") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{where}: {file} is not a readable picture ({error}). Delete or replace it") from error
+        raise DatasetError(f"{where}: {file} is not a readable image ({error}). Delete or replace it") from error
 
 
-def _crop(picture: UInt8Image, points: Float32Array | None, box: Region | None, alignment: Alignment) -> UInt8Image:
+def _crop(image: UInt8Image, points: Float32Array | None, box: Region | None, alignment: Alignment) -> UInt8Image:
     spec = alignment.spec
     if points is None:
-        whole = prepare_crop(picture if box is None else cut(picture, box)[0], spec)
+        whole = prepare_crop(image if box is None else cut(image, box)[0], spec)
         return whole[..., 0] if spec.color == "grey" else whole
     # As fer_perception.pipeline does it: first the colour, then the alignment.
-    source = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if spec.color == "grey" else picture
+    source = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if spec.color == "grey" else image
     return align(source, points, alignment.template, spec.width, spec.height)
 
 

@@ -1,6 +1,6 @@
 """RAF-DB (Li, Deng and Du, 2017): the folders ``basic`` and ``compound`` as they are published.
 
-``EmoLabel/list_patition_label.txt`` (its real name) has a row ``train_00001.jpg 5`` for every picture; the pictures lie
+``EmoLabel/list_patition_label.txt`` (its real name) has a row ``train_00001.jpg 5`` for every image; the images lie
 in ``Image/original`` and, cut out, in ``Image/aligned``. ``Annotation/boundingbox`` and ``Annotation/manual`` are used
 where they are: the first says which face is meant, the second gives gender, ethnicity and age.
 
@@ -72,7 +72,7 @@ def list_rafdb_compound(path: Path, split: Split) -> Listing:
 
 
 def _rows(root: Path, classes: int, split: Split) -> list[tuple[str, str, int]]:
-    """Place, picture's name and class of every row that belongs to train (with val) or to test."""
+    """Place, image's name and class of every row that belongs to train (with val) or to test."""
     file = root / LABELS
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -86,7 +86,7 @@ def _rows(root: Path, classes: int, split: Split) -> list[tuple[str, str, int]]:
         if not parts:
             continue
         if len(parts) != 2 or not parts[1].isdecimal() or not 1 <= int(parts[1]) <= classes:
-            raise DatasetError(f"{where}: '{line}' is no picture and a class from 1 to {classes}. Mend or delete it")
+            raise DatasetError(f"{where}: '{line}' is no image and a class from 1 to {classes}. Mend or delete it")
         if not parts[0].startswith(("train_", "test_")):
             raise DatasetError(f"{where}: {parts[0]} begins with neither train_ nor test_. Mend or delete it")
         if parts[0].startswith("test_") == (split == "test"):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fer_perception.errors import FerError
 from fer_perception.types import Float32Array, UInt8Image
 
-# "adapt" holds pictures for unsupervised adaptation; only manifests have it. Its labels are there to measure with.
+# "adapt" holds images for unsupervised adaptation; only manifests have it. Its labels are there to measure with.
 Split = Literal["train", "val", "test", "adapt"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -28,7 +28,7 @@ class Samples:
 
     ``images``: N uint8 face crops, each (H, W) grey or (H, W, 3) RGB. ``targets``: int64, (N,), indices into
     ``labels``. ``names``: N, the file or row of each sample. ``soft_targets``: float32, (N, labels), rows that sum to
-    1, where the dataset knows more than one label for a picture. ``groups``: for every column the N values, an empty
+    1, where the dataset knows more than one label for an image. ``groups``: for every column the N values, an empty
     one where it is not known.
     """
 

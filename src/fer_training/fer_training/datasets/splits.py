@@ -12,7 +12,7 @@ SHARE = 0.1
 def held_out(keys: Iterable[str]) -> set[str]:
     """A tenth of the keys, at least one: the same ones on every machine, whatever the order.
 
-    :param keys: one for each picture: the person where the dataset names one, else the picture's name.
+    :param keys: one for each image: the person where the dataset names one, else the image's name.
     """
     ranked = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode()).digest())
     return set(ranked[: math.ceil(SHARE * len(ranked))])

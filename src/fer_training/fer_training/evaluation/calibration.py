@@ -1,6 +1,13 @@
-"""Temperature scaling (Guo et al., 2017): one number that makes a network's confidence match its accuracy."""
+"""The verb ``calibrate``: what turns a bundle's logits into probabilities that can be trusted.
+
+Temperature scaling (Guo et al., *On Calibration of Modern Neural Networks*, 2017): one number that makes a network's
+confidence match its accuracy. And the confidence below which it abstains, see :mod:`.risk_coverage`.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -8,9 +15,73 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from fer_perception.errors import FerError
+from fer_perception.evaluation.metrics import expected_calibration_error
+from fer_perception.models.bundle import MANIFEST, Abstention, Bundle, Precision, write_manifest
+from fer_training.datasets import load_dataset
+from fer_training.evaluation.predictions import Predictions, load_model, predict_samples
+from fer_training.evaluation.risk_coverage import measure_risk_coverage
+from fer_training.evaluation.text import percent
 
 # Far beyond what networks need (0.5 to 3).
 LOWEST, HIGHEST = 0.02, 50.0
+
+
+class Fit(NamedTuple):
+    """How well a temperature fits: negative log-likelihood in nats, and expected calibration error."""
+
+    temperature: float
+    nll: float
+    ece: float
+
+
+class Calibration(NamedTuple):
+    """What :func:`calibrate` found."""
+
+    before: Fit
+    after: Fit
+    abstention: Abstention
+
+
+def calibrate(bundle: Path, dataset: str, precision: Precision = "fp32", threads: int = 1) -> Calibration:
+    """Fit the temperature and choose the abstention threshold on a dataset's validation split; write both into the
+    bundle's manifest.
+
+    They are of the bundle, thus of all its precisions.
+
+    :raises FerError: bundle or dataset cannot be used, or the data do not determine a temperature.
+    """
+    if not (bundle / MANIFEST).exists():
+        raise FerError(f"{bundle}: is no bundle, it has no {MANIFEST}. Make one with export")
+    model = load_model(bundle, precision, threads)
+    samples = load_dataset(dataset, "val", model.alignment)
+    predictions = predict_samples(model, samples)
+    temperature = round(fit_temperature(predictions.logits, predictions.targets), 4)
+    measured = measure_risk_coverage(predictions.targets, predictions.probabilities(temperature)).at_80
+    # Rounded down, so that rounding refuses nothing more.
+    threshold = int(measured.threshold * 10_000) / 10_000
+    abstention = Abstention(threshold=threshold, coverage=round(measured.coverage, 4), dataset=samples.dataset)
+    changes = {"temperature": temperature, "abstention": abstention}
+    write_manifest(bundle, Bundle(bundle).manifest.model_copy(update=changes))
+    return Calibration(_fit(predictions, model.temperature), _fit(predictions, temperature), abstention)
+
+
+def _fit(predictions: Predictions, temperature: float) -> Fit:
+    return Fit(
+        temperature,
+        negative_log_likelihood(predictions.logits, predictions.targets, temperature),
+        expected_calibration_error(predictions.targets, predictions.probabilities(temperature)),
+    )
+
+
+def format_calibration(found: Calibration) -> str:
+    """What :func:`calibrate` found, as text for a terminal."""
+    before, after, abstention = found
+    return (
+        f"temperature {after.temperature:.4f} is now in the manifest: on the validation split NLL {before.nll:.4f} "
+        f"became {after.nll:.4f}, ECE {percent(before.ece)} became {percent(after.ece)}\n"
+        f"abstention threshold {abstention.threshold:.4f} is now in the manifest: it keeps "
+        f"{percent(abstention.coverage, digits=1)} of the predictions on the validation split"
+    )
 
 
 def negative_log_likelihood(
@@ -21,8 +92,8 @@ def negative_log_likelihood(
     :param logits: (N, labels).
     :param targets: (N,), indices of labels.
     """
-    scores = log_softmax(logits.astype(np.float64) / temperature, axis=1)
-    return float(-scores[np.arange(len(targets)), targets].mean())
+    log_probabilities = log_softmax(logits.astype(np.float64) / temperature, axis=1)
+    return float(-log_probabilities[np.arange(len(targets)), targets].mean())
 
 
 def fit_temperature(logits: npt.NDArray[np.floating], targets: npt.NDArray[np.int64]) -> float:

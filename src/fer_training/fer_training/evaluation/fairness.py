@@ -1,4 +1,4 @@
-"""How a model's answers differ between groups of pictures, for ``evaluate --groups``; measures are Fairlearn's.
+"""The verb ``fairness``: how a model's predictions differ between groups of images; measures are Fairlearn's.
 
 Fairlearn: Weerts et al., *Assessing and Improving Fairness of AI Systems*, JMLR 24 (2023). Equalized odds: Hardt,
 Price and Srebro, *Equality of Opportunity in Supervised Learning*, NIPS 2016. Groups are what a dataset's columns
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,114 @@ from fairlearn.metrics import MetricFrame, count, equalized_odds_difference, sel
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
 from fer_perception.errors import FerError
-from fer_perception.evaluation.metrics import RESAMPLES, interval
-from fer_training.datasets import Samples
+from fer_perception.evaluation.results import RESAMPLES, Interval, Result, ResultFile, interval
+from fer_perception.models.bundle import Precision
+from fer_training.datasets import Samples, Split, load_dataset
+from fer_training.evaluation.predictions import load_model, predict_samples
+from fer_training.evaluation.text import percent, points
 
 Labels = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-# Below these nothing is concluded: at 50 pictures accuracy has an interval of up to 14 points to each side, at 10 of a
+# Below these nothing is concluded: at 50 images accuracy has an interval of up to 14 points to each side, at 10 of a
 # label its recall one of up to 31.
 MINIMUM, LABEL_MINIMUM = 50, 10
+
+
+class GroupResult(Result):
+    """One group. ``macro_f1`` is over the compared labels, None without any; ``intervals`` of it and ``accuracy``.
+
+    ``recall``: by label, None where it does not occur. ``selection_rate``: by label, the fraction of the group that is
+    predicted to show it.
+    """
+
+    n: int
+    conclusive: bool
+    accuracy: float
+    macro_f1: float | None
+    intervals: dict[str, Interval]
+    recall: dict[str, float | None]
+    selection_rate: dict[str, float]
+
+
+class Gap(Result):
+    """Between the best and the worst group; the interval is of these two groups' difference."""
+
+    difference: float
+    interval: Interval
+    best: str
+    worst: str
+
+
+class EqualizedOdds(Result):
+    """Differences by label, one against the rest; ``worst`` of these labels, with the interval of its difference.
+
+    ``by_chance``: 95% of random groups of these sizes stay below it.
+    """
+
+    differences: dict[str, float]
+    worst: str
+    interval: Interval
+    by_chance: float
+
+
+class GroupComparison(Result):
+    """The groups of one column.
+
+    A group with fewer than ``minimum`` images is not conclusive: it is reported, but no gap is taken over it. A label
+    of which a conclusive group has fewer than ``label_minimum`` images is not compared: macro-F1 and equalized odds are
+    over the others. ``unknown``: images whose group is not known, which are left out. ``gaps``: of accuracy and
+    macro-F1; empty, and ``equalized_odds`` None, where there is nothing to compare.
+    """
+
+    minimum: int = MINIMUM
+    label_minimum: int = LABEL_MINIMUM
+    unknown: int
+    compared_labels: list[str]
+    by_group: dict[str, GroupResult]
+    gaps: dict[str, Gap]
+    equalized_odds: EqualizedOdds | None
+
+
+class FairnessResult(ResultFile):
+    """What ``fairness`` writes. ``columns``: the comparison by each column of groups."""
+
+    written_by = "python -m fer_training fairness --json"
+    model: str
+    precision: Precision
+    dataset: str
+    split: Split
+    sha256: str
+    n: int
+    accuracy: float
+    columns: dict[str, GroupComparison]
+
+
+def evaluate_fairness(
+    model: Path, dataset: str, split: Split, columns: Sequence[str], precision: Precision = "fp32", threads: int = 1
+) -> FairnessResult:
+    """Compare a model's predictions between the groups that columns of a dataset name.
+
+    :param dataset: ``NAME:PATH``.
+    :raises FerError: the model or dataset cannot be used, or the dataset lacks a column.
+    """
+    loaded = load_model(model, precision, threads)
+    samples = load_dataset(dataset, split, loaded.alignment)
+    found = predict_samples(loaded, samples)
+    predicted = found.logits.argmax(axis=1)
+    return FairnessResult(
+        model=str(model),
+        precision=precision,
+        dataset=samples.dataset,
+        split=split,
+        sha256=samples.fingerprint(),
+        n=len(found.targets),
+        accuracy=(predicted == found.targets).mean(),
+        columns={
+            column: compare_groups(found.targets, predicted, found.labels, column_values(samples, found.kept, column))
+            for column in columns
+        },
+    )
 
 
 def column_values(samples: Samples, kept: Labels, column: str) -> npt.NDArray[np.str_]:
@@ -36,29 +136,18 @@ def column_values(samples: Samples, kept: Labels, column: str) -> npt.NDArray[np
     if column not in samples.groups:
         known = ", ".join(samples.groups) or "none"
         raise FerError(
-            f"--groups {column}: {samples.dataset} has no such column (it has: {known}). Add it to the manifest's CSV"
+            f"--columns {column}: {samples.dataset} has no such column (it has: {known}). Add it to the manifest's CSV"
         )
     return np.array([samples.groups[column][index] for index in kept], np.str_)
 
 
-def measure_groups(
+def compare_groups(
     targets: Labels, predictions: Labels, labels: Sequence[str], values: npt.NDArray[np.str_]
-) -> dict[str, Any]:
+) -> GroupComparison:
     """Compare the groups of one column.
-
-    A group with fewer than 50 pictures is not conclusive: it is reported, but no gap is taken over it. A label of
-    which a conclusive group has fewer than 10 pictures is not compared: macro-F1 and equalized odds are over the
-    others.
 
     :param targets: int64, (n,), indices into ``labels``; so are ``predictions``.
     :param values: (n,), each sample's group, empty where it is not known; these samples are left out.
-    :return: ``minimum``, ``label_minimum``, ``unknown`` (samples left out), ``compared_labels``; ``by_group``: ``n``,
-        ``conclusive``, ``accuracy``, ``macro_f1`` (over the compared labels; None without any), their ``intervals``,
-        and by label ``recall`` (None where it does not occur) and ``selection_rate`` (the share of the group that is
-        taken for it); ``gaps`` of accuracy and macro-F1 between the best and the worst group, with the 95% interval of
-        these two groups' difference; ``equalized_odds``: the differences by label, one against the rest, the ``worst``
-        of them, its ``interval``, and ``by_chance``, which 95% of random groups of these sizes stay below. Gaps are
-        empty and equalized odds None where there is nothing to compare.
     """
     known = values != ""
     targets, predictions, values = targets[known], predictions[known], values[known]
@@ -70,106 +159,120 @@ def measure_groups(
     conclusive = np.flatnonzero(confusions.sum(axis=(1, 2)) >= MINIMUM)
     shown = confusions[conclusive].sum(axis=2)
     compared = np.flatnonzero((shown >= LABEL_MINIMUM).all(axis=0)) if len(conclusive) else np.array([], np.int64)
-    result: dict[str, Any] = {
-        "minimum": MINIMUM,
-        "label_minimum": LABEL_MINIMUM,
-        "unknown": int((~known).sum()),
-        "compared_labels": [labels[index] for index in compared],
-        "by_group": {},
-        "gaps": {},
-        "equalized_odds": None,
-    }
-    if not len(names):
-        return result
-    draws = _resampled(confusions)
-    drawn = {"accuracy": _accuracy(draws), "macro_f1": _macro_f1(draws, compared)}
-    frame = MetricFrame(metrics=_metrics(compared), y_true=targets, y_pred=predictions, sensitive_features=values)
-    by_label = [
-        MetricFrame(
-            metrics={"recall": partial(recall_score, zero_division=0), "selection_rate": selection_rate},
-            y_true=targets == index,
-            y_pred=predictions == index,
-            sensitive_features=values,
-        ).by_group
-        for index in indices
-    ]
-    for group, name in enumerate(names):
-        occurs = confusions[group].sum(axis=1) > 0
-        found = frame.by_group.loc[name]
-        result["by_group"][str(name)] = {
-            "n": int(found["n"]),
-            "conclusive": group in conclusive,
-            "accuracy": float(found["accuracy"]),
-            "macro_f1": float(found["macro_f1"]) if len(compared) else None,
-            "intervals": {
-                key: interval(values[:, group]) for key, values in drawn.items() if key == "accuracy" or len(compared)
-            },
-            "recall": {
-                label: float(table.loc[name, "recall"]) if occurs[index] else None
-                for index, (label, table) in enumerate(zip(labels, by_label, strict=True))
-            },
-            "selection_rate": {
-                label: float(table.loc[name, "selection_rate"]) for label, table in zip(labels, by_label, strict=True)
-            },
-        }
-    if len(conclusive) < 2:
-        return result
-    for key in drawn if len(compared) else ("accuracy",):
-        column = frame.by_group[key].to_numpy(np.float64)[conclusive]
-        best, worst = conclusive[column.argmax()], conclusive[column.argmin()]
-        result["gaps"][key] = {
-            "difference": float(column.max() - column.min()),
-            "interval": interval(drawn[key][:, best] - drawn[key][:, worst]),
-            "best": str(names[best]),
-            "worst": str(names[worst]),
-        }
-    if len(compared):
+    odds, drawn = None, _drawn(confusions, compared)
+    if len(conclusive) > 1 and len(compared):
         kept = np.isin(members, conclusive)
-        result["equalized_odds"] = _equalized_odds(
-            targets[kept], predictions[kept], values[kept], [(int(index), labels[index]) for index in compared]
+        pairs = [(int(index), labels[index]) for index in compared]
+        odds = _equalized_odds(targets[kept], predictions[kept], values[kept], pairs)
+    return GroupComparison(
+        unknown=int((~known).sum()),
+        compared_labels=[labels[index] for index in compared],
+        by_group=_by_group(targets, predictions, labels, values, compared, drawn),
+        gaps=_gaps(confusions, names, conclusive, compared, drawn),
+        equalized_odds=odds,
+    )
+
+
+def _drawn(confusions: Labels, compared: Labels) -> dict[str, Floats]:
+    """Accuracy and, with labels to compare, macro-F1 of resamples of each group: (resamples, groups)."""
+    if not len(confusions):
+        return {}
+    draws = _resampled(confusions)
+    return {"accuracy": _accuracy(draws), **({"macro_f1": _macro_f1(draws, compared)} if len(compared) else {})}
+
+
+def _by_group(
+    targets: Labels,
+    predictions: Labels,
+    labels: Sequence[str],
+    values: npt.NDArray[np.str_],
+    compared: Labels,
+    drawn: dict[str, Floats],
+) -> dict[str, GroupResult]:
+    if not len(targets):
+        return {}
+    frame = MetricFrame(metrics=_metrics(compared), y_true=targets, y_pred=predictions, sensitive_features=values)
+    metrics = {"recall": partial(recall_score, zero_division=0), "selection_rate": selection_rate}
+    tables = {
+        label: MetricFrame(
+            metrics=metrics, y_true=targets == index, y_pred=predictions == index, sensitive_features=values
+        ).by_group
+        for index, label in enumerate(labels)
+    }
+    results = {}
+    for group, name in enumerate(np.unique(values)):
+        found, occurring = frame.by_group.loc[name], set(targets[values == name])
+        results[str(name)] = GroupResult(
+            n=int(found["n"]),
+            conclusive=found["n"] >= MINIMUM,
+            accuracy=found["accuracy"],
+            macro_f1=found["macro_f1"] if len(compared) else None,
+            intervals={key: interval(resampled[:, group]) for key, resampled in drawn.items()},
+            recall={
+                label: float(table.loc[name, "recall"]) if index in occurring else None
+                for index, (label, table) in enumerate(tables.items())
+            },
+            selection_rate={label: float(table.loc[name, "selection_rate"]) for label, table in tables.items()},
         )
-    return result
+    return results
 
 
-def format_groups(groups: dict[str, Any]) -> str:
-    """The part ``groups`` of an evaluation's result as text for a terminal."""
-    lines = []
-    for column, found in groups.items():
-        lines.append(f"  groups by {column} ({found['unknown']} images without a value)")
-        for name, entry in found["by_group"].items():
-            line = f"    {name}: {entry['n']} images, accuracy {_percent(entry, 'accuracy')}, macro-F1 "
-            line += _percent(entry, "macro_f1")
+def _gaps(
+    confusions: Labels, names: npt.NDArray[np.str_], conclusive: Labels, compared: Labels, drawn: dict[str, Floats]
+) -> dict[str, Gap]:
+    """Of accuracy and macro-F1, between the best and the worst conclusive group."""
+    if len(conclusive) < 2:
+        return {}
+    found = {"accuracy": _accuracy(confusions), "macro_f1": _macro_f1(confusions, compared)}
+    gaps = {}
+    for key, resampled in drawn.items():
+        column = found[key][conclusive]
+        best, worst = conclusive[column.argmax()], conclusive[column.argmin()]
+        gaps[key] = Gap(
+            difference=column.max() - column.min(),
+            interval=interval(resampled[:, best] - resampled[:, worst]),
+            best=str(names[best]),
+            worst=str(names[worst]),
+        )
+    return gaps
+
+
+def format_fairness(result: FairnessResult) -> str:
+    """The result as text for a terminal."""
+    lines = [
+        f"{result.model} ({result.precision}), {result.dataset}, split {result.split}: {result.n} images, accuracy "
+        f"{percent(result.accuracy)}"
+    ]
+    for column, found in result.columns.items():
+        lines.append(f"groups by {column} ({found.unknown} images without a value)")
+        for name, entry in found.by_group.items():
+            lines += [f"  {line}" for line in _group_lines(name, entry)]
+        for key, gap in found.gaps.items():
             lines.append(
-                line if entry["conclusive"] else f"{line}; not conclusive, fewer than {found['minimum']} images"
+                f"  largest gap of {key.replace('_f1', '-F1')}: {points(gap.difference, gap.interval)} points, "
+                f"{gap.best} above {gap.worst}"
             )
-            for key in ("recall", "selection_rate"):
-                shares = (f"{k} {'-' if v is None else format(v * 100, '.1f')}" for k, v in entry[key].items())
-                lines.append(f"      {key.replace('_', ' ')} in %: {', '.join(shares)}")
-        for key, gap in found["gaps"].items():
-            low, high = (end * 100 for end in gap["interval"])
-            lines.append(
-                f"    largest gap of {key.replace('_f1', '-F1')}: {gap['difference'] * 100:.1f} points [{low:.1f}, "
-                f"{high:.1f}], {gap['best']} above {gap['worst']}"
-            )
-        odds = found["equalized_odds"]
+        odds = found.equalized_odds
         if odds is None:
-            lines.append("    equalized odds: not conclusive, no label is frequent enough in two groups")
+            lines.append("  equalized odds: not conclusive, no label is frequent enough in two groups")
         else:
-            worst, difference = odds["worst"], odds["differences"][odds["worst"]]
-            low, high = (end * 100 for end in odds["interval"])
             lines.append(
-                f"    equalized-odds difference: {difference * 100:.1f} points [{low:.1f}, {high:.1f}], "
-                f"of {worst}; random groups stay below {odds['by_chance'] * 100:.1f}"
+                f"  equalized-odds difference: {points(odds.differences[odds.worst], odds.interval)} points, of "
+                f"{odds.worst}; random groups stay below {odds.by_chance * 100:.1f}"
             )
-        lines.append(f"    labels compared: {', '.join(found['compared_labels']) or 'none'}")
+        lines.append(f"  labels compared: {', '.join(found.compared_labels) or 'none'}")
     return "\n".join(lines)
 
 
-def _percent(entry: dict[str, Any], key: str) -> str:
-    if entry[key] is None:
-        return "not defined"
-    low, high = (end * 100 for end in entry["intervals"][key])
-    return f"{entry[key] * 100:.1f}% [{low:.1f}, {high:.1f}]"
+def _group_lines(name: str, entry: GroupResult) -> list[str]:
+    accuracy, macro_f1 = (percent(getattr(entry, key), entry.intervals.get(key), 1) for key in ("accuracy", "macro_f1"))
+    line = f"{name}: {entry.n} images, accuracy {accuracy}, macro-F1 {macro_f1}"
+    lines = [line if entry.conclusive else f"{line}; not conclusive, fewer than {MINIMUM} images"]
+    for key in ("recall", "selection_rate"):
+        by_label = getattr(entry, key)
+        values = (f"{label} {'-' if v is None else format(v * 100, '.1f')}" for label, v in by_label.items())
+        lines.append(f"  {key.replace('_', ' ')} in %: {', '.join(values)}")
+    return lines
 
 
 def _metrics(compared: Labels) -> dict[str, Any]:
@@ -181,7 +284,7 @@ def _metrics(compared: Labels) -> dict[str, Any]:
 
 def _equalized_odds(
     targets: Labels, predictions: Labels, values: npt.NDArray[np.str_], compared: Sequence[tuple[int, str]]
-) -> dict[str, Any]:
+) -> EqualizedOdds:
     """Of each label the larger of the differences, between groups, of true and false positive rate."""
     differences = {
         label: float(equalized_odds_difference(targets == index, predictions == index, sensitive_features=values))
@@ -199,12 +302,12 @@ def _equalized_odds(
         resampled.append(_odds_differences(targets[picked], predictions[picked], members[picked], [label])[0])
         shuffled = rng.permutation(members)
         by_chance.append(max(_odds_differences(targets, predictions, shuffled, [index for index, _ in compared])))
-    return {
-        "differences": differences,
-        "worst": worst,
-        "interval": interval(np.array(resampled)),
-        "by_chance": float(np.nanpercentile(by_chance, 95)),
-    }
+    return EqualizedOdds(
+        differences=differences,
+        worst=worst,
+        interval=interval(np.array(resampled)),
+        by_chance=np.nanpercentile(by_chance, 95),
+    )
 
 
 def _odds_differences(targets: Labels, predictions: Labels, members: Labels, labels: Sequence[int]) -> list[float]:

@@ -1,4 +1,4 @@
-"""A torch network's probabilities for pictures."""
+"""A torch network's probabilities for images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fer_training.datasets import Samples
 
 
 def prepare_images(samples: Samples, spec: InputSpec) -> UInt8Image:
-    """All pictures at the network's colour and size: uint8, (N, H, W, C)."""
+    """All images at the network's colour and size: uint8, (N, H, W, C)."""
     return np.stack([prepare_crop(image, spec) for image in samples.images])
 
 

@@ -20,7 +20,7 @@ MAP_NODE = "/spatial/Sigmoid"
 def add_attention(bundle: Path) -> Path:
     """Write ``attention.onnx`` into a bundle, and its hash into the manifest, which keeps all else that it records.
 
-    The file is cut out of ``fp32.onnx``, so the map is that of the very weights that answer. Input ``crops`` as there;
+    The file is cut out of ``fp32.onnx``, so the map is that of the very weights that predict. Input ``crops`` as there;
     output ``attention``, float32 (N, h, w) in 0..1: the first map of ``forward_with_attention``, which ``evaluate
     --attention`` calls ``attention_stage3``. It is the finest one, and what comes after it in the network is left out.
 

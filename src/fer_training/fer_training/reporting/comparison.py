@@ -1,4 +1,4 @@
-"""The table and the picture over all bundles."""
+"""The table and the image over all bundles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from fer_training.reporting.entries import NOT_MEASURED, Entry, Figures, count_text, network_name, share_text
+from fer_training.reporting.entries import NOT_MEASURED, Entry, Figures, count_text, network_name, percent_text
 from fer_training.reporting.markdown import table, wrapped
 from fer_training.reporting.speed import MARKERS
 
@@ -59,7 +59,7 @@ def compare(entries: Iterable[Entry]) -> tuple[list[Row], list[str]]:
     return sorted(rows, key=order), datasets
 
 
-def format_results(rows: Sequence[Row], datasets: Sequence[str], picture: str) -> str:
+def format_results(rows: Sequence[Row], datasets: Sequence[str], image: str) -> str:
     """The table over all bundles, as Markdown; in bold the best of a column in which there is a choice."""
     columns: list[tuple[str, list[str]]] = [
         ("bundle", [row.entry.manifest.name for row in rows]),
@@ -74,7 +74,7 @@ def format_results(rows: Sequence[Row], datasets: Sequence[str], picture: str) -
     for dataset in datasets:
         found = [row.tests.get(dataset) for row in rows]
         for metric, name in METRICS.items():
-            texts = [share_text(figures, metric) for figures in found]
+            texts = [percent_text(figures, metric) for figures in found]
             values = [getattr(figures, metric, None) for figures in found]
             columns.append((f"{dataset} {name}", _bold_best(texts, values, min if metric == "ece" else max)))
     lines = [
@@ -91,10 +91,10 @@ def format_results(rows: Sequence[Row], datasets: Sequence[str], picture: str) -
     ]
     for dataset in datasets:
         counts = sorted({row.tests[dataset].n for row in rows if dataset in row.tests})
-        remark = ": not all were measured on the same pictures" if len(counts) > 1 else ""
+        remark = ": not all were measured on the same images" if len(counts) > 1 else ""
         lines.append(f"- {dataset}: {' or '.join(map(count_text, counts))} images{remark}")
     if datasets:
-        lines += ["", f"![accuracy on {datasets[0]} against MACs]({picture})", ""]
+        lines += ["", f"![accuracy on {datasets[0]} against MACs]({image})", ""]
     else:
         lines += [f"Test splits: {NOT_MEASURED}.", ""]
     origin = (

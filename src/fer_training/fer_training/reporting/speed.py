@@ -1,68 +1,18 @@
-"""The table and the picture of what ``fer_perception``'s ``benchmark --engines`` found."""
+"""The table and the plot of what ``benchmark engines`` of ``fer_perception`` measured."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-from pydantic import BaseModel, ValidationError
 
-from fer_perception.errors import FerError
+from fer_perception.evaluation.speed import EnginesResult
 from fer_training.reporting.entries import NOT_MEASURED
 from fer_training.reporting.markdown import table, wrapped
 
 MARKERS = {"fp32": "o", "fp16": "s", "int8": "^"}
-COMMAND = "python -m fer_perception benchmark --engines"
 
 
-class Batch(BaseModel):
-    """Speed at one size of batch; the ratio is to the first engine of the run."""
-
-    p50_ms: float
-    faces_per_s: float
-    speed_ratio: float
-
-
-class EngineSpeed(BaseModel):
-    """One bundle at one precision; ``accuracy`` by dataset, on the test splits."""
-
-    name: str
-    precision: str
-    parameters: int
-    macs: int
-    bytes: int
-    accuracy: dict[str, float]
-    batch_1: Batch
-    batch_8: Batch
-
-
-class SpeedRun(BaseModel):
-    """Engines that were measured side by side."""
-
-    machine: str
-    engines: list[EngineSpeed]
-
-    @property
-    def dataset(self) -> str:
-        """The dataset with the most accuracies; empty without any."""
-        names = [name for engine in self.engines for name in engine.accuracy]
-        return max(sorted(set(names)), key=names.count) if names else ""
-
-
-def read_speed(file: Path) -> SpeedRun:
-    """Read the JSON that ``benchmark --engines`` wrote.
-
-    :raises FerError: it is another file.
-    """
-    try:
-        return SpeedRun.model_validate(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, ValidationError) as error:
-        raise FerError(f"{file}: is not what `{COMMAND} --json` writes ({error})") from error
-
-
-def format_speed(run: SpeedRun, picture: str) -> str:
+def format_speed(run: EnginesResult, image: str) -> str:
     """The table, as Markdown."""
     rows = [
         (
@@ -83,18 +33,18 @@ def format_speed(run: SpeedRun, picture: str) -> str:
     first = run.engines[0]
     text = (
         f"{run.machine}. One thread, ONNX Runtime; engines take turns, times are medians, ratios are to {first.name} "
-        f"{first.precision} in the same round. By `{COMMAND} --json FILE`."
+        f"{first.precision} in the same round. By `{EnginesResult.written_by} FILE`."
     )
     sizes = ("parameters", "MACs", "file", f"{run.dataset} test accuracy")
     lines = ["# Speed", "", *wrapped(text), "", *table((*header, *sizes), rows), ""]
     if run.dataset:
-        lines += [f"![accuracy on {run.dataset} against latency]({picture})", ""]
+        lines += [f"![accuracy on {run.dataset} against latency]({image})", ""]
     return "\n".join(
         [*lines, "<!-- Written by `python -m fer_training report --speed`: changes made here get lost. -->", ""]
     )
 
 
-def draw_speed(run: SpeedRun) -> Figure:
+def draw_speed(run: EnginesResult) -> Figure:
     """Accuracy against the time for one face; up and to the left is better."""
     measured = [engine for engine in run.engines if run.dataset in engine.accuracy]
     names = list(dict.fromkeys(engine.name for engine in measured))

@@ -64,7 +64,7 @@ class AugmentationConfig:
 class DistillationConfig:
     """See :mod:`fer_training.training.distillation`."""
 
-    answers: str = ""  # file of the verb teach; empty: no distillation
+    soft_targets: str = ""  # file of the verb soft_targets; empty: no distillation
     weight: float = 0.7  # of the teachers in the loss, the labels have the rest
     temperature: float = 2.0
 

@@ -1,4 +1,4 @@
-"""Knowledge distillation (Hinton et al., 2015) from the cached answers of an ensemble of teachers."""
+"""Knowledge distillation (Hinton et al., 2015) from the cached soft targets of an ensemble of teachers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fer_training.datasets import Samples
 from fer_training.runs.checkpoint import load_checkpoint, save_checkpoint
 
 
-def save_answers(file: Path, samples: Samples, probabilities: Tensor, teachers: list[str]) -> None:
+def save_soft_targets(file: Path, samples: Samples, probabilities: Tensor, teachers: list[str]) -> None:
     """Write the teachers' probabilities, (N, labels), for the samples."""
     values = {"labels": list(samples.labels), "samples": _identity(samples), "teachers": teachers}
     save_checkpoint(file, {"teacher": {"probabilities": probabilities}}, values)
 
 
-def load_answers(file: Path, samples: Samples, temperature: float) -> Tensor:
+def load_soft_targets(file: Path, samples: Samples, temperature: float) -> Tensor:
     """The teachers' probabilities at a temperature: float32, (N, labels), in the order of the samples.
 
     :raises FerError: the file is not readable, or is about other samples.
@@ -27,21 +27,21 @@ def load_answers(file: Path, samples: Samples, temperature: float) -> Tensor:
     groups, values = load_checkpoint(file)
     if values.get("samples") != _identity(samples) or tuple(values["labels"]) != samples.labels:
         raise FerError(
-            f"{file}: is about other training data than {samples.dataset}. Make it again with the verb teach"
+            f"{file}: is about other training data than {samples.dataset}. Make it again with the verb soft_targets"
         )
     return torch.softmax(groups["teacher"]["probabilities"].clamp_min(1e-8).log() / temperature, 1)
 
 
-def distillation_loss(logits: Tensor, answers: Tensor, temperature: float) -> Tensor:
+def distillation_loss(logits: Tensor, soft_targets: Tensor, temperature: float) -> Tensor:
     """Cross entropy at a temperature, times its square, so that gradients keep their size.
 
     :param logits: (N, labels), the student's.
-    :param answers: (N, labels), the teachers' probabilities at the same temperature.
+    :param soft_targets: (N, labels), the teachers' probabilities at the same temperature.
     """
-    return nn.functional.cross_entropy(logits / temperature, answers) * temperature**2
+    return nn.functional.cross_entropy(logits / temperature, soft_targets) * temperature**2
 
 
 def _identity(samples: Samples) -> str:
-    """Hash of names and targets: the same pictures in the same order, at whatever size they were cut out."""
+    """Hash of names and targets: the same images in the same order, at whatever size they were cut out."""
     text = "\n".join([*samples.names, *map(str, samples.targets.tolist())])
     return hashlib.sha256(text.encode()).hexdigest()

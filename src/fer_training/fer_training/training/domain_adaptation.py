@@ -1,17 +1,17 @@
-"""The verb ``adapt``: dual-attention domain adaptation of a trained network to unlabelled pictures of another domain.
+"""The verb ``adapt``: dual-attention domain adaptation of a trained network to unlabelled images of another domain.
 
 The network is :class:`fer_training.networks.dual_adaptive.DualAdaptiveNetwork`. Four things act together:
 
 - *Statistics of each domain* (Li et al., 2016, arXiv:1603.04779; Chang et al., 2019, arXiv:1906.03950): batch
-  normalisation uses each domain's own mean and variance. The network starts with those of the target's pictures, and
+  normalisation uses each domain's own mean and variance. The network starts with those of the target's images, and
   only these are kept, so the first pseudo-labels are already those of a network that knows the target's light and blur.
 - *Adversarial alignment* (Ganin et al., 2016, arXiv:1505.07818) of both branches: a domain classifier on the global
   features and one on the features of the landmark regions, behind gradient reversal.
-- *Semantic pseudo-labels*: the averaged network labels weakly changed target pictures; where it is confident enough,
+- *Semantic pseudo-labels*: the averaged network labels weakly changed target images; where it is confident enough,
   the network learns that label on strongly changed ones (FixMatch, Sohn et al., 2020, arXiv:2001.07685). The threshold
   of each class follows how confident the averaged network is in general and how often it names that class (FreeMatch,
   Wang et al., 2023, arXiv:2205.07246), so that difficult classes get pseudo-labels, too.
-- *Selection without target labels*: by the mutual information of target pictures and answers (Shi and Sha, 2012,
+- *Selection without target labels*: by the mutual information of target images and predictions (Shi and Sha, 2012,
   arXiv:1206.6438), among the epochs whose accuracy on the source's validation split is within ``TOLERANCE`` of what it
   was with the target's statistics before.
 
@@ -50,7 +50,7 @@ from fer_training.runs.folder import BEST, CONFIG, Row, build_network
 from fer_training.training.augmentation import Augmentation
 from fer_training.training.distributed import Processes, global_mean
 from fer_training.training.loop import fit, moving_average
-from fer_training.training.supervised import data_facts, prepared, target_shares
+from fer_training.training.supervised import data_facts, prepared, target_distributions, validation_facts
 
 WEAK = AugmentationConfig(
     rotation_deg=0.0, translation=0.05, scale=0.0, brightness=0.0, contrast=0.0, erasing_probability=0.0
@@ -62,9 +62,9 @@ log = logging.getLogger(__name__)
 
 
 def adapt(config: TrainConfig, on_epoch_end: Callable[[int], None] | None = None) -> Path:
-    """Adapt ``adaptation.start`` to the pictures of ``adaptation.target``; returns the run's folder.
+    """Adapt ``adaptation.start`` to the images of ``adaptation.target``; returns the run's folder.
 
-    ``data`` is the source, whose labels are kept in use. Of the target, only the pictures of the split ``adapt`` are
+    ``data`` is the source, whose labels are kept in use. Of the target, only the images of the split ``adapt`` are
     read.
 
     :param on_epoch_end: see :func:`fer_training.training.loop.fit`.
@@ -106,7 +106,7 @@ class Adaptation:
             prepare_images(samples, self.spec) for samples in (source, self.val_samples, target)
         )
         log.info("%s: %d labelled images; %s: %d unlabelled", config.data, len(source), target.dataset, len(target))
-        self.count, self.targets = len(source), target_shares(source)
+        self.count, self.targets = len(source), target_distributions(source)
 
         network = build_network(config, len(source.labels))
         load_pretrained(network, Path(config.adaptation.start).expanduser() / BEST, with_classifier=True)
@@ -131,8 +131,8 @@ class Adaptation:
         return source, self.targets[picked].to(source.device), self.weak(target)[0], self.strong(target)[0]
 
     def validate(self) -> tuple[Row, dict[str, Any]]:
-        """On the source's validation split accuracy and macro-F1, on the target's pictures the mutual information."""
-        # Those that the average has are of strongly changed pictures.
+        """On the source's validation split accuracy and macro-F1, on the target's images the mutual information."""
+        # Those that the average has are of strongly changed images.
         self._adapt_batch_norm(self.average)
         probabilities, on_target = (
             predict(self.average, images, self.spec, self.group.device)
@@ -143,19 +143,19 @@ class Adaptation:
         accuracy = self._accuracy(probabilities)
         row = {
             "val_accuracy": accuracy,
-            "val_macro_f1": metrics["macro_f1"],
+            "val_macro_f1": metrics.macro_f1,
             "pseudo_labels": float(self.objective.labelled),
             "target_information": information,
             # A network that has lost what it knew comes after all that have not.
             self.selection: information if accuracy >= self.accuracy_before - TOLERANCE else accuracy - 1,
         }
-        answered = on_target.mean(0).round(4).tolist()
+        mean = on_target.mean(0).round(4).tolist()
         facts = {
             "target": self.target_facts,
-            "mean_answer": dict(zip(self.val_samples.labels, answered, strict=True)),
+            "mean_prediction": dict(zip(self.val_samples.labels, mean, strict=True)),
             "val_accuracy": {"before": self.accuracy_before, "after": accuracy},
         }
-        return row, {"validation": metrics, "adaptation": facts}
+        return row, {"validation": validation_facts(metrics), "adaptation": facts}
 
     def _adapt_batch_norm(self, network: nn.Module) -> None:
         adapt_batch_norm(network, lambda size: self.weak(self._pick_target(size))[0])
@@ -196,7 +196,7 @@ class AdaptationLoss(nn.Module):
         self.reversal = self.adoption = 0.0  # strengths of gradient reversal and pseudo-labels, 0..1
         features = cast(nn.Linear, network.classifier[-1]).in_features
         self.domain_classifiers = nn.ModuleList(domain_classifier(size) for size in (features, LOCAL_FEATURES))
-        # Averages over the target's batches: the teacher's confidence, its mean probabilities, and how many pictures
+        # Averages over the target's batches: the teacher's confidence, its mean probabilities, and how many images
         # got a pseudo-label.
         self.register_buffer("confidence", torch.tensor(1 / labels))
         self.register_buffer("named", torch.full((labels,), 1 / labels))
@@ -206,7 +206,7 @@ class AdaptationLoss(nn.Module):
         """A batch's mean loss.
 
         :param source: float32, (N, C, H, W), normalised, and ``targets``: float32, (N, labels), their labels' shares.
-        :param weak: float32, (N, C, H, W), target pictures weakly changed, and ``strong``: the same ones strongly.
+        :param weak: float32, (N, C, H, W), target images weakly changed, and ``strong``: the same ones strongly.
         """
         settings = self.config.adaptation
         pseudo, trusted = self._pseudo_labels(weak)
@@ -270,7 +270,7 @@ def domain_classifier(features: int) -> nn.Sequential:
 def adapt_batch_norm(network: nn.Module, draw: Callable[[int], Tensor], batches: int = 50, size: int = 128) -> None:
     """Batch normalisation's running statistics become those of one domain (Li et al., 2016, arXiv:1603.04779).
 
-    :param draw: gives so many normalised pictures of it, float32 (size, C, H, W).
+    :param draw: gives so many normalised images of it, float32 (size, C, H, W).
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -286,9 +286,9 @@ def adapt_batch_norm(network: nn.Module, draw: Callable[[int], Tensor], batches:
 
 
 def mutual_information(probabilities: npt.NDArray[np.float64]) -> float:
-    """How much answers tell of their pictures, in nats (Shi and Sha, 2012, arXiv:1206.6438).
+    """How much predictions tell of their images, in nats (Shi and Sha, 2012, arXiv:1206.6438).
 
-    It is high where single answers are sure, but not all the same.
+    It is high where single predictions are sure, but not all the same.
 
     :param probabilities: (N, labels).
     """

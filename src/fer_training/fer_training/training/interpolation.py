@@ -1,7 +1,7 @@
 """The verb ``interpolate``: between the weights of a run and those of the run that it started from.
 
 Wortsman et al., *Robust fine-tuning of zero-shot models* (CVPR 2022), arXiv:2109.01903: a network that was trained on
-for another kind of picture keeps most of what it learnt, and loses little of what it knew.
+for another kind of image keeps most of what it learnt, and loses little of what it knew.
 """
 
 from __future__ import annotations
@@ -21,24 +21,25 @@ from fer_training.evaluation.inference import predict, prepare_images
 from fer_training.runs.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from fer_training.runs.config import load_config, save_config
 from fer_training.runs.folder import BEST, CONFIG, build_network
+from fer_training.training.supervised import validation_facts
 
 log = logging.getLogger(__name__)
 
 
-def interpolate(start: Path, tuned: Path, share: float, data: str, out: Path) -> Path:
+def interpolate(start: Path, tuned: Path, fraction: float, data: str, out: Path) -> Path:
     """Write a run, and measure it on the validation split; returns its folder.
 
     Batch normalisation's statistics are interpolated like the weights.
 
     :param start: run folder.
     :param tuned: run folder of the same network, trained on from ``start``.
-    :param share: of ``tuned``'s weights, 0..1.
+    :param fraction: of ``tuned``'s weights, 0..1.
     :param data: NAME:PATH of the runs' data.
     :param out: the new run's folder; its name becomes the network's.
     :raises FerError: a run cannot be read, the two do not fit, or ``out`` exists.
     """
-    if not 0 <= share <= 1:
-        raise FerError(f"share {share:g}: must lie between 0 ({start}) and 1 ({tuned})")
+    if not 0 <= fraction <= 1:
+        raise FerError(f"fraction {fraction:g}: must lie between 0 ({start}) and 1 ({tuned})")
     if out.exists():
         raise FerError(f"{out}: exists. Choose another --out, or delete it")
     weights, facts = load_checkpoint(tuned / BEST)
@@ -46,8 +47,8 @@ def interpolate(start: Path, tuned: Path, share: float, data: str, out: Path) ->
     if {name: w.shape for name, w in weights["network"].items()} != {n: w.shape for n, w in before["network"].items()}:
         raise FerError(f"{start}, {tuned}: are different networks. Give a run, and one that was trained on from it")
     config = replace(load_config(tuned / CONFIG), name=out.name, out=str(out.parent), data=data)
-    mixed = {name: _between(before["network"][name], tensor, share) for name, tensor in weights["network"].items()}
-    facts["interpolation"] = {"start": load_config(start / CONFIG).name, "tuned": tuned.name, "share": share}
+    mixed = {name: _between(before["network"][name], tensor, fraction) for name, tensor in weights["network"].items()}
+    facts["interpolation"] = {"start": load_config(start / CONFIG).name, "tuned": tuned.name, "fraction": fraction}
     network = build_network(config, len(facts["labels"]))
     load_weights(network, mixed, tuned / BEST)
 
@@ -56,13 +57,14 @@ def interpolate(start: Path, tuned: Path, share: float, data: str, out: Path) ->
     if samples.labels != tuple(facts["labels"]):
         raise FerError(f"{data}: has other labels than {tuned}. Give the data that it was trained on")
     probabilities = predict(network.eval(), prepare_images(samples, spec), spec)
-    facts["validation"] = classification_metrics(samples.targets, probabilities, samples.labels)
-    log.info("validation: accuracy %(accuracy).4f, macro-F1 %(macro_f1).4f", facts["validation"])
+    metrics = classification_metrics(samples.targets, probabilities, samples.labels)
+    facts["validation"] = validation_facts(metrics)
+    log.info("validation: accuracy %.4f, macro-F1 %.4f", metrics.accuracy, metrics.macro_f1)
     out.mkdir(parents=True)
     save_config(config, out / CONFIG)
     save_checkpoint(out / BEST, {"network": mixed}, facts)
     return out
 
 
-def _between(start: Tensor, tuned: Tensor, share: float) -> Tensor:
-    return torch.lerp(start, tuned, share) if tuned.is_floating_point() else tuned  # else counts of batches
+def _between(start: Tensor, tuned: Tensor, fraction: float) -> Tensor:
+    return torch.lerp(start, tuned, fraction) if tuned.is_floating_point() else tuned  # else counts of batches

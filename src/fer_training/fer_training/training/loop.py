@@ -17,10 +17,10 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from fer_perception.errors import FerError
-from fer_training.reporting.plots import plot_history
 from fer_training.runs.checkpoint import load_weights, optimizer_tensors, restore_optimizer, save_checkpoint
 from fer_training.runs.config import TrainConfig
 from fer_training.runs.folder import BEST, CURVES, HISTORY, LAST, Row, open_run, read_history, write_history
+from fer_training.training.curves import plot_history
 from fer_training.training.distributed import Processes, global_mean
 
 log = logging.getLogger(__name__)
@@ -37,12 +37,12 @@ class Task(Protocol):
 
     @property
     def objective(self) -> nn.Module:
-        """Its forward maps a share of a batch to the loss."""
+        """Its forward maps a part of a batch to the loss."""
 
     def batch(self, picked: Tensor, progress: float) -> tuple[Tensor, ...]:
         """A global batch, all random changes made, of the training images' indices (batch_size,).
 
-        :param progress: share of the training that is done, 0..1.
+        :param progress: fraction of the training that is done, 0..1.
         """
 
     def validate(self) -> tuple[Row, dict[str, Any]]:
@@ -83,7 +83,6 @@ def fit(config: TrainConfig, task: Task, group: Processes, on_epoch_end: Callabl
     )
     if config.batch_size > task.count:
         raise FerError(f"batch_size {config.batch_size} exceeds the {task.count} training images: lower it")
-    steps = min(task.count // config.batch_size, config.steps_per_epoch or sys.maxsize)
     checkpoint, start = open_run(config, group.is_first)
     if checkpoint:
         load_weights(task.objective, checkpoint["objective"], folder / LAST)
@@ -93,59 +92,70 @@ def fit(config: TrainConfig, task: Task, group: Processes, on_epoch_end: Callabl
     history = read_history(folder / HISTORY, start)
     # Rows after the last checkpoint are of an epoch that is repeated.
     logs = SummaryWriter(str(folder), purge_step=start + 1) if group.is_first else None
-
     for epoch in range(start, config.epochs):
-        torch.manual_seed(config.seed * 100_003 + epoch)
-        order = torch.randperm(task.count)
-        losses = []
-        objective.train()
-        name = f"epoch {epoch + 1}/{config.epochs}"
-        bar = tqdm(range(steps), desc=name, mininterval=1.0, unit="batch", disable=not group.is_first)
-        for step in bar:
-            rate = learning_rate(config, epoch + step / steps)
-            for parameters in optimizer.param_groups:
-                parameters["lr"] = rate
-            picked = order[step * config.batch_size : (step + 1) * config.batch_size]
-            batch = task.batch(picked, (epoch + step / steps) / config.epochs)
-            share = tuple(group.share(tensor).to(group.device) for tensor in batch)
-            losses.append(optimizer_step(objective, optimizer, share))
-            task.average.update_parameters(task.network)
-            bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
-        if not math.isfinite(losses[-1]):
-            raise FerError(f"epoch {epoch + 1}: the loss is {losses[-1]}. Lower learning_rate and delete {folder}")
-
+        rate, loss = _train_epoch(config, task, group, objective, optimizer, epoch)
         measured, facts = task.validate()
         best = max((row[task.selection] for row in history), default=-math.inf)
-        row = {"epoch": epoch + 1, "learning_rate": rate, "train_loss": float(np.mean(losses)), **measured}
-        history.append(row)
-        if group.is_first:
-            assert logs is not None
-            for key, value in list(row.items())[1:]:
-                logs.add_scalar(key, value, epoch + 1)
-            logs.flush()
-            log.info("epoch %d: %s", epoch + 1, ", ".join(f"{k} {v:.4f}" for k, v in list(row.items())[2:]))
-            if row[task.selection] > best:
-                save_checkpoint(
-                    folder / BEST,
-                    {"network": task.average.module.state_dict()},
-                    {"epoch": epoch + 1, **task.facts, **facts},
-                )
+        history.append({"epoch": epoch + 1, "learning_rate": rate, "train_loss": loss, **measured})
+        if logs is not None:
+            _log_epoch(logs, history[-1])
+            if history[-1][task.selection] > best:
+                network = task.average.module.state_dict()
+                save_checkpoint(folder / BEST, {"network": network}, {"epoch": epoch + 1, **task.facts, **facts})
             write_history(folder / HISTORY, history)
-            save_checkpoint(
-                folder / LAST,
-                {
-                    "objective": task.objective.state_dict(),
-                    "average": task.average.state_dict(),
-                    "optimizer": optimizer_tensors(optimizer),
-                },
-                {"epochs_done": epoch + 1},
-            )
+            state = {
+                "objective": task.objective.state_dict(),
+                "average": task.average.state_dict(),
+                "optimizer": optimizer_tensors(optimizer),
+            }
+            save_checkpoint(folder / LAST, state, {"epochs_done": epoch + 1})
         if on_epoch_end:
             on_epoch_end(epoch + 1)
     if logs is not None:
         logs.close()
         plot_history(history, folder / CURVES)
     return folder
+
+
+def _train_epoch(
+    config: TrainConfig,
+    task: Task,
+    group: Processes,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+) -> tuple[float, float]:
+    """Returns the last learning rate and the mean loss."""
+    torch.manual_seed(config.seed * 100_003 + epoch)
+    order = torch.randperm(task.count)
+    losses = []
+    objective.train()
+    steps = min(task.count // config.batch_size, config.steps_per_epoch or sys.maxsize)
+    name = f"epoch {epoch + 1}/{config.epochs}"
+    bar = tqdm(range(steps), desc=name, mininterval=1.0, unit="batch", disable=not group.is_first)
+    for step in bar:
+        rate = learning_rate(config, epoch + step / steps)
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = rate
+        picked = order[step * config.batch_size : (step + 1) * config.batch_size]
+        batch = task.batch(picked, (epoch + step / steps) / config.epochs)
+        part = tuple(group.share(tensor).to(group.device) for tensor in batch)
+        losses.append(optimizer_step(objective, optimizer, part))
+        task.average.update_parameters(task.network)
+        bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
+    if not math.isfinite(losses[-1]):
+        raise FerError(
+            f"epoch {epoch + 1}: the loss is {losses[-1]}. Lower learning_rate and delete {config.run_folder}"
+        )
+    return rate, float(np.mean(losses))
+
+
+def _log_epoch(logs: SummaryWriter, row: Row) -> None:
+    for key, value in list(row.items())[1:]:
+        logs.add_scalar(key, value, int(row["epoch"]))
+    logs.flush()
+    measured = ", ".join(f"{key} {value:.4f}" for key, value in list(row.items())[2:])
+    log.info("epoch %d: %s", row["epoch"], measured)
 
 
 def optimizer_step(objective: nn.Module, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...]) -> float:

@@ -1,4 +1,4 @@
-"""The verb ``teach``: what an ensemble of trained networks, or of people, says about the training data."""
+"""The verb ``soft_targets``: the predictions of an ensemble of networks, or the votes of people, on training data."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from fer_training.datasets.ferplus import read_votes
 from fer_training.evaluation.inference import predict, prepare_images
 from fer_training.runs.config import load_config
 from fer_training.runs.folder import CONFIG, load_run
-from fer_training.training.distillation import save_answers
+from fer_training.training.distillation import save_soft_targets
 
 
-def teach(runs: Sequence[Path], data: str, out: Path) -> None:
-    """Write the mean of the probabilities of all runs, of image and mirror image, for ``distillation.answers``.
+def soft_targets_of_runs(runs: Sequence[Path], data: str, out: Path) -> None:
+    """Write the mean of the probabilities of all runs, of image and mirror image, for ``distillation.soft_targets``.
 
     The teachers may differ in network and input; their labels must be those of the data.
 
     :param data: ``NAME:PATH``; of its training split.
     :raises FerError: a run or the data cannot be used, or their labels differ.
     """
-    answers = []
+    predictions = []
     for run in runs:
         config = load_config(run / CONFIG)
         network, facts = load_run(run, config)
@@ -37,20 +37,20 @@ def teach(runs: Sequence[Path], data: str, out: Path) -> None:
             raise FerError(f"{run}: its labels are {facts['labels']}, those of {data} are {list(samples.labels)}")
         images = prepare_images(samples, spec)
         for views in (images, np.ascontiguousarray(images[:, :, ::-1])):
-            answers.append(predict(network, views, spec))
-    save_answers(out, samples, torch.from_numpy(np.mean(answers, axis=0)), [run.name for run in runs])
+            predictions.append(predict(network, views, spec))
+    save_soft_targets(out, samples, torch.from_numpy(np.mean(predictions, axis=0)), [run.name for run in runs])
 
 
-def teach_by_annotators(data: str, out: Path) -> float:
-    """Write what the ten annotators of FER+ tell about FER2013's training labels, for ``distillation.answers``.
+def soft_targets_of_annotators(data: str, out: Path) -> float:
+    """Write what the ten annotators of FER+ tell about FER2013's training labels, for ``distillation.soft_targets``.
 
-    FER2013 has one label a picture, of which many are wrong or one of several that fit. FER+ holds ten other people's
-    votes on the same pictures. A logistic regression, fitted to the training split, turns a picture's votes into
+    FER2013 has one label per image, of which many are wrong or one of several that fit. FER+ holds ten other people's
+    votes on the same images. A logistic regression, fitted to the training split, turns an image's votes into
     probabilities of FER2013's labels: what the votes leave open stays open (privileged information, Lopez-Paz et al.,
     2016, arXiv:1511.03643). The network never needs votes.
 
     :param data: ``fer2013:PATH`` of the folder that holds ``fer2013new.csv``, too.
-    :return: the share of the validation split's labels that the votes tell.
+    :return: the fraction of the validation split's labels that the votes give.
     :raises FerError: the data cannot be used.
     """
     from sklearn.linear_model import LogisticRegression
@@ -61,12 +61,12 @@ def teach_by_annotators(data: str, out: Path) -> float:
 
     def votes(split: Split) -> npt.NDArray[np.float64]:
         counts = np.stack([votes for _, _, votes in read_votes(Path(path).expanduser(), split)])
-        shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
-        return np.hstack([shares, shares**2, np.sqrt(shares)])
+        fractions = counts / counts.sum(axis=1, keepdims=True).clip(1)
+        return np.hstack([fractions, fractions**2, np.sqrt(fractions)])
 
     samples, val_samples = load_dataset(data, "train"), load_dataset(data, "val")
     regression = LogisticRegression(max_iter=1000).fit(votes("train"), samples.targets)
     probabilities = np.zeros((len(samples), len(samples.labels)), np.float32)
     probabilities[:, regression.classes_] = regression.predict_proba(votes("train"))
-    save_answers(out, samples, torch.from_numpy(probabilities), ["annotators of FER+"])
+    save_soft_targets(out, samples, torch.from_numpy(probabilities), ["annotators of FER+"])
     return float(regression.score(votes("val"), val_samples.targets))

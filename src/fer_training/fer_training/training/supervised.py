@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_perception.errors import FerError
-from fer_perception.evaluation.metrics import classification_metrics
+from fer_perception.evaluation.metrics import Metrics, classification_metrics
 from fer_perception.preprocessing.normalization import normalize
 from fer_perception.telemetry.malloc import keep_all_freed_memory
 from fer_training.datasets import Alignment, Samples, load_dataset
@@ -27,7 +27,7 @@ from fer_training.runs.checkpoint import load_checkpoint
 from fer_training.runs.config import TrainConfig
 from fer_training.runs.folder import Row, build_network
 from fer_training.training.augmentation import Augmentation, mix_up
-from fer_training.training.distillation import distillation_loss, load_answers
+from fer_training.training.distillation import distillation_loss, load_soft_targets
 from fer_training.training.distributed import Processes, processes
 from fer_training.training.loop import fit, moving_average
 from fer_training.training.sampling import sampling_weights
@@ -64,7 +64,7 @@ class LabelledImages:
     """Training and validation split of the configured data, as the network takes them.
 
     ``images`` and ``val_images``: uint8, (N, H, W, C). ``targets``: float32, (N, labels), what annotators say, and
-    ``answers`` what teachers say; without such answers these are the targets, too.
+    ``soft_targets`` what teachers say; without teachers these are the targets, too.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -74,15 +74,15 @@ class LabelledImages:
         self.images = prepare_images(self.samples, self.spec)
         self.val_images = prepare_images(self.val_samples, self.spec)
         log.info("%s: %d training and %d validation images", config.data, len(self.samples), len(self.val_samples))
-        self.targets = target_shares(self.samples)
-        self.answers = _answers(config, self.samples, self.targets)
+        self.targets = target_distributions(self.samples)
+        self.soft_targets = _soft_targets(config, self.samples, self.targets)
 
 
 class Supervision:
     """Learn labels: a :class:`fer_training.training.loop.Task`.
 
     :param network: to start with; without it the configured one, newly made.
-    :param teacher: a network that is asked about every batch, in place of teachers' cached answers.
+    :param teacher: a network that predicts every batch, in place of teachers' cached soft targets.
     """
 
     selection = "val_accuracy"
@@ -108,14 +108,14 @@ class Supervision:
         self.weights = sampling_weights(config.sampling, self.data.samples)
 
     def batch(self, picked: Tensor, progress: float) -> tuple[Tensor, ...]:
-        """Images, targets, teachers' answers, and where attention is to be drawn the regions."""
+        """Images, targets, teachers' soft targets, and where attention is to be drawn the regions."""
         data = self.data
         if self.weights is not None:  # other images in place of the picked ones
             picked = torch.multinomial(self.weights, len(picked), replacement=True)
         images = torch.from_numpy(normalize(data.images[picked.numpy()], data.spec)).to(self.group.device)
         regions = None if self.regions is None else self.regions.to(images.device).expand(len(images), -1, -1, -1)
         images, regions = self.augment(images, regions)
-        batch = [images, *(tensor[picked].to(images.device) for tensor in (data.targets, data.answers))]
+        batch = [images, *(tensor[picked].to(images.device) for tensor in (data.targets, data.soft_targets))]
         if self.config.augmentation.mixup:
             batch = mix_up(self.config.augmentation.mixup, *batch)
         return (*batch,) if regions is None else (*batch, regions)
@@ -125,10 +125,8 @@ class Supervision:
         probabilities = predict(self.average, self.data.val_images, self.data.spec, self.group.device)
         samples = self.data.val_samples
         metrics = classification_metrics(samples.targets, probabilities, samples.labels)
-        return (
-            {"val_accuracy": metrics["accuracy"], "val_macro_f1": metrics["macro_f1"]},
-            {"validation": metrics},
-        )
+        row = {"val_accuracy": metrics.accuracy, "val_macro_f1": metrics.macro_f1}
+        return row, {"validation": validation_facts(metrics)}
 
 
 def first_network(config: TrainConfig, labels: Sequence[str]) -> nn.Module:
@@ -150,12 +148,12 @@ class SupervisedLoss(nn.Module):
         self.config, self.network = config, network
         self._teacher = (teacher,)  # in a tuple, so that its weights are not among those that are learnt
 
-    def forward(self, images: Tensor, targets: Tensor, answers: Tensor, regions: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, targets: Tensor, soft_targets: Tensor, regions: Tensor | None = None) -> Tensor:
         """A batch's mean loss.
 
         :param images: float32, (N, C, H, W), normalised.
         :param targets: float32, (N, labels), what annotators say.
-        :param answers: float32, (N, labels), what teachers say at the distillation's temperature.
+        :param soft_targets: float32, (N, labels), what teachers say at the distillation's temperature.
         :param regions: float32, (N, 1, H, W) in 0..1, where attention should rest.
         """
         images = images.contiguous(memory_format=torch.channels_last)
@@ -170,20 +168,25 @@ class SupervisedLoss(nn.Module):
         distillation = self.config.distillation
         (teacher,) = self._teacher
         if teacher is not None:
-            answers = self._ask(teacher, images)
-        if teacher is not None or distillation.answers:
-            taught = distillation_loss(logits, answers, distillation.temperature)
-            loss = torch.lerp(loss, taught, distillation.weight)
+            soft_targets = self._predict(teacher, images)
+        if teacher is not None or distillation.soft_targets:
+            distilled = distillation_loss(logits, soft_targets, distillation.temperature)
+            loss = torch.lerp(loss, distilled, distillation.weight)
         if regions is not None:
             loss = loss + self.config.attention_weight * attention_loss(maps, regions)
         return loss
 
     @torch.no_grad()
-    def _ask(self, teacher: nn.Module, images: Tensor) -> Tensor:
+    def _predict(self, teacher: nn.Module, images: Tensor) -> Tensor:
         """A teacher's probabilities at the distillation's temperature: float32, (N, labels)."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
             logits = teacher.eval()(images)
         return torch.softmax(logits.float() / self.config.distillation.temperature, 1)
+
+
+def validation_facts(metrics: Metrics) -> dict[str, Any]:
+    """What a checkpoint tells about its validation."""
+    return metrics.model_dump(mode="json", exclude={"reliability"})
 
 
 def data_facts(*splits: Samples) -> dict[str, Any]:
@@ -194,19 +197,19 @@ def data_facts(*splits: Samples) -> dict[str, Any]:
     }
 
 
-def target_shares(samples: Samples) -> Tensor:
+def target_distributions(samples: Samples) -> Tensor:
     """What the annotators said: float32, (N, labels)."""
     if samples.soft_targets is not None:
         return torch.from_numpy(samples.soft_targets)
     return nn.functional.one_hot(torch.from_numpy(samples.targets), len(samples.labels)).float()
 
 
-def _answers(config: TrainConfig, samples: Samples, targets: Tensor) -> Tensor:
+def _soft_targets(config: TrainConfig, samples: Samples, targets: Tensor) -> Tensor:
     """What the teachers said: float32, (N, labels)."""
     distillation = config.distillation
-    if not distillation.answers:
+    if not distillation.soft_targets:
         return targets
-    return load_answers(Path(distillation.answers).expanduser(), samples, distillation.temperature)
+    return load_soft_targets(Path(distillation.soft_targets).expanduser(), samples, distillation.temperature)
 
 
 def _regions(config: TrainConfig, network: nn.Module) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""How fast bundles are, side by side: ``benchmark --engines``.
+"""``benchmark engines``: how fast bundles are, side by side.
 
 Engines of one thread, in rounds in which each has its turn: a shared machine's speed changes by the minute, so ratios
 are taken within a round, and the median over the rounds counts. CPU time and energy are taken in turns of their own.
@@ -20,6 +20,8 @@ from tqdm import tqdm
 from fer_perception.engines.onnx_runtime import Engine
 from fer_perception.engines.selection import load_engine
 from fer_perception.errors import FerError
+from fer_perception.evaluation.results import rounded
+from fer_perception.evaluation.speed import BatchSpeed, EngineSpeed, EnginesResult, IdlePower, machine
 from fer_perception.models.bundle import MANIFEST, Bundle, Precision
 from fer_perception.models.shipped import resolve_model, share_folder
 from fer_perception.settings import Backend, PrecisionChoice
@@ -30,7 +32,6 @@ BASELINE = "baseline"  # whatever the default model is
 SPEED_TURN_S = 0.1  # for each engine and batch in a round
 WARM_UP = 5
 
-Result = dict[str, Any]
 Table = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -57,15 +58,13 @@ def measure_engines(
     rounds: int,
     grid_intensity: float | None = None,
     root: Path = Path("/"),
-) -> list[Result]:
+) -> EnginesResult:
     """Latency, throughput, CPU time and energy of bundles, and their speed's ratio to the first one's.
 
     :param models: folders or names of shipped bundles; none: all that are shipped, ``baseline`` first.
     :param precision: "auto": every file of a bundle; the first is the reference.
     :param grid_intensity: of the electricity grid, in gCO2e/kWh; None: carbon is not stated.
     :param root: the folder that holds the power sensors' ``sys``, where it is not the machine's own.
-    :return: of each bundle and precision, in milliseconds by batch and as ratios, with what the manifest knows.
-        ``energy`` names sensor and idle power in watts, or the reason why nothing was measured.
     :raises FerError: a bundle cannot be used.
     """
     folders = [resolve_model(model) for model in models] or shipped()
@@ -79,7 +78,12 @@ def measure_engines(
         with closing(CostMeter(root)) as meter:
             meter.measure_idle(IDLE_S)
             measured = _measure(candidates, rounds, meter)
-            return _rows(candidates, measured, _energy(meter), grid_intensity)
+            return EnginesResult(
+                machine=machine(),
+                energy=_idle_power(meter),
+                grid_intensity_g_per_kwh=grid_intensity,
+                engines=_speeds(candidates, measured, grid_intensity),
+            )
     finally:
         for candidate in candidates:
             candidate.engine.close()
@@ -113,10 +117,10 @@ def _measure(candidates: Sequence[Candidate], rounds: int, meter: CostMeter) -> 
     return measured
 
 
-def _energy(meter: CostMeter) -> Result:
+def _idle_power(meter: CostMeter) -> IdlePower:
     if reason := meter.reason:
-        return {"reason": reason}
-    return {"sensor": meter.sensor, "idle_w": round(meter.idle_w, 3), "idle_s": IDLE_S}
+        return IdlePower(reason=reason)
+    return IdlePower(sensor=meter.sensor, idle_w=round(meter.idle_w, 3), idle_s=IDLE_S)
 
 
 def turn_ms(engine: Engine, crops: np.ndarray[Any, np.dtype[np.float32]]) -> float:
@@ -132,77 +136,73 @@ def turn_ms(engine: Engine, crops: np.ndarray[Any, np.dtype[np.float32]]) -> flo
     return float(np.median(durations))
 
 
-def _rows(
-    candidates: Sequence[Candidate], measured: dict[int, Measured], energy: Result, grid_intensity: float | None
-) -> list[Result]:
-    rows = []
+def _speeds(
+    candidates: Sequence[Candidate], measured: dict[int, Measured], grid_intensity: float | None
+) -> list[EngineSpeed]:
+    speeds = []
     for index, (bundle, precision, engine) in enumerate(candidates):
         manifest = bundle.manifest
-        row: Result = {
-            "name": manifest.name,
-            "precision": precision,
-            "model": bundle.model_id(precision),
-            "engine": engine.name,
-            "parameters": manifest.parameters,
-            "macs": manifest.macs,
-            "bytes": bundle.onnx_file(precision).stat().st_size,
-            "accuracy": {
-                key.split("/")[0]: metrics["accuracy"]
-                for key, metrics in manifest.metrics.items()
-                if key.endswith(f"/test/{precision}")
-            },
-            "energy": energy,
-            "grid_intensity_g_per_kwh": grid_intensity,
+        batches = {
+            f"batch_{batch}": _batch_speed(tables, index, batch, grid_intensity) for batch, tables in measured.items()
         }
-        for batch, (ms, cpu_ms, joules) in measured.items():
-            row[f"batch_{batch}"] = {
-                "p50_ms": round(float(np.median(ms[:, index])), 4),
-                "faces_per_s": round(batch * 1000 / float(np.median(ms[:, index])), 1),
-                "speed_ratio": round(float(np.median(ms[:, 0] / ms[:, index])), 3),
-                "cpu_ms": round(float(np.median(cpu_ms[:, index])), 4),
-                **_joules(float(np.median(joules[:, index])), energy, grid_intensity),
-            }
-        rows.append(row)
-    return rows
+        speeds.append(
+            EngineSpeed(
+                name=manifest.name,
+                precision=precision,
+                model=bundle.model_id(precision),
+                engine=engine.name,
+                parameters=manifest.parameters,
+                macs=manifest.macs,
+                bytes=bundle.onnx_file(precision).stat().st_size,
+                accuracy={
+                    key.split("/")[0]: metrics["accuracy"]
+                    for key, metrics in manifest.metrics.items()
+                    if key.endswith(f"/test/{precision}")
+                },
+                **batches,
+            )
+        )
+    return speeds
 
 
-def _joules(joules: float, energy: Result, grid_intensity: float | None) -> Result:
-    """Of an inference above idle power, and the carbon of a thousand; None: not measured, not stated."""
-    measured = "sensor" in energy and not math.isnan(joules)
-    stated = measured and grid_intensity is not None
-    return {
-        "joules": round(joules, 6) if measured else None,
-        "g_co2e_per_1000": round(grams_co2e(1000 * joules, grid_intensity or 0.0), 6) if stated else None,
-    }
+def _batch_speed(tables: Measured, index: int, batch: int, grid_intensity: float | None) -> BatchSpeed:
+    ms, cpu_ms, joules = (float(np.median(table[:, index])) for table in tables)
+    is_stated = grid_intensity is not None and not math.isnan(joules)
+    return BatchSpeed(
+        p50_ms=round(ms, 4),
+        faces_per_s=round(batch * 1000 / ms, 1),
+        speed_ratio=round(float(np.median(tables.ms[:, 0] / tables.ms[:, index])), 3),
+        cpu_ms=round(cpu_ms, 4),
+        joules=rounded(joules, 6),
+        g_co2e_per_1000=round(grams_co2e(1000 * joules, grid_intensity or 0.0), 6) if is_stated else None,
+    )
 
 
-def format_engines(rows: Sequence[Result]) -> str:
-    """The rows for people."""
-    datasets = [dataset for row in rows for dataset in row["accuracy"]]
-    dataset = max(datasets, key=datasets.count) if datasets else ""
+def format_engines(result: EnginesResult) -> str:
+    """The result for people."""
+    dataset = result.dataset
     header = f"{'':44}{'batch 1':>9}{'CPU':>8}{'batch 8':>10}{'ratio at':>9}{'':6}{'M':>8}{'M':>8}{'':>8}{'':>9}"
     names = f"{'ms':>9}{'ms':>8}{'faces/s':>10}{'1':>7}{'8':>8}{'param.':>8}{'MACs':>8}{'MB':>8}"
     lines = ["", header, f"{'':44}{names}  {dataset}"]
-    for row in rows:
-        one, eight = row["batch_1"], row["batch_8"]
-        accuracy = row["accuracy"].get(dataset)
+    for engine in result.engines:
+        one, eight, accuracy = engine.batch_1, engine.batch_8, engine.accuracy.get(dataset)
         lines.append(
-            f"{row['name'] + ', ' + row['precision']:44}{one['p50_ms']:9.3f}{one['cpu_ms']:8.3f}"
-            f"{eight['faces_per_s']:10.0f}{one['speed_ratio']:7.2f}{eight['speed_ratio']:8.2f}"
-            f"{row['parameters'] / 1e6:8.2f}{row['macs'] / 1e6:8.1f}{row['bytes'] / 1e6:8.2f}  "
+            f"{engine.name + ', ' + engine.precision:44}{one.p50_ms:9.3f}{one.cpu_ms:8.3f}"
+            f"{eight.faces_per_s:10.0f}{one.speed_ratio:7.2f}{eight.speed_ratio:8.2f}"
+            f"{engine.parameters / 1e6:8.2f}{engine.macs / 1e6:8.1f}{engine.bytes / 1e6:8.2f}  "
             + (f"{accuracy:.2%}" if accuracy is not None else "not measured")
         )
-    return "\n".join([*lines, "", *_energy_lines(rows)])
+    return "\n".join([*lines, "", *_energy_lines(result)])
 
 
-def _energy_lines(rows: Sequence[Result]) -> list[str]:
-    energy = rows[0]["energy"]
-    if "sensor" not in energy:
-        return [f"energy, carbon: not measured ({energy['reason']})"]
-    lines = [f"energy of one inference, batch 1, above {energy['idle_w']:.2f} W idle, by {energy['sensor']}:"]
-    for row in rows:
-        joules = row["batch_1"]["joules"]
+def _energy_lines(result: EnginesResult) -> list[str]:
+    energy = result.energy
+    if not energy.sensor:
+        return [f"energy, carbon: not measured ({energy.reason})"]
+    lines = [f"energy of one inference, batch 1, above {energy.idle_w:.2f} W idle, by {energy.sensor}:"]
+    for engine in result.engines:
+        joules = engine.batch_1.joules
         value = "not measured" if joules is None else f"{joules * 1000:.3f} mJ"
-        carbon = carbon_text(math.nan if joules is None else joules, row["grid_intensity_g_per_kwh"])
-        lines.append(f"{row['name'] + ', ' + row['precision']:44}{value}; carbon: {carbon}")
+        carbon = carbon_text(math.nan if joules is None else joules, result.grid_intensity_g_per_kwh)
+        lines.append(f"{engine.name + ', ' + engine.precision:44}{value}; carbon: {carbon}")
     return lines

@@ -15,6 +15,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from fer_perception.errors import FerError
+from fer_perception.evaluation.results import rounded
+from fer_perception.evaluation.speed import RateResult
 from fer_perception.nodes.base.conversions import image_message
 from fer_perception.nodes.base.executor_thread import ExecutorThread
 from fer_perception.nodes.base.managed_node import NAMESPACE
@@ -31,9 +33,9 @@ DRAIN_S = 0.5
 
 @dataclass
 class Run:
-    """One run at one rate. Times in milliseconds; end to end is from before the image's publication to the answer's
-    arrival in this process. ``stages_ms``: the node's own figures, by stage, one value an image;
-    ``faces``: their numbers.
+    """One run at one rate. Times in milliseconds; end to end is from before the image's publication to the arrival of
+    its EmotionArray in this process. ``stages_ms``: the node's own figures, by stage, one value an image; ``faces``:
+    their numbers.
     """
 
     sent: int
@@ -44,27 +46,30 @@ class Run:
     faces: list[int] = field(default_factory=list)
 
     @property
-    def answered(self) -> int:
-        """Number of images that were answered."""
+    def received(self) -> int:
+        """Number of images whose EmotionArray arrived."""
         return len(self.latencies_ms)
 
     @property
     def loss(self) -> float:
-        """Share of images without an answer."""
-        return 1 - self.answered / self.sent
+        """Fraction of images without one."""
+        return 1 - self.received / self.sent
 
-    def summary(self) -> dict[str, float]:
-        """Counts, percentiles, and as jitter the standard deviation of the time between two answers."""
-        p50, p95, p99 = percentiles(self.latencies_ms)
-        jitter = float(np.std(self.intervals_ms)) if self.intervals_ms else float("nan")
-        return {
-            "sent": self.sent,
-            "answered": self.answered,
-            "p50_ms": round(p50, 3),
-            "p95_ms": round(p95, 3),
-            "p99_ms": round(p99, 3),
-            "jitter_ms": round(jitter, 3),
-        }
+    @property
+    def p99_ms(self) -> float:
+        """End to end; NaN where nothing arrived."""
+        return percentiles(self.latencies_ms).p99
+
+    def result(self) -> RateResult:
+        """Counts, percentiles and jitter."""
+        latencies = percentiles(self.latencies_ms)._asdict()
+        jitter_ms = float(np.std(self.intervals_ms)) if self.intervals_ms else float("nan")
+        return RateResult(
+            sent=self.sent,
+            received=self.received,
+            **{f"{name}_ms": rounded(value) for name, value in latencies.items()},
+            jitter_ms=rounded(jitter_ms),
+        )
 
 
 class LoadNode(Node):

@@ -39,7 +39,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  demo\n  demo --source holiday.mp4\n  demo --source 0 --seconds 30   (the first camera)",
     )
-    parser.add_argument("--source", default=PORTRAIT, help="camera index, video, picture, folder, or 'astronaut'")
+    parser.add_argument("--source", default=PORTRAIT, help="camera index, video, image, folder, or 'astronaut'")
     add_settings(parser, FerNodeSettings, PIPELINE)
     parser.add_argument("--attention", action="store_true", help="also draw where the network looked")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="output folder (default out/demo)")
@@ -50,7 +50,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the demo; the exit status is 1 when no frame was answered."""
+    """Run the demo; the exit status is 1 when no frame was processed."""
     options = parse_arguments(arguments)
     source = open_source(options.source)  # a bad source is found out before anything is started
     if source.live and not options.seconds:
@@ -60,16 +60,18 @@ def main(arguments: list[str] | None = None) -> int:
     isolate()
     end_on_signals()
     processes = {
-        "fer_node": start("fer_node", **values_from(options, PIPELINE)),
-        "overlay_node": start("overlay_node", privacy="off", show_attention=options.attention),
+        "fer_node": start("fer_node", values_from(options, PIPELINE)),
+        "overlay_node": start("overlay_node", {"privacy": "off", "show_attention": options.attention}),
     }
     try:
         # Three subscribers wait for the first image: pipeline, overlay and the recorder in this process.
         processes["source_node"] = start(
             "source_node",
-            source=_source_text(options.source),
-            duration_s=float(options.seconds),
-            wait_for_subscribers=3,
+            {
+                "source": _source_text(options.source),
+                "duration_s": float(options.seconds),
+                "wait_for_subscribers": 3,
+            },
         )
         summary = watch(processes, options.out, source.fps)
     finally:
@@ -79,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(json.dumps(result, indent=2))
     print(f"written: {', '.join(str(path) for path in sorted(options.out.iterdir()))}")
     if not summary.frames_answered:
-        print("demo: no frame was answered", file=sys.stderr)
+        print("demo: no frame was processed", file=sys.stderr)
         return 1
     return 0
 

@@ -19,7 +19,7 @@ from fer_perception.telemetry.timing import STAGES
 
 
 class DemoMonitor(RecordingNode):
-    """Collects the session's summary and writes bag, video and picture."""
+    """Collects the session's summary and writes bag, video and image."""
 
     def __init__(self, bag: Path, video: Path, snapshot: Path, fps: float) -> None:
         super().__init__("demo_monitor", bag)
@@ -44,7 +44,7 @@ class DemoMonitor(RecordingNode):
         self._last_emotions = message
         self.summary.model = message.model_id
         image_s = Time.from_msg(message.header.stamp).nanoseconds * 1e-9
-        self.summary.add_answer([emotion.label for emotion in message.emotions], image_s, received_s)
+        self.summary.add_predictions([emotion.label for emotion in message.emotions], image_s, received_s)
 
     def _on_latency(self, message: Latency, received_s: float) -> None:
         self.summary.add_stages({stage: getattr(message, f"{stage}_ms") for stage in STAGES})

@@ -1,4 +1,4 @@
-"""Summary of a recorded session: what was sent, what was answered, how fast."""
+"""Summary of a recorded session: what was sent, what was predicted, how fast."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ END_TO_END = "end_to_end"
 
 
 class SessionSummary:
-    """Collects the answers of a session frame by frame."""
+    """Collects the predictions of a session frame by frame."""
 
     def __init__(self) -> None:
         self.frames_sent = 0
@@ -23,20 +23,20 @@ class SessionSummary:
         self._durations: dict[str, list[float]] = defaultdict(list)
         self._first_s = self._last_s = 0.0
 
-    def add_answer(self, emotions: Sequence[str], image_s: float, answered_s: float) -> None:
-        """One answered frame.
+    def add_predictions(self, emotions: Sequence[str], image_s: float, received_s: float) -> None:
+        """One processed frame.
 
         :param emotions: the strongest label of each face.
         :param image_s: stamp of the image, in seconds.
-        :param answered_s: when its answer reached this process, in seconds of the same clock.
+        :param received_s: when its EmotionArray reached this process, in seconds of the same clock.
         """
         if not self.frames_answered:
             self._first_s = image_s
-        self._last_s = answered_s
+        self._last_s = received_s
         self.frames_answered += 1
         self._faces[len(emotions)] += 1
         self._emotions.update(emotions)
-        self._durations[END_TO_END].append((answered_s - image_s) * 1000)
+        self._durations[END_TO_END].append((received_s - image_s) * 1000)
 
     def add_stages(self, stages_ms: dict[str, float]) -> None:
         """The durations of one frame's stages, in milliseconds."""

@@ -54,9 +54,7 @@ class AttentionTopic:
         """
         if self._maps is None or not self._publisher.get_subscription_count():
             return
-        answered = [index for index in range(len(found.faces)) if emotions.refusal(index) is None]
-        maps = self._maps.of_faces(
-            [found.faces[index] for index in answered], [found.crops[index] for index in answered]
-        )
-        track_ids, rois = [found.track_ids[index] for index in answered], [regions[index] for index in answered]
+        kept = [index for index in range(len(found.faces)) if emotions.refusal(index) is None]
+        maps = self._maps.of_faces([found.faces[index] for index in kept], [found.crops[index] for index in kept])
+        track_ids, rois = [found.track_ids[index] for index in kept], [regions[index] for index in kept]
         self._publisher.publish(conversions.attention_array_message(header, self._maps.map_id, track_ids, rois, maps))

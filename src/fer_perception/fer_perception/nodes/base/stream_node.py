@@ -1,4 +1,4 @@
-"""The base of the nodes that answer each message of a stream: newest first, timed, counted, never the end of a node."""
+"""The base of the nodes that process each message of a stream: newest first, timed, counted; none ends the node."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Arrival(NamedTuple):
 class StreamNode(ManagedNode):
     """Answers each message of its input; publishes ``latency`` and, once a second, ``latency_statistics``.
 
-    Messages are received by the executor's thread and answered by a thread of their own. Between the two lies one
+    Messages are received by the executor's thread and processed by a thread of their own. Between the two lies one
     place: a message that has not been taken when the next one arrives is dropped and counted.
     """
 
@@ -64,7 +64,7 @@ class StreamNode(ManagedNode):
         """The node's input, which hands messages to :meth:`receive`."""
 
     @abstractmethod
-    def answer(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
+    def process(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
         """Process and publish; called by the worker's thread.
 
         :param header: of the message.
@@ -97,26 +97,26 @@ class StreamNode(ManagedNode):
     def _work(self, slot: LatestSlot[Arrival]) -> None:
         while (arrival := slot.take()) is not None:
             try:
-                self._answer(arrival)
+                self._process(arrival)
             except ImageError as error:
                 self._skip(str(error))
             except Exception:  # a node never dies from a message
                 if self.context.ok():  # else it is the end that interrupted the work
                     self._skip(traceback.format_exc())
 
-    def _answer(self, arrival: Arrival) -> None:
+    def _process(self, arrival: Arrival) -> None:
         stopwatch = Stopwatch(arrival.arrived_s)
         stopwatch.lap("receive")
         header = conversions.header_of(arrival.message)
         stamp_s = conversions.stamp_s(header) or arrival.arrived_s
-        faces = self.answer(arrival, header, stamp_s, stopwatch)
+        faces = self.process(arrival, header, stamp_s, stopwatch)
         durations_ms = {
             "age_at_receipt": arrival.age_ms,
             "age_at_publication": conversions.age_ms(self.get_clock().now().nanoseconds, header.stamp),
             **stopwatch.stages_ms,
             "total": stopwatch.total_ms,
         }
-        self.statistics.answer(durations_ms)
+        self.statistics.processed(durations_ms)
         dropped, rejected = self.statistics.total("dropped"), self.statistics.total("rejected")
         self._latency.publish(conversions.latency_message(header, durations_ms, faces, dropped, rejected))
 
@@ -158,4 +158,4 @@ class StreamNode(ManagedNode):
                 "answered: slow the camera down, or choose a faster model or face_mode keypoints"
             )
             return WARN, message, values
-        return OK, f"{summary.fps_out:.0f} answers a second", values
+        return OK, f"{summary.fps_out:.0f} results a second", values

@@ -1,4 +1,4 @@
-"""Records the answers of a running pipeline, and knows whether it is there."""
+"""Records the predictions of a running pipeline, and knows whether it is there."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from fer_perception.nodes.base.managed_node import FAILED
 from fer_perception.nodes.recording.recording_node import RECORD_RESULTS, RecordingNode
 
 POLL_S = 0.02
-ANSWER_TIMEOUT_S = 1.0
+RESPONSE_TIMEOUT_S = 1.0
 ATTEMPTS = 10
 NAMELESS = "_NODE_NAME_UNKNOWN_"  # rmw's, of a publisher that was discovered before its node was
 
 
-class AnswerRecorder(RecordingNode):
+class PredictionRecorder(RecordingNode):
     """Records ``emotions``, ``latency`` and ``/clock``. Another thread serves it.
 
-    ``answers_topic``: the full name of ``emotions``. ``ready``: whether the pipeline says that it has found a publisher
-    of what it takes. ``failure``: what a node of this namespace could not do, from ``/diagnostics``.
+    ``predictions_topic``: the full name of ``emotions``. ``ready``: whether the pipeline says that it has found a
+    publisher of what it takes. ``failure``: what a node of this namespace could not do, from ``/diagnostics``.
 
     :param bag: the new bag's folder.
     """
 
     def __init__(self, bag: Path) -> None:
-        super().__init__("answer_recorder", bag)
+        super().__init__("prediction_recorder", bag)
         self.ready = False
         self.failure = ""
-        self.answers_topic = self.record(EmotionArray, "emotions", RECORD_RESULTS)
+        self.predictions_topic = self.record(EmotionArray, "emotions", RECORD_RESULTS)
         self.record(Latency, "latency", RECORD_RESULTS)
         self.record(Clock, "/clock", RECORD_RESULTS)
         self.create_subscription(LatencyStatistics, "latency_statistics", self._on_statistics, RECORD_RESULTS)
@@ -45,35 +45,35 @@ class AnswerRecorder(RecordingNode):
     def pipeline_settings(self, names: list[str]) -> dict[str, Any]:
         """Parameters of the node that publishes ``emotions``; without those that it does not have.
 
-        :raises FerError: nobody publishes them, or several do, or the node does not answer.
+        :raises FerError: nobody publishes them, or several do, or the node does not respond.
         """
-        nodes = self._answering_nodes()
-        given_up_s = time.monotonic() + ATTEMPTS * ANSWER_TIMEOUT_S
+        nodes = self._publishing_nodes()
+        given_up_s = time.monotonic() + ATTEMPTS * RESPONSE_TIMEOUT_S
         while any(NAMELESS in node for node in nodes) and time.monotonic() < given_up_s:
             time.sleep(POLL_S)
-            nodes = self._answering_nodes()
+            nodes = self._publishing_nodes()
         if len(nodes) != 1:
-            raise FerError(f"{self.answers_topic} is published by {', '.join(nodes) or 'nobody'}. Run one pipeline")
+            raise FerError(f"{self.predictions_topic} is published by {', '.join(nodes) or 'nobody'}. Run one pipeline")
         client = self.create_client(GetParameters, f"{nodes[0]}/get_parameters")
-        # One by one, since of several there is no answer when the node lacks one.
-        answers = {name: self._ask(client, GetParameters.Request(names=[name])).values for name in names}
-        return {name: parameter_value_to_python(values[0]) for name, values in answers.items() if values}
+        # One by one, since of several there is no response when the node lacks one.
+        responses = {name: self._ask(client, GetParameters.Request(names=[name])).values for name in names}
+        return {name: parameter_value_to_python(values[0]) for name, values in responses.items() if values}
 
-    def _answering_nodes(self) -> list[str]:
+    def _publishing_nodes(self) -> list[str]:
         """Full names of the nodes that publish ``emotions``."""
-        found = self.get_publishers_info_by_topic(self.answers_topic)
+        found = self.get_publishers_info_by_topic(self.predictions_topic)
         return [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found]
 
     def _ask(self, client: Client, request: Any) -> Any:
-        """A service's answer."""
-        for _ in range(ATTEMPTS):  # an answer is lost where the other side has not found this client yet
+        """A service's response."""
+        for _ in range(ATTEMPTS):  # a response is lost where the other side has not found this client yet
             future = client.call_async(request)
             asked_s = time.monotonic()
-            while time.monotonic() < asked_s + ANSWER_TIMEOUT_S:
+            while time.monotonic() < asked_s + RESPONSE_TIMEOUT_S:
                 time.sleep(POLL_S)
                 if future.done():
                     return future.result()
-        raise FerError(f"{client.srv_name}: no answer. Has the node stopped?")
+        raise FerError(f"{client.srv_name}: no response. Has the node stopped?")
 
     def _on_statistics(self, message: LatencyStatistics) -> None:
         self.ready = message.publishers > 0

@@ -1,4 +1,4 @@
-"""Records what a graph publishes: a rosbag2 of the messages, a video and a picture of the overlay."""
+"""Records what a graph publishes: a rosbag2 of the messages, a video and an image of the overlay."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ class BagRecorder:
 
 
 class VideoRecorder:
-    """Writes RGB images as a video from a thread of its own, and keeps the best one as a picture.
+    """Writes RGB images as a video from a thread of its own, and keeps the best one as an image.
 
     :param file: an ``.mp4`` file.
-    :param picture: a ``.png`` file for the best image.
+    :param snapshot: a ``.png`` file for the best image.
     :param fps: rate at which the video is played.
     """
 
-    def __init__(self, file: Path, picture: Path, fps: float) -> None:
-        self._file, self._picture, self._fps = file, picture, fps
+    def __init__(self, file: Path, snapshot: Path, fps: float) -> None:
+        self._file, self._snapshot, self._fps = file, snapshot, fps
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._best: tuple[float, UInt8Image] | None = None
         self._jobs = _JobThread("video")
 
     def write(self, image: UInt8Image, score: float) -> None:
-        """Append an image: uint8, (H, W, 3), RGB; the one with the highest score becomes the picture."""
+        """Append an image: uint8, (H, W, 3), RGB; the one with the highest score becomes the image."""
         self._jobs.put(lambda: self._append(image, score))
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class VideoRecorder:
         if self._writer is not None:
             self._writer.release()
         if self._best is not None:
-            cv2.imwrite(str(self._picture), cv2.cvtColor(self._best[1], cv2.COLOR_RGB2BGR))
+            cv2.imwrite(str(self._snapshot), cv2.cvtColor(self._best[1], cv2.COLOR_RGB2BGR))
 
     def _append(self, image: UInt8Image, score: float) -> None:
         if self._writer is None:
@@ -82,7 +82,7 @@ class VideoRecorder:
         if self._best is None or score > self._best[0]:
             self._best = (score, image)
         frame = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        if (image.shape[1], image.shape[0]) != self._size:  # pictures of a folder differ
+        if (image.shape[1], image.shape[0]) != self._size:  # images of a folder differ
             frame = cv2.resize(frame, self._size, interpolation=cv2.INTER_AREA)
         self._writer.write(frame)
 

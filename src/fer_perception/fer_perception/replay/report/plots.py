@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from fer_perception.evaluation.metrics import Reliability
 from fer_perception.labels import EMOTIONS_8, UNKNOWN
 from fer_perception.replay.ground_truth import Interval
 from fer_perception.visualization.drawing import color_of
@@ -32,7 +32,7 @@ def timeline(
 
     :param emotions: rows of one stream.
     :param start_ns: time zero.
-    :param dropped_ns: when the frames without an answer were recorded.
+    :param dropped_ns: when the frames without predictions were recorded.
     """
     rows = [("shown", [(i.start_ns, i.end_ns, i.label) for i in intervals])] if intervals else []
     longest = emotions["track_id"].value_counts().index[:MAX_TRACKS]
@@ -89,12 +89,12 @@ def probability_lines(prominent: pd.DataFrame, labels: Sequence[str], start_ns: 
 
 
 def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
-    """A confusion matrix: shares of each row in colour, numbers as text."""
+    """A confusion matrix: fractions of each row in colour, numbers as text."""
     counts = np.asarray(matrix)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = go.Figure(
         go.Heatmap(
-            z=shares.round(4).tolist(),
+            z=fractions.round(4).tolist(),
             x=list(labels),
             y=list(labels),
             text=counts.tolist(),
@@ -103,22 +103,22 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
             zmin=0,
             zmax=1,
             showscale=False,
-            hovertemplate="shown %{y}, answered %{x}: %{text}<extra></extra>",
+            hovertemplate="true %{y}, predicted %{x}: %{text}<extra></extra>",
         )
     )
-    figure.update_yaxes(autorange="reversed", title="shown")
-    return _html(figure, height=380, x_title="answered")
+    figure.update_yaxes(autorange="reversed", title="true label")
+    return _html(figure, height=380, x_title="predicted label")
 
 
-def reliability_diagram(bins: dict[str, list[Any]]) -> str:
-    """How often answers are right, by their confidence."""
-    used = [number for number, count in enumerate(bins["count"]) if count]
+def reliability_diagram(bins: Reliability) -> str:
+    """How often predictions are right, by their confidence."""
+    used = [number for number, count in enumerate(bins.count) if count]
     figure = go.Figure()
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#bbb", "dash": "dot"}, showlegend=False)
     figure.add_scatter(
-        x=[round(bins["confidence"][number], 4) for number in used],
-        y=[round(bins["accuracy"][number], 4) for number in used],
-        text=[f"{bins['count'][number]} frames" for number in used],
+        x=[round(bins.confidence[number] or 0, 4) for number in used],
+        y=[round(bins.accuracy[number] or 0, 4) for number in used],
+        text=[f"{bins.count[number]} frames" for number in used],
         mode="lines+markers",
         showlegend=False,
     )

@@ -34,14 +34,14 @@ def ranks(densities: Float32Array) -> npt.NDArray[np.int64]:
 def deletion_and_insertion(
     probability: Callable[[Tensor], Tensor], batch: Tensor, densities: Float32Array
 ) -> tuple[Tensor, Tensor]:
-    """The probability of each picture's class while pixels change, the densest ones of the map first.
+    """The probability of each image's class while pixels change, the densest ones of the map first.
 
-    Deletion turns the picture's pixels to 0, the training data's mean; a map that shows what the answer rests on makes
-    the probability fall soon. Insertion turns the pixels of the blurred picture into the sharp one's; such a map makes
-    it rise soon.
+    Deletion turns the image's pixels to 0, the training data's mean; a map that shows what the prediction rests on
+    makes the probability fall soon. Insertion turns the pixels of the blurred image into the sharp one's; such a map
+    makes it rise soon.
 
-    :param probability: of prepared and normalised pictures (N, C, H, W), as (N,).
-    :param batch: the pictures, float32, (N, C, H, W).
+    :param probability: of prepared and normalised images (N, C, H, W), as (N,).
+    :param batch: the images, float32, (N, C, H, W).
     :param densities: their maps, (N, H, W).
     :return: both as (N, STEPS + 1), from no pixel changed to all; NaN for a map with NaN.
     """
@@ -57,7 +57,7 @@ def deletion_and_insertion(
 
 
 def blurred(batch: Tensor) -> Tensor:
-    """Pictures (N, C, H, W) in which the expression cannot be seen."""
+    """Images (N, C, H, W) in which the expression cannot be seen."""
     deviation = BLUR * batch.shape[-1]
     size = 2 * math.ceil(3 * deviation) + 1
     return gaussian_blur2d(batch, (size, size), (deviation, deviation))

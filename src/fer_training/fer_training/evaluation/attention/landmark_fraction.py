@@ -1,9 +1,9 @@
-"""Where a training run's network looks: the share of its attention on eyes, brows and mouth, for ``evaluate``."""
+"""Where a training run's network looks: the fraction of its attention on eyes, brows and mouth."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from fer_perception.preprocessing.normalization import normalize
 from fer_perception.types import Float32Array, UInt8Image
 from fer_training.datasets import Samples
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.evaluation.inference import prepare_images
+from fer_training.evaluation.attention.results import MapFraction
 from fer_training.networks.hybrid_attention import ATTENDED_STAGES, HybridAttentionNetwork
 from fer_training.networks.landmark_regions import landmark_regions
 from fer_training.networks.layers import Backbone
@@ -27,15 +27,26 @@ BATCH_SIZE = 128
 CLASS_ACTIVATION, ATTENTION, ATTENTION_MEAN = "class_activation", "attention", "attention_mean"
 
 
+class MapFractions(NamedTuple):
+    """What :meth:`AttentionMeter.measure` found: ``maps`` and ``absent`` as in :class:`Explanation`.
+
+    ``probabilities``: (N, labels); ``attention``: by name the maps of all images, (N, 1, h, w).
+    """
+
+    maps: dict[str, MapFraction]
+    absent: dict[str, str]
+    probabilities: Float32Array
+    attention: dict[str, Tensor]
+
+
 class AttentionMeter:
-    """Measures a run's attention on datasets; called by :func:`fer_training.evaluation.evaluate.evaluate`.
+    """Measures a run's attention.
 
     :param run: the run's folder.
-    :param plots: a folder for one picture per dataset; ``files`` holds those that were written.
     :raises FerError: ``run`` is a bundle, or no run.
     """
 
-    def __init__(self, run: Path, plots: Path | None = None) -> None:
+    def __init__(self, run: Path) -> None:
         if (run / MANIFEST).exists():
             raise FerError(
                 f"{run}: is a bundle, and an ONNX file does not give its feature maps. Give the folder of the training "
@@ -48,47 +59,33 @@ class AttentionMeter:
         self.network, facts = load_run(run, config)
         self.labels = tuple(facts["labels"])
         self.regions = landmark_regions(FER2013_TEMPLATE, self.spec.width, self.spec.height)
-        self.plots = plots
-        self.files: list[Path] = []
+        self.reference = float(self.regions.mean())
 
-    def __call__(self, name: str, samples: Samples) -> dict[str, Any]:
-        """Measure on all pictures, also those with a label that the network lacks.
+    def measure(self, images: UInt8Image) -> MapFractions:
+        """Measure on prepared crops, also those with a label that the network lacks.
 
-        :param name: of the dataset, for the picture's title and file.
-        :param samples: pictures aligned to the run's template.
-        :return: ``reference`` (the share that uniform attention has: the regions' share of the crop), ``maps`` and
-            ``absent`` (by name, why there is no such map). There, by name: ``n`` (pictures with attention anywhere),
-            the mean ``share`` over these, its 95% ``interval`` (by the standard error; None for one picture), ``ratio``
-            to the reference, ``size`` of the map (rows, columns), ``highest`` (the share that a map of this size can
-            reach), ``variation`` (half the mean absolute difference to the mean map: 0 where all pictures have the
-            same map, below 1) and ``contrast`` (the mean of largest less smallest value: below 1 for attention, in
-            logits for class activation). The share does not see the contrast: at 0.01 attention changes nothing, be
-            its share what it may. ``attention_mean`` is the mean of the attention maps' shares, and no map.
+        :param images: uint8, (N, H, W, C).
         """
-        images = prepare_images(samples, self.spec)
         logits: list[Tensor] = []
         batches: dict[str, list[Tensor]] = {}
         for start in range(0, len(images), BATCH_SIZE):
-            answer, found = self.look(images[start : start + BATCH_SIZE])
-            logits.append(answer)
+            found_logits, found = self.look(images[start : start + BATCH_SIZE])
+            logits.append(found_logits)
             for key, attention in found.items():
                 batches.setdefault(key, []).append(attention)
         maps = {key: torch.cat(parts) for key, parts in batches.items()}
-        shares = {key: self.shares(attention) for key, attention in maps.items()}
-        reference = float(self.regions.mean())
-        result: dict[str, Any] = {"reference": reference, "maps": {}, "absent": self.absent()}
+        fractions = {key: self.fractions(attention) for key, attention in maps.items()}
+        absent, measured = self.absent(), {}
         for key, attention in maps.items():
-            if bool(shares[key].isnan().all()):
-                result["absent"][key] = "it is zero everywhere in every picture"
+            if bool(fractions[key].isnan().all()):
+                absent[key] = "it is zero everywhere in every image"
             else:
-                result["maps"][key] = {**_summary(shares[key], reference), **self._facts(attention)}
-        own = [share for key, share in shares.items() if key.startswith(ATTENTION)]
+                measured[key] = self._summary(fractions[key], attention)
+        own = [found for key, found in fractions.items() if key.startswith(ATTENTION)]
         if own:
-            result["maps"][ATTENTION_MEAN] = _summary(torch.stack(own).mean(0), reference)
-        if self.plots:
-            shown = {key: attention for key, attention in maps.items() if key in result["maps"]}
-            self._draw(name, samples, images, torch.softmax(torch.cat(logits), 1).numpy(), shown, result)
-        return result
+            measured[ATTENTION_MEAN] = self._summary(torch.stack(own).mean(0))
+        probabilities = torch.softmax(torch.cat(logits), 1).numpy()
+        return MapFractions(measured, absent, probabilities, {key: maps[key] for key in maps if key in measured})
 
     @torch.inference_mode()
     def look(self, images: UInt8Image) -> tuple[Tensor, dict[str, Tensor]]:
@@ -118,11 +115,11 @@ class AttentionMeter:
         return logits, maps
 
     def densities(self, attention: Tensor) -> Tensor:
-        """How attention spreads over the crop's pixels, each picture's sum 1: (N, 1, h, w) to (N, H, W).
+        """How attention spreads over the crop's pixels, each image's sum 1: (N, 1, h, w) to (N, H, W).
 
         Every map is brought to the crop's size by bilinear interpolation, so that networks whose maps differ in
         resolution are measured against the same regions and the same reference, which uniform maps of all sizes then
-        meet exactly; and what is measured is what the pictures show. (Averaging the regions down to the map would take
+        meet exactly; and what is measured is what the plots show. (Averaging the regions down to the map would take
         a coarse map for one with hard edges, and give sizes that do not divide the crop's a reference of their own.)
         A coarse map still cannot rest on a region alone: of 3 x 3 places none is within an eye. So compare maps of like
         sizes. A map without attention anywhere becomes NaN.
@@ -130,23 +127,10 @@ class AttentionMeter:
         large = nn.functional.interpolate(attention, size=self.regions.shape, mode="bilinear", align_corners=False)
         return large[:, 0] / large.sum((2, 3))[:, :, None]
 
-    def shares(self, attention: Tensor) -> Tensor:
-        """Share of attention on the regions: (N, 1, h, w) to (N,), 0..1, NaN without attention anywhere."""
+    def fractions(self, attention: Tensor) -> Tensor:
+        """Fraction of attention on the regions: (N, 1, h, w) to (N,), 0..1, NaN without attention anywhere."""
         regions = torch.from_numpy(self.regions)
         return torch.cat([(self.densities(part) * regions).sum((1, 2)) for part in attention.split(BATCH_SIZE)])
-
-    def _facts(self, attention: Tensor) -> dict[str, Any]:
-        """``size``, ``highest``, ``variation`` and ``contrast`` of maps (N, 1, h, w)."""
-        rows, columns = attention.shape[-2:]
-        places = torch.eye(rows * columns).reshape(-1, 1, rows, columns)
-        spread = attention / attention.sum((2, 3), keepdim=True)
-        spread = spread[spread.isfinite().all(-1).all(-1)[:, 0]]
-        return {
-            "size": [rows, columns],
-            "highest": float(self.shares(places).max()),
-            "variation": float((spread - spread.mean(0)).abs().sum((1, 2, 3)).mean() / 2),
-            "contrast": float((attention.amax((1, 2, 3)) - attention.amin((1, 2, 3))).mean()),
-        }
 
     def absent(self) -> dict[str, str]:
         """Which maps the network does not have, and why."""
@@ -157,47 +141,33 @@ class AttentionMeter:
             reasons[ATTENTION] = "the network has no attention maps"
         return reasons
 
-    def _mean_density(self, attention: Tensor) -> Float32Array:
+    def mean_density(self, attention: Tensor) -> Float32Array:
         """The mean of the densities of maps (N, 1, h, w), those without attention left out: (H, W)."""
         parts = [self.densities(part) for part in attention.split(BATCH_SIZE)]
         count = sum(int(part[:, 0, 0].isfinite().sum()) for part in parts)
         return (torch.stack([part.nansum(0) for part in parts]).sum(0) / count).numpy()
 
-    def _draw(
-        self,
-        name: str,
-        samples: Samples,
-        images: UInt8Image,
-        probabilities: Float32Array,
-        maps: dict[str, Tensor],
-        result: dict[str, Any],
-    ) -> None:
-        """Crops, one column each, with the maps and the regions' outlines; the first column is the mean of all."""
-        from fer_training.evaluation.attention.pictures import (  # matplotlib only where it is needed
-            MapColumn,
-            draw_maps,
-        )
+    def _summary(self, fractions: Tensor, attention: Tensor | None = None) -> MapFraction:
+        """Of fractions (N,), NaN left out; with the facts of maps (N, 1, h, w)."""
+        found = fractions[fractions.isfinite()].double()
+        mean = float(found.mean())
+        error = 1.96 * float(found.std()) / len(found) ** 0.5 if len(found) > 1 else None
+        interval = None if error is None else (mean - error, mean + error)
+        facts = {} if attention is None else self._facts(attention)
+        return MapFraction(n=len(found), fraction=mean, interval=interval, ratio=mean / self.reference, **facts)
 
-        mean = images.mean(0)
-        means = {key: self._mean_density(attention) for key, attention in maps.items()}
-        columns = [MapColumn("mean of all", (mean - mean.min()) / max(float(np.ptp(mean)), 1.0), means)]
-        for label, index in typical_examples(samples, self.labels, probabilities).items():
-            densities = {key: self.densities(attention[index, None])[0].numpy() for key, attention in maps.items()}
-            columns.append(MapColumn(f"{label}, {probabilities[index].max():.2f}", images[index] / 255, densities))
-
-        rows = {
-            key: "{}\n{} x {}, contrast {:.2f}".format(key.replace("_", " "), *entry["size"], entry["contrast"])
-            for key, entry in result["maps"].items()
-            if key in maps
+    def _facts(self, attention: Tensor) -> dict[str, Any]:
+        """``size``, ``highest``, ``variation`` and ``contrast`` of maps (N, 1, h, w)."""
+        rows, columns = attention.shape[-2:]
+        places = torch.eye(rows * columns).reshape(-1, 1, rows, columns)
+        spread = attention / attention.sum((2, 3), keepdim=True)
+        spread = spread[spread.isfinite().all(-1).all(-1)[:, 0]]
+        return {
+            "size": (rows, columns),
+            "highest": float(self.fractions(places).max()),
+            "variation": float((spread - spread.mean(0)).abs().sum((1, 2, 3)).mean() / 2),
+            "contrast": float((attention.amax((1, 2, 3)) - attention.amin((1, 2, 3))).mean()),
         }
-        assert self.plots
-        file = self.plots / f"{name.replace(':', '_')}_{samples.split}_attention.png"
-        heading = (
-            f"{name}, {samples.split} split: share of attention on eyes, brows and mouth (uniform attention: "
-            f"{result['reference'] * 100:.1f}%)"
-        )
-        draw_maps(file, heading, columns, rows, self.regions)
-        self.files.append(file)
 
 
 def class_weights(network: nn.Module) -> Tensor | None:
@@ -244,16 +214,3 @@ def typical_examples(
             order = np.argsort(probabilities[found].max(1), kind="stable")
             examples[label] = int(found[order[len(order) // 2]])
     return examples
-
-
-def _summary(shares: Tensor, reference: float) -> dict[str, Any]:
-    """``n``, ``share``, ``interval`` and ``ratio`` of shares (N,), NaN left out."""
-    found = shares[shares.isfinite()].double()
-    mean = float(found.mean())
-    error = 1.96 * float(found.std()) / len(found) ** 0.5 if len(found) > 1 else None
-    return {
-        "n": len(found),
-        "share": mean,
-        "interval": None if error is None else [mean - error, mean + error],
-        "ratio": mean / reference,
-    }

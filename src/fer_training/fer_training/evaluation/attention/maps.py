@@ -36,13 +36,13 @@ def grad_cam_layers(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def grad_cam(network: nn.Module, layers: Mapping[str, nn.Module], batch: Tensor, classes: Tensor) -> dict[str, Tensor]:
-    """Grad-CAM (Selvaraju et al., 2017, arXiv:1610.02391) of one class of each picture, by Captum.
+    """Grad-CAM (Selvaraju et al., 2017, arXiv:1610.02391) of one class of each image, by Captum.
 
     For a network that ends in a mean over places and one linear layer, that of the last feature map is the positive
     part of the class activation map, divided by the number of places.
 
     :param layers: from :func:`grad_cam_layers`, of the same network.
-    :param batch: prepared and normalised pictures, float32, (N, C, H, W).
+    :param batch: prepared and normalised images, float32, (N, C, H, W).
     :param classes: int64, (N,), columns of the logits.
     :return: by name the maps, (N, 1, h, w), at least 0, at the sizes of the layers' responses.
     """

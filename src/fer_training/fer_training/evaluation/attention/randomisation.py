@@ -1,6 +1,6 @@
 """Whether a map depends on what was learnt: a check by randomised weights (Adebayo et al., 2018, arXiv:1810.03292).
 
-A map that stays the same when the weights become random shows the picture's edges, or the network's architecture, and
+A map that stays the same when the weights become random shows the image's edges, or the network's architecture, and
 not what the network learnt.
 """
 
@@ -26,10 +26,10 @@ BATCH_SIZE = 64
 def randomised_correlations(network: nn.Module, batch: Tensor, classes: Tensor) -> dict[str, npt.NDArray[np.float64]]:
     """How alike Grad-CAM stays when the weights are shuffled, layer by layer from the output to the input.
 
-    :param batch: prepared and normalised pictures, float32, (N, C, H, W).
+    :param batch: prepared and normalised images, float32, (N, C, H, W).
     :param classes: int64, (N,), the same for the trained and the randomised networks.
-    :return: by the map's name the mean over pictures of the rank correlation with the trained network's map, float64,
-        (DRAWS, DEPTHS), of as many independent randomisations; NaN where no picture's maps have different values.
+    :return: by the map's name the mean over images of the rank correlation with the trained network's map, float64,
+        (DRAWS, DEPTHS), of as many independent randomisations; NaN where no image's maps have different values.
     """
     before = _maps(network, batch, classes)
     found = {name: np.full((DRAWS, len(DEPTHS)), np.nan) for name in before}

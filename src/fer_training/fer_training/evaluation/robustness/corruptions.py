@@ -62,11 +62,11 @@ class Batch:
         return self.images.shape[2], self.images.shape[1]
 
     def draw(self, low: float, high: float) -> npt.NDArray[np.float64]:
-        """One uniform number for each picture: float64, (N,)."""
+        """One uniform number for each image: float64, (N,)."""
         return np.array([rng.uniform(low, high) for rng in self.rngs])
 
     def having(self, images: UInt8Image) -> Batch:
-        """The same with changed pictures."""
+        """The same with changed images."""
         return Batch(images, self.template, self.rngs)
 
 
@@ -138,7 +138,7 @@ def _pitch(batch: Batch, degrees: float) -> UInt8Image:
 
 
 def _turn(batch: Batch, degrees: float, axis: int) -> UInt8Image:
-    """Turn each face to one side or the other, as a flat picture, and align it again as the robot does."""
+    """Turn each face to one side or the other, as a flat image, and align it again as the robot does."""
     sides = np.sign(batch.draw(-1, 1))
     matrices = [turned_view(batch.template, *batch.size, float(side * degrees), axis) for side in sides]
     transforms = torch.from_numpy(np.stack(matrices).astype(np.float32))
@@ -229,7 +229,7 @@ def corrupt(
 ) -> list[UInt8Image]:
     """Corrupt face crops.
 
-    Chance (a block's place, a direction) depends on the seed, the corruption and a picture's place in the list alone,
+    Chance (a block's place, a direction) depends on the seed, the corruption and an image's place in the list alone,
     so it is the same at all severities.
 
     :param images: uint8, (H, W) grey or (H, W, 3) RGB each, aligned to ``template``.

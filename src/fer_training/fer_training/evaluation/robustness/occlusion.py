@@ -95,7 +95,7 @@ def cover(images: UInt8Image, mask: Float32Array, grey: int) -> UInt8Image:
 
 
 def cover_blocks(images: UInt8Image, places: Sequence[tuple[slice, slice]], greys: Sequence[int]) -> UInt8Image:
-    """Paint each picture's own block in its own grey: uint8 (N, H, W, C) to the same."""
+    """Paint each image's own block in its own grey: uint8 (N, H, W, C) to the same."""
     covered = images.copy()
     for image, (rows, columns), grey in zip(covered, places, greys, strict=True):
         image[rows, columns] = grey

@@ -9,17 +9,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 from sklearn.metrics import f1_score
 from tqdm import tqdm
 
 from fer_perception.errors import FerError
-from fer_perception.evaluation.metrics import RESAMPLES, interval
+from fer_perception.evaluation.results import RESAMPLES, Interval, Result, ResultFile, interval
 from fer_perception.models.bundle import Precision
+from fer_perception.preprocessing.alignment import AlignmentTemplate
 from fer_training.datasets import CROPS, Samples, Split, load_dataset
-from fer_training.evaluation.evaluate import Model, ask, load_model
+from fer_training.evaluation.predictions import Model, load_model, predict_samples
 from fer_training.evaluation.robustness.corruptions import COMBINED, CORRUPTIONS, SEVERITIES, corrupt
+from fer_training.evaluation.text import aligned, points
 
 Labels = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 # The mean corruption error is over all but the combined stress, whose parts it holds already. The first of these
 # families overlaps with the second: the paper's claim is about eyes and mouth.
@@ -37,6 +41,54 @@ def families(corruptions: Sequence[str]) -> dict[str, list[str]]:
     return {family: members for family, members in groups.items() if len(members) > 1}
 
 
+class Score(Result):
+    """Accuracy and macro-F1 of a model, as means over the severities of a corruption and over a family's members.
+
+    ``accuracies`` and ``macro_f1s``: of a corruption, by severity. ``corruption_error`` and
+    ``relative_corruption_error``: None of clean images, and where the baseline has no such error. ``gain``: in accuracy
+    over the baseline with its ``interval`` over resamples of images; None of the baseline itself.
+    """
+
+    accuracy: float
+    macro_f1: float
+    accuracies: list[float] = Field(default_factory=list)
+    macro_f1s: list[float] = Field(default_factory=list)
+    corruption_error: float | None = None
+    relative_corruption_error: float | None = None
+    gain: float | None = None
+    interval: Interval | None = None
+
+
+Scores = dict[str, Score]  # by model
+
+
+class Summary(Result):
+    """Scores of all ``models``, of which ``baseline`` is the first."""
+
+    models: list[str]
+    baseline: str
+    clean: Scores
+    corruptions: dict[str, Scores]
+    families: dict[str, Scores]
+
+
+class StressResult(ResultFile, Summary):
+    """What ``stress`` writes. ``paths``: of the models, by name. ``severities``: the corruptions' parameters."""
+
+    written_by = "python -m fer_training stress --json"
+    dataset: str
+    split: Split
+    n: int
+    precision: Precision
+    seed: int
+    paths: dict[str, str]
+    labels: list[str]
+    left_out: dict[str, int]
+    sha256: str
+    template: AlignmentTemplate
+    severities: dict[str, list[dict[str, float]]]
+
+
 def evaluate_stress(
     models: Sequence[Path],
     dataset: str,
@@ -46,7 +98,7 @@ def evaluate_stress(
     threads: int = 1,
     seed: int = 0,
     images: int = 0,
-) -> tuple[dict[str, Any], Samples]:
+) -> tuple[StressResult, Samples]:
     """Evaluate models on one split of a dataset, as it is and under every corruption at every severity.
 
     The crops are corrupted as they would enter the network, at their own size and before normalisation, and all
@@ -56,159 +108,163 @@ def evaluate_stress(
     :param dataset: ``NAME:PATH``.
     :param corruptions: keys of :data:`CORRUPTIONS`; all of them where empty.
     :param images: take only so many of the split, drawn by chance, always the same; 0: all.
-    :return: what :func:`summarise` returns, with ``dataset``, ``split``, ``n``, ``precision``, ``seed``, ``paths`` of
-        the models by name, ``labels``, ``left_out``, ``sha256`` of the data, the alignment ``template`` and, in
-        ``severities``, the corruptions' parameters; and the samples.
+    :return: the result and the samples.
     :raises FerError: a model or the dataset cannot be used, or the models cannot be compared on it.
     """
-    names = _names(models)
-    unknown = [name for name in corruptions if name not in CORRUPTIONS]
-    if unknown:
-        raise FerError(f"--stress: there is no corruption '{unknown[0]}'. Write one of {', '.join(CORRUPTIONS)}")
-    chosen = [name for name in CORRUPTIONS if not corruptions or name in corruptions]
+    names, chosen = _names(models), _chosen(corruptions)
     loaded = [load_model(model, precision, threads) for model in models]
     _check_comparable(dict(zip(names, loaded, strict=True)), dataset)
     samples = _some(load_dataset(dataset, split, loaded[0].alignment), images)
+    clean = [predict_samples(model, samples, is_quiet=True) for model in loaded]
+    if any(found.labels != clean[0].labels for found in clean):
+        raise FerError(f"{', '.join(names)} share different labels with {dataset}: measure them one by one")
     template = loaded[0].alignment.template
-
-    clean = [ask(model, samples, is_quiet=True) for model in loaded]
-    if any(answers.labels != clean[0].labels for answers in clean):
-        raise FerError(f"--stress: {', '.join(names)} share different labels with {dataset}: measure them one by one")
-    steps = [(name, severity) for name in chosen for severity in SEVERITIES]
-    predictions: dict[str, list[list[Labels]]] = {name: [] for name in chosen}
-    for name, severity in tqdm(steps, desc=f"{samples.dataset} {split}, corrupted", unit="set", mininterval=1.0):
-        corrupted = replace(samples, images=corrupt(samples.images, name, severity, template, seed))
-        predictions[name].append([ask(model, corrupted, is_quiet=True).logits.argmax(axis=1) for model in loaded])
-    result = summarise(
+    summary = summarise(
         names,
         clean[0].targets,
-        np.stack([answers.logits.argmax(axis=1) for answers in clean]),
-        {name: np.array(found).transpose(1, 0, 2) for name, found in predictions.items()},
+        np.stack([found.logits.argmax(axis=1) for found in clean]),
+        _predict_corrupted(loaded, samples, chosen, template, seed),
     )
-    facts = {
-        "dataset": samples.dataset,
-        "split": split,
-        "n": len(clean[0].targets),
-        "precision": precision,
-        "seed": seed,
-        "paths": {name: str(model) for name, model in zip(names, models, strict=True)},
-        "labels": list(clean[0].labels),
-        "left_out": clean[0].left_out,
-        "sha256": samples.fingerprint(),
-        "template": template.model_dump(),
-        "severities": {
+    result = StressResult(
+        **dict(summary),
+        dataset=samples.dataset,
+        split=split,
+        n=len(clean[0].targets),
+        precision=precision,
+        seed=seed,
+        paths={name: str(model) for name, model in zip(names, models, strict=True)},
+        labels=list(clean[0].labels),
+        left_out=clean[0].left_out,
+        sha256=samples.fingerprint(),
+        template=template,
+        severities={
             name: [dict(zip(CORRUPTIONS[name].parameters, values, strict=True)) for values in found]
             for name, found in ((name, CORRUPTIONS[name].severities) for name in chosen)
         },
-    }
-    return {**facts, **result}, samples
+    )
+    return result, samples
 
 
-def summarise(names: Sequence[str], targets: Labels, clean: Labels, corrupted: dict[str, Labels]) -> dict[str, Any]:
-    """From predictions to the tables; the first model is the baseline.
+def _chosen(corruptions: Sequence[str]) -> list[str]:
+    unknown = [name for name in corruptions if name not in CORRUPTIONS]
+    if unknown:
+        raise FerError(f"there is no corruption '{unknown[0]}'. Write one of {', '.join(CORRUPTIONS)}")
+    return [name for name in CORRUPTIONS if not corruptions or name in corruptions]
+
+
+def _predict_corrupted(
+    models: Sequence[Model], samples: Samples, corruptions: Sequence[str], template: AlignmentTemplate, seed: int
+) -> dict[str, Labels]:
+    """Predictions by corruption: (models, severities, n)."""
+    predictions: dict[str, list[list[Labels]]] = {name: [] for name in corruptions}
+    steps = [(name, severity) for name in corruptions for severity in SEVERITIES]
+    title = f"{samples.dataset} {samples.split}, corrupted"
+    for name, severity in tqdm(steps, desc=title, unit="set", mininterval=1.0):
+        corrupted = replace(samples, images=corrupt(samples.images, name, severity, template, seed))
+        found = [predict_samples(model, corrupted, is_quiet=True).logits.argmax(axis=1) for model in models]
+        predictions[name].append(found)
+    return {name: np.array(found).transpose(1, 0, 2) for name, found in predictions.items()}
+
+
+def summarise(names: Sequence[str], targets: Labels, clean: Labels, corrupted: dict[str, Labels]) -> Summary:
+    """From predictions to scores; the first model is the baseline.
 
     The corruption error of a model is the sum of its error rates over the severities, divided by the baseline's; the
-    relative one is the same of what is added to the error rate on clean pictures (Hendrycks and Dietterich, 2019). The
+    relative one is the same of what is added to the error rate on clean images (Hendrycks and Dietterich, 2019). The
     means over corruptions are mCE and relative mCE. Here 1 is as good as the baseline, there 100.
 
     :param names: of the models.
     :param targets: (n,).
-    :param clean: (models, n), predictions on the pictures as they are.
+    :param clean: (models, n), predictions on the images as they are.
     :param corrupted: by corruption (models, severities, n).
-    :return: ``models``, ``baseline``, ``clean`` (by model ``accuracy``, ``macro_f1``), ``corruptions`` and ``families``
-        (by name and model: ``accuracy`` and ``macro_f1`` as means over severities and members, with the corruptions
-        the lists ``accuracies`` and ``macro_f1s`` by severity, ``corruption_error`` and
-        ``relative_corruption_error``, None where the baseline has no such error, and for all but the baseline ``gain``
-        in accuracy over it with its 95% ``interval``, over resamples of pictures).
     """
     right = {name: found == targets for name, found in corrupted.items()}
-    clean_error = 1 - (clean == targets).mean(axis=1)
-    present = np.unique(targets)
-    rows: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, hits in right.items():
-        errors = 1 - hits.mean(axis=2)
-        sums, added = errors.sum(axis=1), (errors - clean_error[:, None]).sum(axis=1)
-        rows[name] = {}
-        for index, model in enumerate(names):
-            accuracies = hits[index].mean(axis=1)
-            macro_f1s = [
-                f1_score(targets, found, labels=present, average="macro", zero_division=0)
-                for found in corrupted[name][index]
-            ]
-            rows[name][model] = {
-                "accuracies": accuracies.tolist(),
-                "macro_f1s": [float(value) for value in macro_f1s],
-                "accuracy": float(accuracies.mean()),
-                "macro_f1": float(np.mean(macro_f1s)),
-                "corruption_error": _ratio(sums[index], sums[0]),
-                "relative_corruption_error": _ratio(added[index], added[0]),
-                **_gain(hits[index], hits[0], index),
-            }
-    groups: dict[str, dict[str, dict[str, Any]]] = {}
+    clean_right = clean == targets
+    corruptions = {
+        name: {
+            model: _corruption_score(right[name], targets, found, 1 - clean_right.mean(axis=1), index)
+            for index, model in enumerate(names)
+        }
+        for name, found in corrupted.items()
+    }
+    grouped: dict[str, Scores] = {}
     for family, members in families(list(corrupted)).items():
-        groups[family] = {}
         hits = np.concatenate([right[name] for name in members], axis=1)
-        for index, model in enumerate(names):
-            means = {
-                key: _mean([rows[name][model][key] for name in members])
-                for key in ("accuracy", "macro_f1", "corruption_error", "relative_corruption_error")
-            }
-            groups[family][model] = {**means, **_gain(hits[index], hits[0], index)}
-    return {
-        "models": list(names),
-        "baseline": names[0],
-        "clean": {
-            model: {
-                "accuracy": float(1 - clean_error[index]),
-                "macro_f1": float(f1_score(targets, clean[index], labels=present, average="macro", zero_division=0)),
-                **_gain((clean[index] == targets)[None], (clean[0] == targets)[None], index),
-            }
+        grouped[family] = {
+            model: _family_score([corruptions[name][model] for name in members], _gain(hits[index], hits[0], index))
+            for index, model in enumerate(names)
+        }
+    return Summary(
+        models=list(names),
+        baseline=names[0],
+        clean={
+            model: Score(
+                accuracy=clean_right[index].mean(),
+                macro_f1=_macro_f1(targets, clean[index]),
+                **_gain(clean_right[index][None], clean_right[0][None], index),
+            )
             for index, model in enumerate(names)
         },
-        "corruptions": rows,
-        "families": groups,
-    }
+        corruptions=corruptions,
+        families=grouped,
+    )
 
 
-def format_stress(result: dict[str, Any]) -> str:
+def _corruption_score(
+    hits: npt.NDArray[np.bool_], targets: Labels, predictions: Labels, clean_errors: Floats, index: int
+) -> Score:
+    """The score of model ``index``; ``hits`` and ``predictions``: (models, severities, n)."""
+    errors = 1 - hits.mean(axis=2)
+    sums, added = errors.sum(axis=1), (errors - clean_errors[:, None]).sum(axis=1)
+    accuracies = hits[index].mean(axis=1)
+    macro_f1s = [_macro_f1(targets, found) for found in predictions[index]]
+    return Score(
+        accuracies=accuracies.tolist(),
+        macro_f1s=macro_f1s,
+        accuracy=accuracies.mean(),
+        macro_f1=float(np.mean(macro_f1s)),
+        corruption_error=_ratio(sums[index], sums[0]),
+        relative_corruption_error=_ratio(added[index], added[0]),
+        **_gain(hits[index], hits[0], index),
+    )
+
+
+def _family_score(members: Sequence[Score], gain: dict[str, Any]) -> Score:
+    return Score(
+        accuracy=float(np.mean([score.accuracy for score in members])),
+        macro_f1=float(np.mean([score.macro_f1 for score in members])),
+        corruption_error=_mean([score.corruption_error for score in members]),
+        relative_corruption_error=_mean([score.relative_corruption_error for score in members]),
+        **gain,
+    )
+
+
+def format_stress(result: StressResult) -> str:
     """The result as a table for a terminal."""
     rows: list[tuple[str, ...]] = [
         ("", "model", *(f"{severity}" for severity in SEVERITIES), "mean", "macro-F1", "CE", "rel. CE", "gain")
     ]
-    parts = {"none": result["clean"], **result["corruptions"], **result["families"]}
-    for name, entries in parts.items():
-        for number, (model, entry) in enumerate(entries.items()):
-            accuracies = [f"{value * 100:.1f}" for value in entry.get("accuracies", [])]
-            gain = ""
-            if "gain" in entry:
-                low, high = (end * 100 for end in entry["interval"])
-                gain = f"{entry['gain'] * 100:+.1f} [{low:+.1f}, {high:+.1f}]"
+    parts = {"none": result.clean, **result.corruptions, **result.families}
+    for name, scores in parts.items():
+        for number, (model, score) in enumerate(scores.items()):
             rows.append(
                 (
                     name if number == 0 else "",
                     model,
-                    *(accuracies or [""] * len(SEVERITIES)),
-                    f"{entry['accuracy'] * 100:.1f}",
-                    f"{entry['macro_f1'] * 100:.1f}",
-                    _number(entry.get("corruption_error")),
-                    _number(entry.get("relative_corruption_error")),
-                    gain,
+                    *([f"{value * 100:.1f}" for value in score.accuracies] or [""] * len(SEVERITIES)),
+                    f"{score.accuracy * 100:.1f}",
+                    f"{score.macro_f1 * 100:.1f}",
+                    _number(score.corruption_error),
+                    _number(score.relative_corruption_error),
+                    "" if score.gain is None else points(score.gain, score.interval),
                 )
             )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
     heading = (
-        f"{result['dataset']}, {result['split']} split, {result['n']} images, {result['precision']}: accuracy in % by "
-        f"severity; CE: corruption error, 1 is {result['baseline']}'s; gain: points of accuracy over it, in brackets "
-        f"95% of {RESAMPLES} bootstrap resamples"
+        f"{result.dataset}, {result.split} split, {result.n} images, {result.precision}: accuracy in % by severity; "
+        f"CE: corruption error, 1 is {result.baseline}'s; gain: points of accuracy over it, in brackets 95% of "
+        f"{RESAMPLES} bootstrap resamples"
     )
-    return "\n".join([heading, *lines])
+    return "\n".join([heading, *aligned(rows, left=2)])
 
 
 def _names(models: Sequence[Path]) -> list[str]:
@@ -236,11 +292,11 @@ def _check_comparable(models: dict[str, Model], dataset: str) -> None:
         template, spec = model.alignment.template, model.alignment.spec
         crops = (template, spec.width, spec.height, spec.color) if are_cut else (template,)
         if crops != (first := first or crops):
-            raise FerError(f"--stress: {name} takes other crops than {next(iter(models))}: measure them one by one")
+            raise FerError(f"{name} takes other crops than {next(iter(models))}: measure them one by one")
 
 
 def _gain(hits: npt.NDArray[np.bool_], baseline: npt.NDArray[np.bool_], index: int) -> dict[str, Any]:
-    """How much more often a model is right than the baseline on the same pictures; nothing for the baseline itself.
+    """How much more often a model is right than the baseline on the same images; nothing for the baseline itself.
 
     :param hits: (severities, n).
     """
@@ -251,6 +307,11 @@ def _gain(hits: npt.NDArray[np.bool_], baseline: npt.NDArray[np.bool_], index: i
     rng = np.random.default_rng(0)
     means = np.array([rng.multinomial(n, np.full(n, 1 / n)) @ gains for _ in range(RESAMPLES)]) / n
     return {"gain": float(gains.mean()), "interval": interval(means)}
+
+
+def _macro_f1(targets: Labels, predictions: Labels) -> float:
+    """Over the labels that occur."""
+    return float(f1_score(targets, predictions, labels=np.unique(targets), average="macro", zero_division=0))
 
 
 def _ratio(value: float, baseline: float) -> float | None:

@@ -23,7 +23,7 @@ from fer_perception.preprocessing.normalization import to_batch
 from fer_perception.types import Float32Array
 from fer_training.datasets import Alignment, Samples, balanced, load_dataset
 from fer_training.export.portability import require_portable
-from fer_training.export.quantization.sensitivity import agreement, answers, largest_values, quantize_insensitive
+from fer_training.export.quantization.sensitivity import agreement, largest_values, predict_with, quantize_insensitive
 
 MEASURED = 2000  # validation images
 
@@ -57,12 +57,12 @@ def quantize(bundle: Path, data: str, images: int = 1024, wanted: float = 0.99) 
 
     half = with_float16(model)
     quantized, divergences, in_float = quantize_insensitive(model, largest_values(model, calibration), measured, wanted)
-    expected = answers(model, measured)
+    expected = predict_with(model, measured)
     facts: dict[str, Any] = {
         "measured_on": {"dataset": samples.dataset, "split": "val", "images": len(measured)},
-        "fp16": {"agreement": agreement(expected, answers(half, measured))},
+        "fp16": {"agreement": agreement(expected, predict_with(half, measured))},
         "int8": {
-            "agreement": agreement(expected, answers(quantized, measured)),
+            "agreement": agreement(expected, predict_with(quantized, measured)),
             "calibration_images": len(calibration),
             "blocks_in_float": in_float,
             "divergence_of_single_blocks": {block: round(value, 6) for block, value in divergences.items()},

@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 
 
 def largest_values(model: ModelProto, images: Float32Array) -> dict[str, float]:
-    """The largest absolute value of each tensor while a model answers to images, float32 (N, C, H, W)."""
+    """The largest absolute value of each tensor while a model runs on images, float32 (N, C, H, W)."""
     watched = ModelProto()
     watched.CopyFrom(model)
     graph = watched.graph
-    answers = {value.name for value in graph.output}
+    outputs = {value.name for value in graph.output}
     results = [name for node in graph.node if node.op_type != "Constant" for name in node.output]
     graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in results if name not in answers
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in results if name not in outputs
     )
     session = _session(watched, optimized=False)
     names = [value.name for value in session.get_outputs()]
@@ -40,7 +40,7 @@ def largest_values(model: ModelProto, images: Float32Array) -> dict[str, float]:
     return largest
 
 
-def answers(model: ModelProto, images: Float32Array) -> Float32Array:
+def predict_with(model: ModelProto, images: Float32Array) -> Float32Array:
     """A model's logits: float32, (N, labels)."""
     session = _session(model)
     name = session.get_inputs()[0].name
@@ -64,7 +64,7 @@ def quantize_insensitive(
     """Quantize as many blocks as the wanted agreement with the model in floating point allows.
 
     Each block is quantized alone, and its divergence measured. Then all are quantized but the most sensitive one, two,
-    ... until the share of the same answers is as wanted.
+    ... until the fraction of equal predictions is as wanted.
 
     :param images: float32, (N, C, H, W), to measure on.
     :return: the quantized model, each block's divergence, and the blocks that stay in floating point.
@@ -73,18 +73,20 @@ def quantize_insensitive(
     blocks = blocks_of(model)
     if not blocks:
         raise FerError("no convolution is named /features.N/... Export the model again")
-    expected = answers(model, images)
+    expected = predict_with(model, images)
     few = slice(None, None, max(1, len(images) // FEW))
     found = {
-        block: divergence(expected[few], answers(with_int8(model, largest, [block]), images[few]))
+        block: divergence(expected[few], predict_with(with_int8(model, largest, [block]), images[few]))
         for block in tqdm(blocks, desc="sensitivity", unit="block")
     }
     order = sorted(blocks, key=lambda block: found[block], reverse=True)
     for count in range(len(order)):
         quantized = with_int8(model, largest, order[count:])
-        share = agreement(expected, answers(quantized, images))
-        log.info("%d of %d blocks in int8: %.2f%% of the answers agree", len(order) - count, len(order), share * 100)
-        if share >= wanted:
+        fraction = agreement(expected, predict_with(quantized, images))
+        log.info(
+            "%d of %d blocks in int8: %.2f%% of the predictions agree", len(order) - count, len(order), fraction * 100
+        )
+        if fraction >= wanted:
             return quantized, found, order[:count]
     raise FerError(f"{wanted:.2%} agreement is not reached, whichever blocks are quantized. Lower --agreement")
 

@@ -1,134 +1,122 @@
-"""The page of the paper's claims, as Markdown and as one HTML file that needs nothing else."""
+"""The page of the paper's claims."""
 
 from __future__ import annotations
 
-import base64
-import re
-from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-import markdown
+import numpy as np
+from matplotlib.figure import Figure
 
+from fer_training.evaluation.text import percent
 from fer_training.reporting.entries import NOT_MEASURED
 from fer_training.reporting.markdown import table, wrapped
-from fer_training.reporting.paper.claims import CLAIMS, Claim, attempt, measure, reading_text, verdict
-from fer_training.reporting.paper.measurements import MEASUREMENTS, VARIABLES, Folder, NotMeasured
-from fer_training.reporting.paper.sections import OVERVIEW, SECTIONS, VARIANT_HEADER, Section, draw_overview, variants
+from fer_training.reporting.paper.claims import CLAIMS, POINTS, Claim, Reading, only, results
+from fer_training.reporting.paper.folder import Folder, NotMeasured
+from fer_training.reporting.paper.measurements import MEASUREMENTS, VARIABLES
 
-TITLE = "The paper's claims, measured"
 INTRODUCTION = (
     "Each claim of the paper that is known to us, beside our figure by our own definition, the command that measures "
     "it, and what it was measured on. The paper's text is not at hand and its numbering of tables and figures is not "
     "known to us, so they are grouped by subject. *Undefined* means that the paper's figure came without a definition. "
     "Brackets are 95% intervals. Accuracies do not depend on the machine; times and energy do."
 )
+COMMANDS = (
+    "In the repository's root, after `make setup-training` and `. scripts/env.sh`. `report --commands` prints those "
+    "that are missing or of other weights."
+)
 HEADER = ("claim", "the paper", "measured", "verdict", "on", "by")
-LOCATION = '"$MEASURED"'
-
-HTML = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1150px; margin: 2em auto; padding: 0 1em; }}
-h1 {{ font-size: 1.6em; }} h2 {{ font-size: 1.25em; margin-top: 2em; border-bottom: 1px solid #ddd; }}
-table {{ border-collapse: collapse; margin: .8em 0; }} tr {{ border-bottom: 1px solid #eee; }}
-td, th {{ padding: .3em .9em .3em 0; text-align: left; vertical-align: top; }} th {{ border-bottom: 1px solid #ccc; }}
-code {{ font-size: .85em; overflow-wrap: anywhere; }} img {{ max-width: 100%; }}
-pre {{ background: #f5f5f5; padding: .7em; white-space: pre-wrap; overflow-wrap: anywhere; }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
+VARIANTS = {
+    "baseline": "baseline: MobileNetV2",
+    "without_attention": "the same, trained longer",
+    "with_attention": "the same with hybrid attention",
+    "robust": "EfficientNet-Lite0 with hybrid attention, robust to bad light",
+    "compressed": "the same, pruned",
+    "quantized": "the same, pruned, INT8",
+}
+VARIANT_HEADER = ("variant", "accuracy", "macro-F1", "AUROC", "ECE", "on", "by")
+BESIDE_A_POINT: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
 
 
-def format_page(folder: Folder, out: Path, pictures: Path) -> str:
-    """The page as Markdown. Draws its pictures into ``pictures``, a folder in ``out``."""
-    lines = [f"# {TITLE}", "", *wrapped(INTRODUCTION), ""]
-    drawn = draw_overview(folder, pictures / OVERVIEW)
-    lines += _links(drawn, out, "claimed and measured points of accuracy")
+def format_page(folder: Folder, image: str) -> str:
+    """The page as Markdown; ``image``: what :func:`draw_overview` writes, relative to the page."""
+    lines = ["# The paper's claims, measured", "", *wrapped(INTRODUCTION), ""]
+    lines += [f"![claimed and measured points of accuracy]({image})", ""] if _points(folder) else []
     for subject, claims in groupby(CLAIMS, key=lambda claim: claim.subject):
         lines += [f"## {subject}", "", *table(HEADER, [_row(claim, folder) for claim in claims]), ""]
-    lines += ["## Accuracy by variant", "", *table(VARIANT_HEADER, variants(folder)), ""]
-    for section in SECTIONS:
-        lines += _section(section, folder, out, pictures)
+    lines += ["## Accuracy by variant", "", *table(VARIANT_HEADER, [_variant(n, folder) for n in VARIANTS]), ""]
     return "\n".join([*lines, *_commands(folder)])
 
 
-def to_html(text: str, out: Path) -> str:
-    """The Markdown page as HTML with its pictures in it; ``out``: what their paths are relative to."""
-    body = markdown.markdown(text, extensions=["tables", "fenced_code", "toc"], output_format="html")
+def draw_overview(folder: Folder, file: Path) -> list[Path]:
+    """Claimed and measured points of accuracy or macro-F1 side by side; nothing where none is measured."""
+    found = _points(folder)
+    if not found:
+        return []
+    figure = Figure(figsize=(11, 1.6 + 0.55 * len(found)), layout="constrained")
+    axes = figure.subplots()
+    for place, (_, claimed, reading) in enumerate(found):
+        first = place == 0
+        if reading.interval:
+            axes.plot(np.multiply(100, reading.interval), [place] * 2, color="tab:blue", linewidth=2)
+        label = "measured, with its 95% interval where known" * first
+        axes.plot(100 * reading.value, place, "o", color="tab:blue", label=label)
+        axes.annotate(f"{100 * reading.value:+.1f}", (100 * reading.value, place), (0, 7), **BESIDE_A_POINT)
+        axes.plot(100 * claimed, place, "D", color="tab:red", fillstyle="none", label="claimed" * first)
+        axes.annotate(f"{100 * claimed:+.1f}", (100 * claimed, place), (0, -15), **BESIDE_A_POINT)
+    axes.axvline(0, color="black", linewidth=1)
+    axes.set_yticks(range(len(found)), [f"{text}\n({reading.on})" for text, _, reading in found], fontsize=9)
+    title = "The paper's claims in points, and what was measured"
+    axes.set(xlabel="points", ylim=(len(found) - 0.4, -0.6), title=title)
+    axes.margins(x=0.12)
+    axes.grid(alpha=0.3, axis="x")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.savefig(file, dpi=110)
+    return [file]
 
-    def embed(match: re.Match[str]) -> str:
-        data = base64.b64encode((out / match[1]).read_bytes()).decode()
-        return f'src="data:image/png;base64,{data}"'
 
-    return HTML.format(title=TITLE, body=re.sub(r'src="([^":]+\.png)"', embed, body))
+def _points(folder: Folder) -> list[tuple[str, float, Reading]]:
+    """Text, claimed and measured figure of the claims in points that are measured."""
+    found = []
+    for claim in CLAIMS:
+        if claim.unit is POINTS and not isinstance(claim.claimed, str):
+            try:
+                found.append((claim.text, claim.claimed, claim.measure(folder)))
+            except NotMeasured:
+                continue
+    return found
 
 
 def _row(claim: Claim, folder: Folder) -> tuple[str, ...]:
     links = ", ".join(f"[{name}](#{name})" for name in claim.sources)
     try:
-        reading = measure(claim, folder)
+        reading = claim.measure(folder)
     except NotMeasured as reason:
         return claim.text, claim.claimed_text, f"{NOT_MEASURED}: {reason}", "", "", links
-    return claim.text, claim.claimed_text, reading_text(claim, reading), verdict(claim, reading), reading.on, links
+    return claim.text, claim.claimed_text, claim.reading_text(reading), claim.verdict(reading), reading.on, links
 
 
-def _section(section: Section, folder: Folder, out: Path, pictures: Path) -> list[str]:
-    lines = [f"## {section.title}", "", *wrapped(section.text), ""]
-    draw = section.draw
-
-    def draw_into(*contents: object) -> list[Path]:
-        return draw(pictures, *contents) if draw else []
-
+def _variant(source: str, folder: Folder) -> tuple[str, ...]:
+    name, link = VARIANTS[source], f"[{source}](#{source})"
     try:
-        if section.table:
-            lines += [*table(section.header, attempt(folder, section.sources, section.table)), ""]
-        lines += _links(attempt(folder, section.sources, draw_into), out, section.title.lower())
+        (evaluation,) = results(folder, (source,))
     except NotMeasured as reason:
-        lines += [f"{NOT_MEASURED.capitalize()}: {reason}.", ""]
-    links = " and ".join(f"[{name}](#{name})" for name in section.sources)
-    return [*lines, f"By {links}.", ""]
-
-
-def _links(files: Sequence[Path], out: Path, text: str) -> list[str]:
-    return [line for file in files for line in (f"![{text}]({file.relative_to(out).as_posix()})", "")]
+        return (name, f"{NOT_MEASURED}: {reason}", *[NOT_MEASURED] * 3, "", link)
+    on, metrics = only(evaluation)
+    means = (percent(getattr(metrics, key), metrics.intervals[key]) for key in ("accuracy", "macro_f1"))
+    return (name, *means, percent(metrics.auroc), percent(metrics.ece), on, link)
 
 
 def _commands(folder: Folder) -> list[str]:
-    """Each measurement's command, and whether its weights are known."""
+    """Each measurement's command."""
     exports = [f"export {name}={example}" for name, example in VARIABLES.items()]
-    lines = [
-        "## Commands",
-        "",
-        *wrapped(
-            "In the repository's root, after `make setup-training` and `. scripts/env.sh`. `report --commands` prints "
-            "those that are missing or of other weights."
-        ),
-        "",
-        "```bash",
-        *exports,
-        "export MEASURED=docs/results/measured; mkdir -p $MEASURED",
-        "```",
-        "",
-    ]
+    location = "export MEASURED=docs/results/measured; mkdir -p $MEASURED"
+    lines = ["## Commands", "", *wrapped(COMMANDS), "", "```bash", *exports, location, "```", ""]
     for measurement in MEASUREMENTS:
-        lines += [f"### {measurement.name}", "", f"{measurement.what[0].upper()}{measurement.what[1:]}.", ""]
-        made_by = [f"# first, for weights that are not in the repository: {measurement.made_by}"]
-        lines += [
-            "```bash",
-            *(made_by if measurement.made_by else []),
-            folder.command(measurement, LOCATION),
-            "```",
-            "",
-        ]
+        lines += [f"### {measurement.name}", "", f"{measurement.what[0].upper()}{measurement.what[1:]}.", "", "```bash"]
+        if measurement.made_by:
+            lines.append(f"# first, for weights that are not in the repository: {measurement.made_by}")
+        lines += [folder.command(measurement, '"$MEASURED"'), "```", ""]
     origin = "<!-- Written by `python -m fer_training report --measured`: changes made here get lost. -->"
     return [*lines, origin, ""]

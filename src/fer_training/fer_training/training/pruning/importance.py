@@ -80,7 +80,7 @@ class LandmarkImportance(tp.importance.Importance):
         if response.ndim == 4:
             products = products.sum((2, 3))
         inside = anywhere = torch.zeros_like(products[0])
-        if response.ndim == 4 and response.shape[-2:] != (1, 1):  # a mean over the picture has no places
+        if response.ndim == 4 and response.shape[-2:] != (1, 1):  # a mean over the image has no places
             regions = nn.functional.interpolate(self._regions, size=response.shape[-2:], mode="area")
             inside = (response.abs() * (regions / regions.mean())).mean((2, 3)).sum(0)
             anywhere = response.abs().mean((2, 3)).sum(0)

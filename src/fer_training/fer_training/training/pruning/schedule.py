@@ -1,7 +1,8 @@
 """The verb ``prune``: remove channels of a trained network in steps, and train it again after each.
 
-Each step is a run of its own: fine-tuning learns from labels and from the answers of the unpruned network to the same
-changed images (Hinton et al., 2015). The last step's run is the result; those of the steps before lie in its folder.
+Each step is a run of its own: fine-tuning learns from labels and from the predictions of the unpruned network on the
+same changed images (Hinton et al., 2015). The last step's run is the result; those of the steps before lie in its
+folder.
 """
 
 from __future__ import annotations
@@ -54,8 +55,10 @@ class Start(NamedTuple):
             raise FerError(f"{config.name}: pruning.start is missing")
         if config.network.name != NAME or config.network.options:
             raise FerError(f"{config.name}: network must be '{NAME}' without options, which prune takes from the start")
-        if config.distillation.answers:
-            raise FerError(f"{config.name}: distillation.answers must be empty, as the unpruned network is the teacher")
+        if config.distillation.soft_targets:
+            raise FerError(
+                f"{config.name}: distillation.soft_targets must be empty, as the unpruned network is the teacher"
+            )
         folder = Path(config.pruning.start).expanduser()
         before = load_config(folder / CONFIG)
         if before.input != config.input:
@@ -97,13 +100,13 @@ def prune(config: TrainConfig, on_epoch_end: Callable[[int], None] | None = None
 
 
 def _steps(config: TrainConfig) -> list[TrainConfig]:
-    """The configuration of each step's run; the share of MACs that is left falls by the same factor each time."""
+    """The configuration of each step's run; the fraction of MACs that is left falls by the same factor each time."""
     settings = config.pruning
     steps = []
     for number in range(1, settings.steps):
-        share = replace(settings, macs=settings.macs ** (number / settings.steps))
+        pruning = replace(settings, macs=settings.macs ** (number / settings.steps))
         folder = str(config.run_folder)
-        steps.append(replace(config, name=f"step{number}", out=folder, epochs=settings.step_epochs, pruning=share))
+        steps.append(replace(config, name=f"step{number}", out=folder, epochs=settings.step_epochs, pruning=pruning))
     return [*steps, config]
 
 
@@ -130,7 +133,7 @@ def _prune(
     facts = {
         "start": start.config.name,
         "criterion": config.pruning.criterion,
-        "macs_share": count_macs(network, data.spec) / unpruned,
+        "macs_fraction": count_macs(network, data.spec) / unpruned,
         "accuracy_of_start": start.facts["validation"]["accuracy"],
         "accuracy_before_fine_tuning": accuracy,
     }

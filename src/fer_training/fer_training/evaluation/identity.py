@@ -1,13 +1,9 @@
-#!/usr/bin/env python3
-"""How well people can be told apart by what each privacy mode publishes, and by the network's embedding.
+"""The verb ``identify``: how well people can be told apart by what each privacy mode publishes.
 
-    python scripts/measure_identity.py --model src/fer_perception/models/hybrid_attention_lite0_robust \
-        --pictures PATH/wildfaces --json identity.json --plot identity.png
-
-PATH/wildfaces is a manifest (docs/training.md) whose file names name people, as in First_Last_0001.jpg; other pictures
-are left out. An attacker knows half of each person's pictures by name and names the person in each picture of the other
+The images are those of a manifest (docs/training.md) whose file names name people, as in First_Last_0001.jpg; others
+are left out. An attacker knows half of each person's images by name and names the person in each image of the other
 half: by the nearest neighbour (standardised features, Euclidean distance), or by a linear probe (logistic regression on
-standardised features, reduced to 128 principal components where there are more). What he gets of a picture:
+standardised features, reduced to 128 principal components where there are more). What he gets of an image:
 
     crop            the aligned crop's pixels; mode off
     mesh            the 478 points, in distances between the eyes and turned level; mode no_images
@@ -17,21 +13,17 @@ standardised features, reduced to 128 principal components where there are more)
     label           the most probable emotion alone: strict's least
     embedding       what the network's last layer gets; no mode publishes it
 
-A mode publishes what the stricter ones do, too.
-
-Chance is to always name the person with the most known pictures, or anyone.
+A mode publishes what the stricter ones do, too. Chance is to always name the person with the most known images, or
+anyone.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
-import sys
 import warnings
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -48,7 +40,7 @@ from tqdm import tqdm
 
 from fer_perception.emotions.classifier import softmax
 from fer_perception.errors import FerError
-from fer_perception.evaluation.metrics import RESAMPLES, interval
+from fer_perception.evaluation.results import RESAMPLES, Interval, Result, ResultFile, interval
 from fer_perception.faces.detector import EYES_AND_MOUTH, Face, FaceFinder
 from fer_perception.faces.single_face import find_one_face
 from fer_perception.models.bundle import Bundle
@@ -59,8 +51,9 @@ from fer_perception.privacy import coarse_box
 from fer_perception.types import Box, Float32Array, UInt8Image
 from fer_training.datasets import SPLITS
 from fer_training.datasets.manifest import list_manifest
-from fer_training.datasets.photographs import Photograph, read_picture
-from fer_training.evaluation.attention.statistics import mean_and_interval
+from fer_training.datasets.photographs import Photograph, read_image
+from fer_training.evaluation.attention.results import Mean
+from fer_training.evaluation.text import aligned, percent
 
 PERSON = re.compile(r"(.+)_\d{4}\.\w+")
 COMPONENTS = 128
@@ -76,8 +69,44 @@ MODES = {
 }
 
 
+class Fraction(Result):
+    """Of persons named rightly, with its interval over resampled persons."""
+
+    fraction: float
+    interval: Interval
+
+
+class Identified(Result):
+    """By one kind of features of so many ``values``. ``mode``: the strictest that publishes them; empty: none."""
+
+    mode: str
+    values: int
+    nearest_neighbour: Fraction
+    linear_probe: Fraction
+
+
+class Chance(Result):
+    """Persons named rightly without looking."""
+
+    most_frequent: float
+    uniform: float
+
+
+class IdentityResult(ResultFile):
+    """What ``identify`` writes. ``identified``: by features."""
+
+    written_by = "python -m fer_training identify --json"
+    model: str
+    persons: int
+    known_images: int
+    asked_images: int
+    chance: Chance
+    emotion_accuracy: Mean
+    identified: dict[str, Identified]
+
+
 class Portrait(NamedTuple):
-    """A picture of a named person. ``target``: its emotion, -1 where the label is not to be used."""
+    """An image of a named person. ``target``: its emotion, -1 where the label is not to be used."""
 
     person: str
     photograph: Photograph
@@ -93,10 +122,10 @@ class MeshFinder(FaceFinder):
 
 
 class Observed(NamedTuple):
-    """What is known of N pictures in which a face was found.
+    """What is known of N images in which a face was found.
 
     ``persons``: (N,). ``features``: by name (N, values). ``is_known``: (N,), the attacker knows the person's name.
-    ``emotion_hits``: 1 and 0 for each picture whose emotion label is used.
+    ``emotion_hits``: 1 and 0 for each image whose emotion label is used.
     """
 
     persons: npt.NDArray[np.str_]
@@ -106,10 +135,10 @@ class Observed(NamedTuple):
 
 
 def find_portraits(manifest: Path, most: int) -> tuple[tuple[str, ...], list[Portrait]]:
-    """The labels, and the named pictures of all splits of the persons with at least two, in a fixed order.
+    """The labels, and the named images of all splits of the persons with at least two, in a fixed order.
 
-    :param most: take at most so many pictures of one person, so that the frequent ones do not decide the figures.
-    :raises FerError: the manifest cannot be read, or fewer than two persons have two pictures.
+    :param most: take at most so many images of one person, so that the frequent ones do not decide the figures.
+    :raises FerError: the manifest cannot be read, or fewer than two persons have two images.
     """
     by_person: dict[str, list[Portrait]] = {}
     labels: tuple[str, ...] = ()
@@ -128,18 +157,18 @@ def find_portraits(manifest: Path, most: int) -> tuple[tuple[str, ...], list[Por
             portraits += [found[index] for index in rng.permutation(len(found))[:most]]
     if len({portrait.person for portrait in portraits}) < 2:
         raise FerError(
-            f"{manifest}: fewer than two persons have two pictures. Name the files First_Last_0001.jpg, "
+            f"{manifest}: fewer than two persons have two images. Name the files First_Last_0001.jpg, "
             "First_Last_0002.jpg and so on"
         )
     return labels, portraits
 
 
 def observe(model: Path, labels: tuple[str, ...], portraits: list[Portrait]) -> Observed:
-    """Find the faces, run the network, and give a half of each person's pictures to the attacker.
+    """Find the faces, run the network, and give a half of each person's images to the attacker.
 
     Persons with fewer than two found faces are left out.
 
-    :raises FerError: model or pictures cannot be used, or too few faces are found.
+    :raises FerError: model or images cannot be used, or too few faces are found.
     """
     bundle = Bundle(model)
     spec, template = bundle.manifest.input, bundle.manifest.alignment
@@ -148,23 +177,23 @@ def observe(model: Path, labels: tuple[str, ...], portraits: list[Portrait]) -> 
     kept: list[Portrait] = []
     boxes: list[Box] = []
     with closing(MeshFinder(resolve_face_model(""))) as finder:
-        for portrait in tqdm(portraits, unit="picture", mininterval=1.0):
-            picture = read_picture(portrait.photograph.file, portrait.photograph.where)
-            face = find_one_face(finder, picture)
+        for portrait in tqdm(portraits, unit="image", mininterval=1.0):
+            image = read_image(portrait.photograph.file, portrait.photograph.where)
+            face = find_one_face(finder, image)
             if face is None:
                 continue
-            source = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if spec.color == "grey" else picture
+            source = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if spec.color == "grey" else image
             crops.append(align(source, face.keypoints[list(EYES_AND_MOUTH)], template, spec.width, spec.height))
             faces.append(face)
-            boxes.append(coarse_box(face.box, picture.shape[1], picture.shape[0]))
+            boxes.append(coarse_box(face.box, image.shape[1], image.shape[0]))
             kept.append(portrait)
     names = np.array([portrait.person for portrait in kept], np.str_)
     unique, numbers, counts = np.unique(names, return_inverse=True, return_counts=True)
     enough = np.flatnonzero(counts[numbers] > 1) if len(names) else np.empty(0, np.int64)
     if len(np.unique(names[enough])) < 2:
         raise FerError(
-            f"faces were found in {len(kept)} of {len(portraits)} pictures, of {len(unique)} persons: two persons with "
-            "two each are needed. Give larger or clearer pictures"
+            f"faces were found in {len(kept)} of {len(portraits)} images, of {len(unique)} persons: two persons with "
+            "two each are needed. Give larger or clearer images"
         )
     logits, embedding = embed(bundle, [crops[index] for index in enough])
     probabilities = softmax(logits / bundle.manifest.temperature)
@@ -224,7 +253,7 @@ def mesh_shape(face: Face) -> Float32Array:
 
 
 def _levelling(face: Face) -> tuple[npt.NDArray[np.float64], float]:
-    """The matrix that turns and scales the picture so that the eyes lie level at a distance of 1, and its scale."""
+    """The matrix that turns and scales the image so that the eyes lie level at a distance of 1, and its scale."""
     right, left = face.keypoints[list(EYES_AND_MOUTH[:2])].astype(np.float64)
     across = left - right
     squared = max(float(across @ across), 1e-6)
@@ -232,7 +261,7 @@ def _levelling(face: Face) -> tuple[npt.NDArray[np.float64], float]:
 
 
 def known_half(persons: npt.NDArray[np.str_]) -> npt.NDArray[np.bool_]:
-    """The first half of each person's pictures, the larger one where their number is odd: (N,)."""
+    """The first half of each person's images, the larger one where their number is odd: (N,)."""
     known = np.zeros(len(persons), np.bool_)
     for person in np.unique(persons):
         mine = np.flatnonzero(persons == person)
@@ -240,127 +269,111 @@ def known_half(persons: npt.NDArray[np.str_]) -> npt.NDArray[np.bool_]:
     return known
 
 
-def attacks(values: int, pictures: int) -> dict[str, Pipeline]:
-    """The attackers, by name; ``values`` and ``pictures`` of what they learn from."""
-    reduced = [PCA(COMPONENTS, random_state=0)] if min(values, pictures) > COMPONENTS else []
+def attacks(values: int, images: int) -> dict[str, Pipeline]:
+    """The attackers, by name; ``values`` and ``images`` of what they learn from."""
+    reduced = [PCA(COMPONENTS, random_state=0)] if min(values, images) > COMPONENTS else []
     return {
         "nearest_neighbour": make_pipeline(StandardScaler(), KNeighborsClassifier(1)),
         "linear_probe": make_pipeline(StandardScaler(), *reduced, LogisticRegression(max_iter=1000)),
     }
 
 
-def measure(observed: Observed) -> dict[str, Any]:
-    """Counts, ``chance``, the emotions' accuracy, and ``identified``: by features and attack, with 95% intervals.
+def measure_identity(bundle: Path, manifest: Path, most: int = 10) -> IdentityResult:
+    """Measure on all splits of a manifest.
 
-    Of emotions the interval is over pictures, of identities over resampled persons, whose pictures resemble each other.
+    :param most: take at most so many images of one person.
+    :raises FerError: bundle or images cannot be used, or too few faces are found.
     """
+    if most < 2:
+        raise FerError(f"--most: {most} image(s) cannot be divided into known and asked, give at least 2")
+    labels, portraits = find_portraits(manifest, most)
+    observed = observe(bundle, labels, portraits)
     known = observed.is_known
     persons, asked = observed.persons[known], observed.persons[~known]
     names, counts = np.unique(persons, return_counts=True)
-    identified: dict[str, Any] = {}
-    for name, values in observed.features.items():
-        identified[name] = {"mode": MODES[name], "values": values.shape[1]}
-        for attack, pipeline in attacks(values.shape[1], len(persons)).items():
-            with warnings.catch_warnings():  # that there are many persons for so few pictures
-                warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-                named = pipeline.fit(values[known], persons).predict(values[~known])
-            identified[name][attack] = share_and_interval(named == asked, asked)
     frequent = names[counts.argmax()]
-    return {
-        "persons": len(names),
-        "known_pictures": len(persons),
-        "asked_pictures": len(asked),
-        "chance": {"most_frequent": float((asked == frequent).mean()), "uniform": 1 / len(names)},
-        "emotion_accuracy": mean_and_interval(observed.emotion_hits),
-        "identified": identified,
-    }
+    return IdentityResult(
+        model=str(bundle),
+        persons=len(names),
+        known_images=len(persons),
+        asked_images=len(asked),
+        chance=Chance(most_frequent=(asked == frequent).mean(), uniform=1 / len(names)),
+        emotion_accuracy=Mean.of(observed.emotion_hits),
+        identified={name: attack(name, values, observed) for name, values in observed.features.items()},
+    )
 
 
-def share_and_interval(hits: npt.NDArray[np.bool_], persons: npt.NDArray[np.str_]) -> dict[str, Any]:
-    """``share`` of hits (N,) and its ``interval`` over resamples of the persons (N,)."""
+def attack(name: str, values: Float32Array, observed: Observed) -> Identified:
+    """How many persons are named rightly by features (N, values); intervals are over resampled persons, whose images
+    resemble each other.
+    """
+    known = observed.is_known
+    persons, asked = observed.persons[known], observed.persons[~known]
+    found = {}
+    for attacker, pipeline in attacks(values.shape[1], len(persons)).items():
+        with warnings.catch_warnings():  # that there are many persons for so few images
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+            named = pipeline.fit(values[known], persons).predict(values[~known])
+        found[attacker] = fraction_of(named == asked, asked)
+    return Identified(mode=MODES[name], values=values.shape[1], **found)
+
+
+def fraction_of(hits: npt.NDArray[np.bool_], persons: npt.NDArray[np.str_]) -> Fraction:
+    """The fraction of hits (N,), with its interval over resamples of the persons (N,)."""
     _, numbers = np.unique(persons, return_inverse=True)
     right, asked = np.bincount(numbers, hits), np.bincount(numbers)
     draws = np.random.default_rng(0).multinomial(len(asked), np.full(len(asked), 1 / len(asked)), RESAMPLES)
-    return {"share": float(hits.mean()), "interval": interval((draws @ right) / (draws @ asked))}
+    return Fraction(fraction=hits.mean(), interval=interval((draws @ right) / (draws @ asked)))
 
 
-def format_result(result: dict[str, Any]) -> str:
-    """The result as text."""
-    emotion, chance = result["emotion_accuracy"], result["chance"]
+def format_identity(result: IdentityResult) -> str:
+    """The result as text for a terminal."""
+    emotion = result.emotion_accuracy
     accuracy = "not measured, no labels"
-    if emotion["mean"] is not None:
-        accuracy = f"{emotion['mean'] * 100:.1f}% of {emotion['n']} pictures"
-        if emotion["interval"]:
-            accuracy += " [{:.1f}, {:.1f}]".format(*(end * 100 for end in emotion["interval"]))
-    lines = [
-        f"{result['model']}: {result['persons']} persons, {result['known_pictures']} known and "
-        f"{result['asked_pictures']} asked pictures; emotions right: {accuracy}",
-        f"persons named rightly; chance: {chance['most_frequent'] * 100:.2f}% by the most frequent, "
-        f"{chance['uniform'] * 100:.2f}% uniform",
-        f"{'':14}{'mode':>10}{'values':>8}{'nearest neighbour':>26}{'linear probe':>26}",
-    ]
-    for name, entry in result["identified"].items():
-        cells = [
-            "{:.1f}% [{:.1f}, {:.1f}]".format(*(v * 100 for v in (entry[a]["share"], *entry[a]["interval"])))
-            for a in ("nearest_neighbour", "linear_probe")
+    if emotion.mean is not None:
+        accuracy = f"{percent(emotion.mean, emotion.interval, 1)} of {emotion.n} images"
+    rows: list[tuple[str, ...]] = [("", "mode", "values", "nearest neighbour", "linear probe")]
+    for name, entry in result.identified.items():
+        cells = (percent(found.fraction, found.interval, 1) for found in (entry.nearest_neighbour, entry.linear_probe))
+        rows.append((name, entry.mode, str(entry.values), *cells))
+    return "\n".join(
+        [
+            f"{result.model}: {result.persons} persons, {result.known_images} known and {result.asked_images} asked "
+            f"images; emotions right: {accuracy}",
+            f"persons named rightly; chance: {percent(result.chance.most_frequent)} by the most frequent, "
+            f"{percent(result.chance.uniform)} uniform",
+            *aligned(rows),
         ]
-        lines.append(f"{name:14}{entry['mode']:>10}{entry['values']:>8}{cells[0]:>26}{cells[1]:>26}")
-    return "\n".join(lines)
+    )
 
 
-def plot(result: dict[str, Any], file: Path) -> None:
-    """Bars of the persons named rightly, with intervals and chance."""
+def plot_identity(result: IdentityResult, folder: Path) -> Path:
+    """Bars of the persons named rightly, with intervals and chance, into a PNG; returns it."""
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     axes = figure.subplots()
-    entries = result["identified"]
-    for offset, attack, colour in ((-0.2, "nearest_neighbour", "tab:blue"), (0.2, "linear_probe", "tab:orange")):
-        for place, entry in enumerate(entries.values()):
-            found = entry[attack]
-            share, ends = found["share"] * 100, np.asarray(found["interval"]) * 100
-            label = attack.replace("_", " ") if place == 0 else None
-            errors = np.maximum([[share - ends[0]], [ends[1] - share]], 0)
-            axes.bar(place + offset, share, 0.38, yerr=errors, capsize=4, color=colour, label=label)
-            axes.annotate(f"{share:.1f}", (place + offset, ends[1]), (0, 4), textcoords="offset points", ha="center")
-    chance = max(result["chance"].values()) * 100
+    entries = result.identified
+    for offset, attacker in ((-0.2, "nearest_neighbour"), (0.2, "linear_probe")):
+        found = [getattr(entry, attacker) for entry in entries.values()]
+        heights, ends = (100 * np.array([getattr(f, key) for f in found]) for key in ("fraction", "interval"))
+        places = np.arange(len(found)) + offset
+        errors = np.abs(ends - heights[:, None]).T
+        bars = axes.bar(places, heights, 0.38, yerr=errors, capsize=4, label=attacker.replace("_", " "))
+        axes.bar_label(bars, fmt="%.1f", padding=4)
+    chance = 100 * max(result.chance.most_frequent, result.chance.uniform)
     axes.axhline(chance, color="black", linestyle="--", linewidth=1, label=f"chance, {chance:.2f}%")
-    titles = [f"{name}\n{'mode ' + e['mode'] if e['mode'] else 'in no mode'}" for name, e in entries.items()]
+    titles = [f"{name}\n{'mode ' + e.mode if e.mode else 'in no mode'}" for name, e in entries.items()]
     axes.set_xticks(range(len(entries)), titles)
-    title = f"{result['persons']} persons, {result['asked_pictures']} pictures"
-    axes.set(ylabel="persons named rightly (%)", title=title)
-    emotion = result["emotion_accuracy"]["mean"]
-    if emotion is not None:
-        axes.set_title(f"{title}; emotions right: {emotion * 100:.1f}%")
+    emotion = result.emotion_accuracy.mean
+    right = "" if emotion is None else f"; emotions right: {emotion * 100:.1f}%"
+    axes.set(
+        ylabel="persons named rightly (%)",
+        title=f"{result.persons} persons, {result.asked_images} images{right}",
+    )
     axes.margins(y=0.12)
     axes.grid(alpha=0.3, axis="y")
     axes.set_axisbelow(True)
     axes.legend()
-    file.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "identity.png"
     figure.savefig(file, dpi=120)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="a bundle's folder")
-    parser.add_argument("--pictures", type=Path, required=True, metavar="PATH", help="a manifest")
-    parser.add_argument("--most", type=int, default=10, help="pictures of one person (default 10)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it into a PNG")
-    options = parser.parse_args(arguments)
-    try:
-        if options.most < 2:
-            raise FerError(f"--most: {options.most} picture(s) cannot be divided into known and asked, give at least 2")
-        labels, portraits = find_portraits(options.pictures.expanduser(), options.most)
-        result = {"model": str(options.model), **measure(observe(options.model, labels, portraits))}
-        print(format_result(result))
-        if options.json:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        if options.plot:
-            plot(result, options.plot)
-    except (FerError, OSError) as error:
-        sys.exit(f"measure_identity: {error}")
-
-
-if __name__ == "__main__":
-    main()
+    return file

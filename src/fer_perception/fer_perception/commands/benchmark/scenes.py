@@ -1,0 +1,136 @@
+"""Further loads of ``benchmark live``: eight faces, several cameras, a long run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from subprocess import Popen
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from fer_perception.commands.benchmark.graph import Graph, Usage
+from fer_perception.commands.benchmark.load import LoadNode, Run, serialize
+from fer_perception.commands.processes import start, stop
+from fer_perception.commands.settings_options import ENGINE, values_from
+from fer_perception.errors import FerError
+from fer_perception.evaluation.results import rounded
+from fer_perception.evaluation.speed import CamerasResult, FacesResult, SoakResult, Stages
+from fer_perception.faces.detector import FaceFinder
+from fer_perception.models.shipped import resolve_face_model
+from fer_perception.nodes.base.managed_node import NAMESPACE
+from fer_perception.telemetry.timing import percentiles
+from fer_perception.types import UInt8Image
+
+HZ = 30.0
+
+
+def measure_faces(options: argparse.Namespace, frame: UInt8Image) -> FacesResult:
+    """Stages with one face and with eight in an image of the same size, at 30 Hz on the live graph, medians in ms."""
+    images = {name: tile_face(frame, *grid) for name, grid in (("one", (1, 1)), ("eight", (4, 2)))}
+    runs: dict[str, list[Run]] = {name: [] for name in images}
+    with Graph(values_from(options, ENGINE), "keypoints") as graph:
+        for _ in range(options.rounds):
+            for name, image in images.items():
+                runs[name].append(graph.load.play([serialize(image)], HZ, options.seconds / 2))
+    one, eight = (_stages(found) for found in runs.values())
+    return FacesResult(
+        one=one,
+        eight=eight,
+        frame_ratio=round(eight.frame / one.frame, 2),
+        emotion_ratio=round(eight.infer / one.infer, 2),
+    )
+
+
+def _stages(runs: list[Run]) -> Stages:
+    medians = {
+        stage: round(float(np.median([value for run in runs for value in run.stages_ms[stage]])), 3)
+        for stage in ("detect", "align", "infer")
+    }
+    return Stages(count=max(runs[-1].faces), frame=round(sum(medians.values()), 3), **medians)
+
+
+def tile_face(frame: UInt8Image, columns: int, rows: int) -> UInt8Image:
+    """An image of the frame's size with the frame's face in each of columns x rows tiles.
+
+    :raises FerError: the frame holds no face.
+    """
+    with closing(FaceFinder(resolve_face_model(""))) as finder:
+        faces = finder.find(frame)
+    if not faces:
+        raise FerError("the first image holds no face: choose another --source")
+    x, y, width, height = faces[0].box
+    tile_width, tile_height = frame.shape[1] // columns, frame.shape[0] // rows
+    side = max(width, height) * 1.6
+    scale = min(tile_width, tile_height) / side
+    matrix = np.asarray(
+        [
+            [scale, 0, tile_width / 2 - scale * (x + width / 2)],
+            [0, scale, tile_height / 2 - scale * (y + height / 2)],
+        ]
+    )
+    tile = cv2.warpAffine(frame, matrix, (tile_width, tile_height), borderMode=cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray(np.tile(tile, (rows, columns, 1)))
+
+
+def measure_cameras(options: argparse.Namespace, frames: list[UInt8Image]) -> dict[str, CamerasResult]:
+    """Several cameras at 30 Hz: a process for each against one process for all, which share the network."""
+    cameras = [f"camera{number}" for number in range(1, options.cameras + 1)]
+    parameters = values_from(options, ENGINE)
+    each = [
+        partial(start, "fer_node", parameters, ros_arguments=["-r", f"__ns:=/{NAMESPACE}/{camera}"])
+        for camera in cameras
+    ]
+    arguments = ["--image", f"/{NAMESPACE}/{{camera}}/image", "--cameras", *cameras]
+    shared = [partial(start, "fer_nodes", parameters, arguments)]
+    return {
+        shape: _measure_processes(starters, cameras, frames, options.seconds)
+        for shape, starters in (("process_each", each), ("shared_process", shared))
+    }
+
+
+def _measure_processes(
+    starters: Sequence[Callable[[], Popen[bytes]]], cameras: list[str], frames: list[UInt8Image], seconds: float
+) -> CamerasResult:
+    processes = {str(number): starter() for number, starter in enumerate(starters)}
+    loads = [LoadNode(f"{NAMESPACE}/{camera}") for camera in cameras]
+    try:
+        for load in loads:
+            load.await_pipeline()
+        usages = [Usage(process) for process in processes.values()]
+        with ThreadPoolExecutor(len(loads)) as pool:
+            # Each load writes its stamps into images of its own.
+            images = [list(map(serialize, frames)) for _ in loads]
+            futures = [pool.submit(load.play, own, HZ, seconds) for load, own in zip(loads, images, strict=True)]
+            runs = [future.result() for future in futures]
+        latencies = percentiles(latency for run in runs for latency in run.latencies_ms)
+        return CamerasResult(
+            sent=sum(run.sent for run in runs),
+            received=sum(run.received for run in runs),
+            **{f"{name}_ms": rounded(value) for name, value in latencies._asdict().items()},
+            cpu_percent=round(sum(usage.cpu_percent() for usage in usages), 1),
+            rss_mb=round(sum(usage.rss_mb() for usage in usages), 1),
+        )
+    finally:
+        for load in loads:
+            load.close()
+        stop(processes)
+
+
+def soak(options: argparse.Namespace, frames: list[UInt8Image]) -> SoakResult:
+    """Memory and age of the images over a long time at 30 Hz, minute by minute."""
+    images = [serialize(frame) for frame in frames]
+    memory, ages, lost = [], [], 0
+    with Graph(values_from(options, ENGINE), options.modes[0]) as graph:
+        for _ in tqdm(range(max(2, round(options.soak / 60))), unit="min", desc="soak"):
+            run = graph.load.play(images, HZ, 60.0)
+            lost += run.sent - run.received
+            memory.append(round(Usage(graph.process).rss_mb(), 2))
+            ages.append(round(float(np.median(run.stages_ms["age_at_publication"])), 3))
+    return SoakResult(
+        minutes=len(memory), lost=lost, rss_mb=memory, age_p50_ms=ages, growth_mb=round(memory[-1] - memory[0], 2)
+    )

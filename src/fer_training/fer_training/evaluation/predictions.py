@@ -1,0 +1,126 @@
+"""A model's predictions on a dataset; the model is a bundle, as the robot serves it, or a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from fer_perception.emotions.classifier import EmotionClassifier, softmax
+from fer_perception.errors import FerError
+from fer_perception.models.bundle import MANIFEST, Precision
+from fer_perception.preprocessing.normalization import prepare_crop
+from fer_perception.types import Float32Array, UInt8Image
+from fer_training.datasets import Alignment, Samples
+from fer_training.datasets.fer2013 import FER2013_TEMPLATE
+from fer_training.runs.config import load_config
+
+BATCH_SIZE = 64
+
+
+class Model(NamedTuple):
+    """A network to evaluate. ``logits`` takes N face crops to float32 (N, labels). ``abstain_below``: a bundle's own
+    threshold, see :mod:`fer_training.evaluation.risk_coverage`.
+    """
+
+    logits: Callable[[Sequence[UInt8Image]], Float32Array]
+    labels: tuple[str, ...]
+    temperature: float
+    alignment: Alignment
+    abstain_below: float | None = None
+
+
+class Predictions(NamedTuple):
+    """A model's predictions on one dataset, over the labels that both have, in the model's order.
+
+    ``kept``: (n,), indices of the samples that they are of. ``targets``: (n,), indices into ``labels``. ``logits``, and
+    ``mirrored`` of the mirror images if asked for: (n, labels). ``left_out``: samples by label that the model lacks.
+    ``unused``: the model's labels that the data lack.
+    """
+
+    labels: tuple[str, ...]
+    kept: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.int64]
+    logits: Float32Array
+    mirrored: Float32Array | None
+    left_out: dict[str, int]
+    unused: tuple[str, ...]
+
+    def probabilities(self, temperature: float) -> Float32Array:
+        """float32, (n, labels), rows summing to 1."""
+        return softmax(self.logits / temperature)
+
+
+def load_model(model: Path, precision: Precision = "fp32", threads: int = 1) -> Model:
+    """Load a bundle or a run.
+
+    :param model: a bundle's folder, or a run's folder.
+    :raises FerError: it is neither, or lacks the precision.
+    """
+    if (model / MANIFEST).exists():
+        classifier = EmotionClassifier(model, precision, threads)
+        manifest = classifier.bundle.manifest
+        alignment = Alignment(manifest.alignment, manifest.input)
+        abstain_below = manifest.abstention.threshold if manifest.abstention else None
+        return Model(classifier.logits, classifier.labels, classifier.temperature, alignment, abstain_below)
+
+    from fer_training.evaluation.inference import predict  # torch only where it is needed
+    from fer_training.runs.folder import CONFIG, load_run
+
+    if not (model / CONFIG).exists():
+        raise FerError(f"{model}: is neither a bundle ({MANIFEST}) nor a training run ({CONFIG})")
+    if precision != "fp32":
+        raise FerError(f"{model}: a training run has the precision fp32 only, {precision} is made by export")
+    config = load_config(model / CONFIG)
+    network, facts = load_run(model, config)
+    spec = config.input.spec()
+
+    def logits(crops: Sequence[UInt8Image]) -> Float32Array:
+        probabilities = predict(network, np.stack([prepare_crop(crop, spec) for crop in crops]), spec)
+        # Logits up to a constant per row, which softmax does not see; a probability may have been rounded to 0.
+        return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+
+    return Model(logits, tuple(facts["labels"]), 1.0, Alignment(FER2013_TEMPLATE, spec))
+
+
+def predict_samples(model: Model, samples: Samples, flip: bool = False, is_quiet: bool = False) -> Predictions:
+    """Run a model on the samples whose labels it has.
+
+    Logits of labels that the dataset lacks are dropped, so that softmax restricts the probabilities to the others and
+    they sum to 1.
+
+    :param flip: run it on the mirror images, too.
+    :param is_quiet: show no progress.
+    :raises FerError: no sample has a label of the model.
+    """
+    labels = tuple(label for label in model.labels if label in samples.labels)
+    numbers = np.array([labels.index(label) if label in labels else -1 for label in samples.labels], np.int64)
+    targets = numbers[samples.targets]
+    kept = np.flatnonzero(targets >= 0)
+    if not len(kept):
+        raise FerError(f"{samples.dataset}: no sample has one of the model's labels, {', '.join(model.labels)}")
+    counts = np.bincount(samples.targets, minlength=len(samples.labels))
+    columns = [model.labels.index(label) for label in labels]
+    logits: list[Float32Array] = []
+    mirrored: list[Float32Array] = []
+    starts = range(0, len(kept), BATCH_SIZE)
+    name = f"{samples.dataset} {samples.split}"
+    for start in tqdm(starts, desc=name, unit="batch", mininterval=1.0, disable=is_quiet):
+        images = [samples.images[index] for index in kept[start : start + BATCH_SIZE]]
+        logits.append(model.logits(images)[:, columns])
+        if flip:
+            mirrored.append(model.logits([np.ascontiguousarray(image[:, ::-1]) for image in images])[:, columns])
+    lacking = {label: int(n) for label, n in zip(samples.labels, counts, strict=True) if n and label not in labels}
+    return Predictions(
+        labels,
+        kept,
+        targets[kept],
+        np.concatenate(logits),
+        np.concatenate(mirrored) if flip else None,
+        lacking,
+        tuple(label for label in model.labels if label not in labels),
+    )
