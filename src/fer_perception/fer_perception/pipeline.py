@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 import cv2
 import numpy as np
-from typing_extensions import Self
 
 from fer_perception.emotions.classifier import EmotionClassifier, acquire, release
 from fer_perception.emotions.quality_gate import QualityGate, Refusal, make_gate
@@ -54,6 +54,9 @@ class Emotions:
         return self.refusals[index] if self.refusals else None
 
 
+FaceStage = TypeVar("FaceStage", bound="FacePipeline")
+
+
 class FacePipeline:
     """Finds, follows and aligns the faces of one camera's images, for the network of a bundle.
 
@@ -66,7 +69,7 @@ class FacePipeline:
         self.manifest = manifest
 
     @classmethod
-    def from_settings(cls, settings: FaceSettings) -> Self:
+    def from_settings(cls: type[FaceStage], settings: FaceSettings) -> FaceStage:
         """The face stage for the network of ``settings.model``.
 
         :raises FerError: the bundle or the face model cannot be used, or settings contradict each other.

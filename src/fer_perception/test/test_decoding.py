@@ -175,7 +175,8 @@ def test_a_bomb_is_refused_without_memory(data: bytes) -> None:
     peak_kb = peak_memory_kb()
     with pytest.raises(ImageError):
         decode(data)
-    assert peak_memory_kb() - peak_kb < 20_000
+    # Whole, they would take gigabytes; other threads of this process may take some meanwhile.
+    assert peak_memory_kb() - peak_kb < 200_000
 
 
 def test_the_largest_side_is_read() -> None:

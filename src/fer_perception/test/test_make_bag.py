@@ -97,8 +97,8 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
             r"labels.csv, line 2: image is 'a.png' and emotion 'glad'.*one of angry",
         ),
         ("file,split\na.png,test\n", r"line 2: image is '' and emotion ''"),
-        ("image,emotion,split\na.png,happy,train\n", r"lists no picture of the split 'test'"),
-        ("image,emotion,split\na.png,happy,test\n", r"a.png: not a readable picture"),
+        ("image,emotion,split\na.png,happy,train\n", r"lists no image of the split 'test'"),
+        ("image,emotion,split\na.png,happy,test\n", r"a.png: not a readable image"),
     ):
         table.write_text(text)
         with pytest.raises(FerError, match=message):

@@ -73,10 +73,10 @@ def test_large_videos_are_shrunk(video: Path) -> None:
     ("make", "message"),
     [
         (lambda folder: folder / "missing.mp4", "there is no such file or folder"),
-        (lambda folder: folder, "holds no picture"),
+        (lambda folder: folder, "holds no image"),
         (lambda folder: _write(folder / "broken.mp4", b"no video"), "no image can be decoded"),
         (lambda folder: _write(folder / "empty.mp4", b""), "no image can be decoded"),
-        (lambda folder: _write(folder / "broken.jpg", b"no picture"), "not a readable picture"),
+        (lambda folder: _write(folder / "broken.jpg", b"no picture"), "not a readable image"),
         (lambda folder: "99", "camera 99: cannot be opened"),
     ],
 )
@@ -93,7 +93,7 @@ def test_a_picture_that_claims_to_be_huge_is_refused_by_its_header(tmp_path: Pat
     data = b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
     file = tmp_path / "bomb.png"
     file.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
-    with pytest.raises(SourceError, match=r"bomb\.png: too large a picture .*3600000000 pixels"):
+    with pytest.raises(SourceError, match=r"bomb\.png: too large an image .*3600000000 pixels"):
         next(open_source(str(file)).frames())
 
 

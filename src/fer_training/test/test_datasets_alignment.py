@@ -67,7 +67,7 @@ def test_faces_are_aligned_and_missing_ones_counted(tree: Path, caplog: pytest.L
     first, second, wall = (image.astype(int) for image in samples.images)
     assert np.abs(first - second).mean() < 0.4 * np.abs(first - wall).mean()  # the same face at the same place
     np.testing.assert_array_equal(wall[0, 0], (200, 100, 50))
-    assert "no face found in 1 of 3 pictures, e.g. test/sad/wall.png" in caplog.text
+    assert "no face found in 1 of 3 images, e.g. test/sad/wall.png" in caplog.text
 
     grey = load_dataset(f"folder:{tree}", "test", GREY)
     assert [image.shape for image in grey.images] == [(48, 48)] * 3
@@ -130,7 +130,7 @@ def test_a_damaged_picture_is_named_and_found_points_are_kept(tree: Path) -> Non
     content = (tree / "test" / "happy" / "a.png").read_bytes()
     for damage in (content[: len(content) // 2], b"no picture", b""):
         broken.write_bytes(damage)
-        with pytest.raises(DatasetError, match=r"broken\.png is not a readable picture .*Delete or replace it"):
+        with pytest.raises(DatasetError, match=r"broken\.png is not a readable image .*Delete or replace it"):
             load_dataset(f"folder:{tree}", "test", RGB)
     assert "test/happy/a.png" in (tree / CACHE).read_text()
 

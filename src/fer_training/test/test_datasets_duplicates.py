@@ -41,9 +41,9 @@ def test_changed_copies_are_found(pictures: list[UInt8Image], caplog: pytest.Log
 
     with caplog.at_level(logging.INFO):
         assert report_duplicates(unique, test) == []
-        assert "0 of 5 pictures of test test have a near-duplicate in test train" in caplog.text
+        assert "0 of 5 images of test test have a near-duplicate in test train" in caplog.text
         report_duplicates(train, test, examples=1)
-    assert "5 of 5 pictures" in caplog.text
+    assert "5 of 5 images" in caplog.text
     assert caplog.text.count("is like") == 1
 
 

@@ -153,8 +153,8 @@ def test_rafdb_compound(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("test_00001.jpg 8", r"line 36: 'test_00001\.jpg 8' is no picture and a class from 1 to 7"),
-        ("test_00001.jpg", r"line 36: .*is no picture and a class"),
+        ("test_00001.jpg 8", r"line 36: 'test_00001\.jpg 8' is no image and a class from 1 to 7"),
+        ("test_00001.jpg", r"line 36: .*is no image and a class"),
         ("picture.jpg 3", r"line 36: picture\.jpg begins with neither train_ nor test_"),
     ],
 )
@@ -266,7 +266,7 @@ def test_folder_with_splits(tmp_path: Path) -> None:
 def test_folder_errors(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="is no folder"):
         load_dataset(f"folder:{tmp_path / 'nowhere'}", "test")
-    with pytest.raises(DatasetError, match=r"holds no picture of the split 'test'"):
+    with pytest.raises(DatasetError, match=r"holds no image of the split 'test'"):
         load_dataset(f"folder:{tmp_path}", "test")
     picture(tmp_path / "train" / "joy" / "a.jpg")
     with pytest.raises(DatasetError, match=r"joy \(a class folder\): emotion is 'joy'\. Write one of angry"):
@@ -330,19 +330,6 @@ def test_manifest_errors(tmp_path: Path, rows: list[str], header: str, message: 
     manifest(tmp_path, rows, header)
     with pytest.raises(DatasetError, match=message):
         load_all(f"manifest:{tmp_path}", ("train", "val"))
-
-
-def test_samples_restricted_to_seven_labels(tmp_path: Path) -> None:
-    for name in "abc":
-        picture(tmp_path / f"{name}.png")
-    manifest(tmp_path, ["a.png,contempt,test,f", "b.png,anger,test,m", "c.png,neutral,test,f"], COLUMNS + ",gender")
-    samples = load_dataset(f"manifest:{tmp_path}", "test")
-    seven = samples.restricted(EMOTIONS_7)
-    assert (seven.labels, seven.names, seven.targets.tolist()) == (EMOTIONS_7, ["b.png", "c.png"], [0, 6])
-    assert seven.groups == {"gender": ["m", "f"]}
-    assert len(seven.images) == 2
-    with pytest.raises(DatasetError, match="do not cover"):
-        seven.restricted(EMOTIONS_8)
 
 
 def test_wildfaces_load_as_they_are(wildfaces: Path) -> None:

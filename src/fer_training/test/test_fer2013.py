@@ -73,7 +73,7 @@ def test_missing_column_and_missing_split(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"lacks the column\(s\) Usage"):
         load_dataset(f"fer2013:{file}", "train")
     write_csv(tmp_path, [["0", GOOD, "Training"]])
-    with pytest.raises(DatasetError, match="no picture of the split 'val' \\(PublicTest"):
+    with pytest.raises(DatasetError, match="no image of the split 'val' \\(PublicTest"):
         load_dataset(f"fer2013:{file}", "val")
 
 
@@ -90,7 +90,7 @@ def test_unknown_folder_and_broken_picture(tmp_path: Path) -> None:
         load_dataset(f"fer2013:{tmp_path}", "train")
     (tmp_path / "train" / "joy").rename(tmp_path / "train" / "happy")
     (tmp_path / "train" / "happy" / "a.png").write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match=r"a\.png: not a readable picture"):
+    with pytest.raises(DatasetError, match=r"a\.png: not a readable image"):
         load_dataset(f"fer2013:{tmp_path}", "train")
 
 

@@ -157,7 +157,7 @@ def test_what_is_absent_is_not_measured(tmp_path: Path) -> None:
 def test_labels_that_model_and_data_do_not_share(tmp_path: Path) -> None:
     odd = {**TEST, "left_out": {"contempt": 1021}, "unused_labels": ["fear", "sad"]}
     card = flat(card_of(write_bundle(tmp_path / "model", {"ferplus/test/fp32": odd})))
-    assert "ferplus test: pictures of labels that the model lacks are left out: 1,021 of contempt." in card
+    assert "ferplus test: images of labels that the model lacks are left out: 1,021 of contempt." in card
     assert "ferplus test: without fear, sad, which the dataset lacks." in card
 
 
@@ -232,7 +232,7 @@ def test_the_best_of_a_column_is_bold(tmp_path: Path) -> None:
     assert columns["fer2013 ECE"] == ["**2.00%**", "**2.00%**", "5.00%", absent]
     assert columns["fer2013 AUROC"] == ["90.00%", "90.00%", "90.00%", absent]  # no choice
     assert columns["ferplus accuracy"] == ["90.00%", absent, absent, absent]
-    assert "- fer2013: 69 or 70 images: not all were measured on the same pictures" in text
+    assert "- fer2013: 69 or 70 images: not all were measured on the same images" in text
     assert "- ferplus: 5 images\n" in text
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
-from typing_extensions import Self
 
 from fer_perception.errors import FerError
 from fer_perception.files import written_atomically
@@ -38,6 +37,9 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Kind = TypeVar("Kind", bound="ResultFile")
+
+
 class ResultFile(Result):
     """The contents of a JSON file. ``written_by``: the command that writes it."""
 
@@ -52,7 +54,7 @@ class ResultFile(Result):
             temporary.write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def read(cls, file: Path) -> Self:
+    def read(cls: type[Kind], file: Path) -> Kind:
         """Read a file.
 
         :raises FerError: it cannot be read, is of another version, or is not what ``written_by`` writes.

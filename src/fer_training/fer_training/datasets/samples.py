@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -54,29 +53,6 @@ class Samples:
             digest.update(np.ascontiguousarray(self.soft_targets).data)
         return digest.hexdigest()
 
-    def restricted(self, labels: tuple[str, ...]) -> Samples:
-        """The samples whose label is one of ``labels``, for a network that knows only these.
-
-        :raises DatasetError: one of ``labels`` is none of this dataset's.
-        """
-        if not set(labels) <= set(self.labels):
-            raise DatasetError(f"{self.dataset}: its labels are {self.labels}, which do not cover {labels}")
-        columns = [self.labels.index(label) for label in labels]
-        kept = np.flatnonzero(np.isin(self.targets, columns))
-        soft = None
-        if self.soft_targets is not None:
-            soft = self.soft_targets[kept][:, columns]
-            soft /= soft.sum(axis=1, keepdims=True)
-        return replace(
-            self,
-            labels=labels,
-            images=[self.images[i] for i in kept],
-            targets=np.asarray([columns.index(target) for target in self.targets[kept]], np.int64),
-            names=_picked(self.names, kept),
-            soft_targets=soft,
-            groups={column: _picked(values, kept) for column, values in self.groups.items()},
-        )
-
 
 def balanced(targets: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
     """Which samples to take of a large set: (at most count,), as many of each label as there are, always the same.
@@ -89,7 +65,3 @@ def balanced(targets: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64
         mine = order[targets[order] == label]
         turns[mine] = np.arange(len(mine))
     return order[np.argsort(turns[order], kind="stable")][:count]
-
-
-def _picked(values: Sequence[str], indices: npt.NDArray[np.int64]) -> list[str]:
-    return [values[i] for i in indices] if values else []
