@@ -52,7 +52,7 @@ def tree(folder: str) -> list[tuple[str, list[str]]]:
 
 setup(
     name=NAME,
-    version="0.2.0",
+    version="0.3.0",
     packages=find_packages(exclude=["test"]),
     package_data={f"{NAME}.replay.report": ["*.html.j2"]},
     data_files=[

@@ -36,7 +36,7 @@ REQUIREMENTS = [
 
 setup(
     name=NAME,
-    version="0.2.0",
+    version="0.3.0",
     packages=find_packages(exclude=["test"]),
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),

@@ -1,4 +1,4 @@
-"""Files: their hash, and writing them whole or not at all."""
+"""Files: their hash, writing them whole or not at all, and YAML."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 CHUNK = 1 << 20
 
@@ -38,3 +41,14 @@ def written_atomically(file: Path) -> Iterator[Path]:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+class _Dumper(yaml.SafeDumper):
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        inline = not any(isinstance(item, (dict, list)) for item in sequence)
+        return super().represent_sequence(tag, sequence, inline or flow_style)
+
+
+def yaml_text(content: object) -> str:
+    """YAML with a list of plain values in one line; keys keep their order."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)

@@ -80,7 +80,7 @@ def test_intervals_are_those_of_resampled_samples() -> None:
     found = bootstrap_intervals(CONFUSION, resamples=20_000)
     np.testing.assert_allclose(found["accuracy"], np.percentile(accuracies, (2.5, 97.5)), atol=0.011)
     np.testing.assert_allclose(found["macro_f1"], np.percentile(f1, (2.5, 97.5)), atol=0.03)
-    # The normal approximation of a share.
+    # The normal approximation of a fraction.
     np.testing.assert_allclose(
         found["accuracy"], 0.77 + np.array([-1.96, 1.96]) * np.sqrt(0.77 * 0.23 / 100), atol=0.011
     )

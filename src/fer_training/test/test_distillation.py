@@ -19,16 +19,16 @@ from fer_training.training.distillation import distillation_loss, load_soft_targ
 from fer_training.training.supervised import Supervision, prepared, train
 
 
-def test_mixup_mixes_images_and_targets_in_one_share() -> None:
+def test_mixup_mixes_images_and_targets_in_one_fraction() -> None:
     torch.manual_seed(0)
     batch = torch.arange(8.0).reshape(8, 1, 1, 1).expand(8, 1, 2, 2)
     targets = torch.eye(8)
-    mixed, shares = mix_up(0.4, batch, targets)
+    mixed, fractions = mix_up(0.4, batch, targets)
     assert mixed.shape == batch.shape
-    torch.testing.assert_close(shares.sum(1), torch.ones(8))
+    torch.testing.assert_close(fractions.sum(1), torch.ones(8))
     # An image is the sum of its parents, weighted as its targets are.
-    torch.testing.assert_close(mixed[:, 0, 0, 0], shares @ torch.arange(8.0))
-    assert ((shares > 0).sum(1) == 2).any()
+    torch.testing.assert_close(mixed[:, 0, 0, 0], fractions @ torch.arange(8.0))
+    assert ((fractions > 0).sum(1) == 2).any()
 
 
 def test_a_student_that_says_what_its_teachers_say_has_no_gradient() -> None:

@@ -12,7 +12,7 @@ from fer_perception.preprocessing.normalization import InputSpec
 from fer_training.export.onnx import write_onnx
 from fer_training.networks import AttentionOutputs, HybridAttentionNetwork, MobileNetV2
 from fer_training.networks.attention import HybridAttention
-from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_share
+from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_fraction
 
 TEMPLATE = AlignmentTemplate(right_eye=(0.3, 0.4), left_eye=(0.7, 0.4), mouth=(0.5, 0.8))
 
@@ -95,7 +95,7 @@ def test_loss_draws_attention_to_the_regions() -> None:
     assert losses[-1] < 0.7 * losses[0]
     contrast = maps.amax((1, 2, 3)) - maps.amin((1, 2, 3))
     assert contrast.min() > 0.5
-    assert region_share(maps, regions).mean() > 1.3 * regions.mean()
+    assert region_fraction(maps, regions).mean() > 1.3 * regions.mean()
 
 
 def test_large_features_do_not_saturate_the_map() -> None:
@@ -131,13 +131,13 @@ def test_regions_follow_size_and_tilt() -> None:
     assert tilted[30, 25] < 0.2
 
 
-def test_share_and_loss() -> None:
+def test_fraction_and_loss() -> None:
     regions = torch.zeros(1, 1, 4, 4)
     regions[..., :2, :] = 1
     inside, everywhere = regions.expand(3, -1, -1, -1), torch.full((3, 1, 2, 2), 0.3)
-    torch.testing.assert_close(region_share(inside, regions), torch.ones(3))
-    torch.testing.assert_close(region_share(everywhere, regions), torch.full((3,), 0.5))
-    torch.testing.assert_close(region_share(1 - inside, regions), torch.zeros(3))
+    torch.testing.assert_close(region_fraction(inside, regions), torch.ones(3))
+    torch.testing.assert_close(region_fraction(everywhere, regions), torch.full((3,), 0.5))
+    torch.testing.assert_close(region_fraction(1 - inside, regions), torch.zeros(3))
     torch.testing.assert_close(attention_loss([inside], regions), torch.tensor(0.0))
     # At 0.3 everywhere: -log 0.3 in the half that is wanted, -log 0.7 in the other.
     expected = torch.tensor(-(np.log(0.3) + np.log(0.7)) / 2, dtype=torch.float32)

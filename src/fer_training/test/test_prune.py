@@ -92,9 +92,9 @@ def calibration(count: int = 16) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
 def test_what_is_left_and_recorded(pruned: Path, attentive: Path) -> None:
     network, facts = load_run(pruned, load_config(pruned / CONFIG))
     unpruned = load_run(attentive, load_config(attentive / CONFIG))[0]
-    share = count_macs(network, SPEC) / count_macs(unpruned, SPEC)
-    assert 0.3 < share <= 0.5
-    assert facts["pruning"]["macs_fraction"] == share
+    fraction = count_macs(network, SPEC) / count_macs(unpruned, SPEC)
+    assert 0.3 < fraction <= 0.5
+    assert facts["pruning"]["macs_fraction"] == fraction
     assert facts["pruning"]["start"] == "attentive"
     assert facts["pruning"]["accuracy_of_start"] == load_checkpoint(attentive / BEST)[1]["validation"]["accuracy"]
     assert 0 <= facts["pruning"]["accuracy_before_fine_tuning"] <= 1

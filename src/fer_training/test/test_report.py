@@ -236,7 +236,7 @@ def test_the_best_of_a_column_is_bold(tmp_path: Path) -> None:
     assert "- ferplus: 5 images\n" in text
 
 
-def test_the_picture_shows_the_dataset_that_most_bundles_share(tmp_path: Path) -> None:
+def test_the_plot_shows_the_dataset_that_most_bundles_share(tmp_path: Path) -> None:
     less = {key: value for key, value in TEST.items() if key != "intervals"}
     bundles = [
         write_bundle(tmp_path / "a", {"affectnet7/test/fp32": TEST, "rafdb/test/fp32": TEST}, macs=7_000_000),

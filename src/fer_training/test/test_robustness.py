@@ -80,26 +80,26 @@ def test_mask_and_sunglasses_lie_over_mouth_and_eyes() -> None:
         ],
     }
 
-    def share(cover: np.ndarray, region: np.ndarray) -> float:
+    def fraction(cover: np.ndarray, region: np.ndarray) -> float:
         return float((cover * region).sum() / region.sum())
 
     for name, hit, spared in (("mouth_mask", mouth, eyes), ("sunglasses", eyes, mouth)):
-        shares = [share(cover, hit) for cover in covers[name]]
-        assert shares == sorted(shares)
-        assert shares[-1] > 0.85
-        assert all(share(cover, spared) < 0.06 for cover in covers[name])
+        fractions = [fraction(cover, hit) for cover in covers[name]]
+        assert fractions == sorted(fractions)
+        assert fractions[-1] > 0.85
+        assert all(fraction(cover, spared) < 0.06 for cover in covers[name])
     right_eye, left_eye, middle = FER2013_TEMPLATE.points(96, 96).round().astype(int)
     assert all(cover[middle[1], middle[0]] == 1 for cover in covers["mouth_mask"])
     assert all(cover[eye[1], eye[0]] == 1 for cover in covers["sunglasses"] for eye in (right_eye, left_eye))
 
 
-def test_blocks_have_their_share_and_lie_about_the_face() -> None:
+def test_blocks_have_their_fraction_and_lie_about_the_face() -> None:
     black = [np.zeros((48, 48), np.uint8)] * 200
-    for severity, (share,) in zip(SEVERITIES, CORRUPTIONS["block"].severities, strict=True):
+    for severity, (fraction,) in zip(SEVERITIES, CORRUPTIONS["block"].severities, strict=True):
         covered = [image > 0 for image in corrupt(black, "block", severity, FER2013_TEMPLATE)]
         visible = [mask for mask in covered if mask.any()]  # a block can be black itself
         assert len(visible) > 190
-        assert np.mean([mask.mean() for mask in visible]) == pytest.approx(share, abs=0.02)
+        assert np.mean([mask.mean() for mask in visible]) == pytest.approx(fraction, abs=0.02)
     middles = np.array([np.argwhere(mask).mean(axis=0) for mask in visible])
     assert np.all(middles.std(axis=0) > 1)  # they do lie in different places
     assert np.all((middles > 10) & (middles < 38))

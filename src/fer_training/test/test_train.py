@@ -20,7 +20,7 @@ from fer_training.datasets import load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.evaluation.inference import predict, prepare_images
 from fer_training.export.onnx import export, export_attention
-from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_share
+from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_fraction
 from fer_training.runs.checkpoint import load_checkpoint, save_checkpoint
 from fer_training.runs.config import TrainConfig, load_config
 from fer_training.runs.folder import BEST, CURVES, HISTORY, LAST, load_run, read_history
@@ -271,7 +271,7 @@ def test_attention_maps_can_be_had(attentive: Path, fer2013: Path, tmp_path: Pat
 
 @pytest.mark.slow
 def test_attention_is_drawn_to_the_landmarks(config_file: Path, fer2013: Path) -> None:
-    distances, shares = {}, {}
+    distances, fractions = {}, {}
     learning = ["epochs=8", "batch_size=7", "learning_rate=0.02"]
     for weight in (0, 5):
         overrides = [f"name=attention{weight}", f"attention_weight={weight}", *learning]
@@ -283,9 +283,9 @@ def test_attention_is_drawn_to_the_landmarks(config_file: Path, fer2013: Path) -
         with torch.inference_mode():
             _, maps = network.forward_with_attention(torch.from_numpy(normalize(images, spec)))  # type: ignore[operator]
         distances[weight] = float(attention_loss(maps, regions))
-        shares[weight] = [float(region_share(attention, regions).mean()) for attention in maps]
+        fractions[weight] = [float(region_fraction(attention, regions).mean()) for attention in maps]
     assert distances[5] < 0.8 * distances[0]
-    for drawn, free in zip(shares[5], shares[0], strict=True):
+    for drawn, free in zip(fractions[5], fractions[0], strict=True):
         assert drawn > free
         assert drawn > 1.05 * float(regions.mean())  # that of a map that does not weigh places
 

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fer_perception.errors import BundleError
-from fer_perception.files import sha256_of
+from fer_perception.files import sha256_of, yaml_text
 from fer_perception.labels import LABEL_LISTS
 from fer_perception.preprocessing.alignment import AlignmentTemplate
 from fer_perception.preprocessing.normalization import InputSpec
@@ -198,5 +198,4 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     for optional in ("abstention", "attention"):
         if content[optional] is None:  # as bundles were written before there was any
             del content[optional]
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
-    (path / MANIFEST).write_text(text, encoding="utf-8")
+    (path / MANIFEST).write_text(yaml_text(content), encoding="utf-8")

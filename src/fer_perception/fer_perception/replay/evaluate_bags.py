@@ -208,10 +208,10 @@ def _plan(
         try:
             with Bag(path) as bag:
                 length_s = max((bag.end_ns - bag.start_ns) * 1e-9, 1e-9)
-                share = min(1.0, (min(selection.end_s, length_s) - selection.start_s) / length_s)
+                fraction = min(1.0, (min(selection.end_s, length_s) - selection.start_s) / length_s)
                 for topic in choose_topics(bag, topics):
                     tasks.append(make_task(path, topic, selection, settings, out / PARTS))
-                    totals.append(max(1, round(bag.counts[topic] * max(0.0, share) / selection.every)))
+                    totals.append(max(1, round(bag.counts[topic] * max(0.0, fraction) / selection.every)))
         except BagError as error:
             failures.append(str(error))
     if not tasks:

@@ -43,7 +43,7 @@ def load_ferplus(path: Path, split: Split) -> Samples:
     """Load a split with eight labels, under the rule "majority" of the authors' code.
 
     Single votes are taken back; an image is kept where one of the emotions has more than half of the votes that are
-    left, "unknown" and "no face" included. Its soft target is the emotions' shares of these votes.
+    left, "unknown" and "no face" included. Its soft target is each emotion's fraction of these votes.
 
     :param path: the folder with both files.
     :raises DatasetError: a file is missing, a row cannot be used, or the rows of the files do not belong together.
@@ -57,11 +57,11 @@ def load_ferplus(path: Path, split: Split) -> Samples:
         emotions = votes[: len(VOTES)]
         if emotions.max() * 2 <= votes.sum():
             continue
-        shares = np.zeros(len(EMOTIONS_8), np.float32)
-        shares[labels] = emotions / emotions.sum()
+        fractions = np.zeros(len(EMOTIONS_8), np.float32)
+        fractions[labels] = emotions / emotions.sum()
         images.append(parse_pixels(image["pixels"], where))
         names.append(row_name(where))
-        soft.append(shares)
+        soft.append(fractions)
     if not images:
         raise DatasetError(
             f"{path / VOTES_FILE}: holds no image of the split '{split}' ({USAGE[split]}) that can be used"

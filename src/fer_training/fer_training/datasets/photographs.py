@@ -38,7 +38,7 @@ class Photograph:
     """A labelled image file.
 
     ``where``: file and row that name it, for errors. ``box``: where its annotation has the face. ``is_crop``: the
-    file is a face that was cut out and aligned already. ``soft``: shares of all labels.
+    file is a face that was cut out and aligned already. ``soft``: the soft targets over all labels.
     """
 
     file: Path

@@ -1,4 +1,4 @@
-"""Held-out shares for datasets that come without a validation or test split."""
+"""Held-out splits for datasets that come without a validation or test split."""
 
 from __future__ import annotations
 

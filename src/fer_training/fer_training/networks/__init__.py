@@ -9,7 +9,7 @@ from torch import nn
 from fer_training.networks.dual_adaptive import DualAdaptiveNetwork
 from fer_training.networks.efficientnet_lite import EfficientNetLite0
 from fer_training.networks.hybrid_attention import AttentionOutputs, HybridAttentionNetwork
-from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_maps, region_share
+from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_fraction, region_maps
 from fer_training.networks.mobilenet_v2 import MobileNetV2
 from fer_training.networks.pretrained import convert_efficientnet_lite0, load_pretrained
 from fer_training.networks.pruned import NAME, pruned
@@ -39,6 +39,6 @@ __all__ = [
     "convert_efficientnet_lite0",
     "landmark_regions",
     "load_pretrained",
+    "region_fraction",
     "region_maps",
-    "region_share",
 ]

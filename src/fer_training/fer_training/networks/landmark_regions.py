@@ -50,7 +50,7 @@ def landmark_regions(template: AlignmentTemplate, width: int, height: int) -> Fl
     return region_maps(template, width, height).max(axis=0)
 
 
-def region_share(attention: Tensor, regions: Tensor) -> Tensor:
+def region_fraction(attention: Tensor, regions: Tensor) -> Tensor:
     """How much of each image's attention rests on the regions: 0..1, (N,).
 
     :param attention: (N, 1, h, w) in 0..1.
@@ -67,7 +67,7 @@ def attention_loss(maps: Sequence[Tensor], regions: Tensor) -> Tensor:
 
     Each place of a map counts as a probability, and the divergence (Kullback-Leibler) of the region's from it is taken.
     So attention is drawn to all of the regions, and differences between images are left to the classification. A
-    loss by the share alone is least when all images attend to the same single place.
+    loss by the fraction alone is least when all images attend to the same single place.
 
     :param maps: (N, 1, h, w) each, in 0..1.
     :param regions: (1 or N, 1, H, W) in 0..1; they are averaged down to the attention's size.

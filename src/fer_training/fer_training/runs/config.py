@@ -15,6 +15,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fer_perception.errors import FerError
+from fer_perception.files import yaml_text
 from fer_perception.preprocessing.normalization import InputSpec
 
 
@@ -50,14 +51,14 @@ class AugmentationConfig:
 
     flip: bool = True
     rotation_deg: float = 15.0
-    translation: float = 0.1  # share of width and height
+    translation: float = 0.1  # fraction of width and height
     scale: float = 0.15  # sizes from 1 - scale to 1 + scale
     brightness: float = 0.3  # in standard deviations of the pixels
     contrast: float = 0.3  # factors from 1 - contrast to 1 + contrast
     erasing_probability: float = 0.3
     exposure_stops: float = 0.0  # in half of the images, so many stops less to so many more light
-    noise: float = 0.0  # in the same half, its largest standard deviation, as a share of white
-    mixup: float = 0.0  # alpha of mixup (Zhang et al., 2018): shares are drawn from Beta(alpha, alpha)
+    noise: float = 0.0  # in the same half, its largest standard deviation, as a fraction of white
+    mixup: float = 0.0  # alpha of mixup (Zhang et al., 2018): proportions are drawn from Beta(alpha, alpha)
 
 
 @dataclass
@@ -102,7 +103,7 @@ class PruningConfig:
     """
 
     start: str = ""  # the run (its folder) that is pruned; empty: no pruning
-    macs: float = 0.5  # share of its multiply-accumulate operations that is left
+    macs: float = 0.5  # fraction of its multiply-accumulate operations that is left
     criterion: str = "landmark"  # one of CRITERIA
     guidance: float = 3.0  # of landmark: power of how selectively a channel responds to eyes, brows and mouth
     images: int = 1024  # of the training split, by which channels are judged
@@ -152,7 +153,7 @@ def _positive(value: float) -> bool:
     return 0 < value < math.inf
 
 
-def _share(value: float) -> bool:
+def _fraction(value: float) -> bool:
     return 0 <= value < 1
 
 
@@ -164,13 +165,13 @@ POSSIBLE: dict[str, Callable[[Any], bool]] = {
     "momentum": lambda momentum: 0 < momentum < 1,  # Nesterov's needs some
     "weight_decay": lambda decay: 0 <= decay < math.inf,
     "warmup_epochs": lambda epochs: epochs >= 0,
-    "label_smoothing": _share,
-    "ema_decay": _share,
+    "label_smoothing": _fraction,
+    "ema_decay": _fraction,
     "steps_per_epoch": lambda steps: steps >= 0,
     "adaptation.adversarial_weight": lambda weight: 0 <= weight < math.inf,
     "adaptation.pseudo_label_weight": lambda weight: 0 <= weight < math.inf,
-    "adaptation.threshold_decay": _share,
-    "pruning.macs": lambda share: 0 < share < 1,
+    "adaptation.threshold_decay": _fraction,
+    "pruning.macs": lambda fraction: 0 < fraction < 1,
     "pruning.criterion": lambda name: name in CRITERIA,
     "pruning.guidance": lambda power: 0 <= power < math.inf,
     "pruning.images": _positive,
@@ -215,4 +216,5 @@ def load_config(file: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
 
 def save_config(config: TrainConfig, file: Path) -> None:
     """Write a configuration as YAML that :func:`load_config` reads."""
-    file.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")
+    content = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    file.write_text(yaml_text(content), encoding="utf-8")

@@ -29,7 +29,7 @@ class BadLight(nn.Module):
     """Half of the images as from a camera in bad light: too little or too much of it, cut off at white, then noise.
 
     :param stops: the exposure of each is drawn between so many less and so many more.
-    :param noise: the noise's standard deviation, a share of white, is drawn between 0 and this.
+    :param noise: the noise's standard deviation, a fraction of white, is drawn between 0 and this.
     :param spec: how the images are normalised.
     """
 
@@ -48,15 +48,15 @@ class BadLight(nn.Module):
 
 
 def mix_up(alpha: float, batch: Tensor, *targets: Tensor) -> list[Tensor]:
-    """Mixup (Zhang et al., 2018): each image and its targets with those of another of the batch, in one share.
+    """Mixup (Zhang et al., 2018): each image and its targets with those of another of the batch, in one proportion.
 
     :param batch: float32, (N, C, H, W).
     :param targets: float32, (N, labels) each.
     :return: batch and targets.
     """
-    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    fraction = float(torch.distributions.Beta(alpha, alpha).sample())
     partner = torch.randperm(len(batch))
-    return [torch.lerp(tensor[partner], tensor, share) for tensor in (batch, *targets)]
+    return [torch.lerp(tensor[partner], tensor, fraction) for tensor in (batch, *targets)]
 
 
 class Augmentation(nn.Module):

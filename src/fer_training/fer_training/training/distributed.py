@@ -1,4 +1,4 @@
-"""Training by several processes, started by ``torchrun``: each works on its share of every global batch.
+"""Training by several processes, started by ``torchrun``: each works on its shard of every global batch.
 
 Random changes of images are drawn for the global batch in every process, and batch normalisation uses the global
 batch's statistics, so the number of processes does not change the result (but for dropout's draws and rounding).
@@ -33,7 +33,7 @@ class Processes:
         """The one that writes files."""
         return self.rank == 0
 
-    def share(self, batch: Tensor) -> Tensor:
+    def shard(self, batch: Tensor) -> Tensor:
         """The samples of a global batch that are this process's."""
         return batch[self.rank :: self.count]
 

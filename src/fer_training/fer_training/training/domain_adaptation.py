@@ -15,8 +15,8 @@ The network is :class:`fer_training.networks.dual_adaptive.DualAdaptiveNetwork`.
   arXiv:1206.6438), among the epochs whose accuracy on the source's validation split is within ``TOLERANCE`` of what it
   was with the target's statistics before.
 
-The target's label shares are deliberately not estimated (Saerens et al., 2002) and corrected for: that took the
-network's errors in the new domain for shares, and learnt them.
+The target's class priors are deliberately not estimated (Saerens et al., 2002) and corrected for: that mistook the
+network's errors in the new domain for priors, and learnt them.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ class AdaptationLoss(nn.Module):
     def forward(self, source: Tensor, targets: Tensor, weak: Tensor, strong: Tensor) -> Tensor:
         """A batch's mean loss.
 
-        :param source: float32, (N, C, H, W), normalised, and ``targets``: float32, (N, labels), their labels' shares.
+        :param source: float32, (N, C, H, W), normalised, and ``targets``: float32, (N, labels), their soft targets.
         :param weak: float32, (N, C, H, W), target images weakly changed, and ``strong``: the same ones strongly.
         """
         settings = self.config.adaptation

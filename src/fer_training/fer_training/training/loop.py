@@ -139,7 +139,7 @@ def _train_epoch(
             parameters["lr"] = rate
         picked = order[step * config.batch_size : (step + 1) * config.batch_size]
         batch = task.batch(picked, (epoch + step / steps) / config.epochs)
-        part = tuple(group.share(tensor).to(group.device) for tensor in batch)
+        part = tuple(group.shard(tensor).to(group.device) for tensor in batch)
         losses.append(optimizer_step(objective, optimizer, part))
         task.average.update_parameters(task.network)
         bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)

@@ -50,8 +50,8 @@ def deletion_and_insertion(
     known = torch.from_numpy(np.isfinite(densities).all((1, 2)))
 
     def curve(start: Tensor, goal: Tensor) -> Tensor:
-        shares = [probability(torch.where(order < step * pixels / STEPS, goal, start)) for step in range(STEPS + 1)]
-        return torch.where(known[:, None], torch.stack(shares, 1), torch.nan)
+        fractions = [probability(torch.where(order < step * pixels / STEPS, goal, start)) for step in range(STEPS + 1)]
+        return torch.where(known[:, None], torch.stack(fractions, 1), torch.nan)
 
     return curve(batch, torch.zeros_like(batch)), curve(blurred(batch), batch)
 
@@ -64,5 +64,5 @@ def blurred(batch: Tensor) -> Tensor:
 
 
 def area(curves: Tensor) -> Tensor:
-    """The area under curves (N, STEPS + 1) over the share of changed pixels, 0..1: (N,)."""
+    """The area under curves (N, STEPS + 1) over the fraction of changed pixels, 0..1: (N,)."""
     return torch.trapezoid(curves, dx=1 / STEPS)

@@ -73,14 +73,14 @@ def draw_checks(file: Path, heading: str, checks: Checks) -> None:
 
 
 def _draw_curves(axes: Axes, kind: str, better: str, checks: Checks, colours: dict[str, str]) -> None:
-    shares = np.linspace(0, 100, checks.steps + 1)
+    fractions = np.linspace(0, 100, checks.steps + 1)
     greys = dict(zip(checks.controls, np.linspace(0.75, 0.2, len(checks.controls)), strict=True))
     for key, entry in {**checks.maps, **checks.controls}.items():
         found = getattr(entry, kind)
         if found.mean is None:
             continue
         axes.plot(
-            shares,
+            fractions,
             found.curve,
             color=colours.get(key) or f"{greys[key]:.2f}",
             linestyle=CONTROL_STYLES.get(key.partition("_")[0], "-"),

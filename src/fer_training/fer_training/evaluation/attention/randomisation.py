@@ -38,8 +38,8 @@ def randomised_correlations(network: nn.Module, batch: Tensor, classes: Tensor) 
         changed = deepcopy(network)
         layers = layers_from_output(changed)
         done = 0
-        for depth, share in enumerate(DEPTHS):
-            until = 1 + round(share * (len(layers) - 1))
+        for depth, fraction in enumerate(DEPTHS):
+            until = 1 + round(fraction * (len(layers) - 1))
             for modules in layers[done:until]:
                 for module in modules:
                     shuffle_weights(module, generator)

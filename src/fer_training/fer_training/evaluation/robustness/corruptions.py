@@ -2,10 +2,10 @@
 
 *Benchmarking Neural Network Robustness to Common Corruptions and Perturbations*, arXiv:1903.12261. Contrast and JPEG
 have ImageNet-C's severities. The others' were chosen by eye on the sheet of examples, from a change that one hardly
-notices to a face that is just recognised; lengths are shares of the crop's width, so that a severity means the same at
-every size. Blur, brightness, contrast and warping are kornia's. Its
-JPEG is a differentiable approximation, so JPEG is OpenCV's codec. (albumentations and imagecorruptions have more of
-them, but bring an OpenCV that overwrites mediapipe's.)
+notices to a face that is just recognised; lengths are fractions of the crop's width, so that a severity means the
+same at every size. Blur, brightness, contrast and warping are kornia's. Its JPEG is a differentiable approximation,
+so JPEG is OpenCV's codec. (albumentations and imagecorruptions have more of them, but bring an OpenCV that overwrites
+mediapipe's.)
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def _sunglasses(batch: Batch, size: float) -> UInt8Image:
     return cover(batch.images, sunglasses(batch.template, *batch.size, size), LENS_GREY)
 
 
-def _block(batch: Batch, share: float) -> UInt8Image:
-    places = [block(batch.template, *batch.size, share, rng) for rng in batch.rngs]
+def _block(batch: Batch, fraction: float) -> UInt8Image:
+    places = [block(batch.template, *batch.size, fraction, rng) for rng in batch.rngs]
     return cover_blocks(batch.images, places, [int(rng.integers(256)) for rng in batch.rngs])
 
 
@@ -123,8 +123,8 @@ def _jpeg(batch: Batch, quality: int) -> UInt8Image:
     return np.stack(decoded)
 
 
-def _low_resolution(batch: Batch, share: float) -> UInt8Image:
-    small = tuple(max(1, round(side * share)) for side in batch.size)
+def _low_resolution(batch: Batch, fraction: float) -> UInt8Image:
+    small = tuple(max(1, round(side * fraction)) for side in batch.size)
     shrunk = [cv2.resize(image, small, interpolation=cv2.INTER_AREA) for image in batch.images]
     return np.stack([cv2.resize(image, batch.size).reshape(batch.images.shape[1:]) for image in shrunk])
 
@@ -167,9 +167,9 @@ def turned_view(
     return align @ view
 
 
-def _combined(batch: Batch, share: float, stops: float, photons: float, read: float) -> UInt8Image:
+def _combined(batch: Batch, fraction: float, stops: float, photons: float, read: float) -> UInt8Image:
     """In the order of a camera: something before the face, little light, a noisy sensor."""
-    hidden = batch.having(_block(batch, share))
+    hidden = batch.having(_block(batch, fraction))
     return _sensor_noise(batch.having(_exposure(hidden, stops)), photons, read)
 
 
@@ -191,7 +191,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         _mouth_mask,
     ),
     "sunglasses": Corruption("occlusion", ("half a lens",), ((0.25,), (0.3,), (0.35,), (0.4,), (0.45,)), _sunglasses),
-    "block": Corruption("occlusion", ("share of the crop",), ((0.05,), (0.1,), (0.2,), (0.3,), (0.4,)), _block),
+    "block": Corruption("occlusion", ("fraction of the crop",), ((0.05,), (0.1,), (0.2,), (0.3,), (0.4,)), _block),
     "dim_light": Corruption("light", ("stops",), ((-1,), (-2,), (-3,), (-4,), (-5,)), _exposure),
     "over_exposure": Corruption("light", ("stops",), ((0.5,), (1,), (1.5,), (2,), (2.5,)), _exposure),
     "low_contrast": Corruption("light", ("factor",), ((0.4,), (0.3,), (0.2,), (0.1,), (0.05,)), _contrast),
@@ -205,13 +205,16 @@ CORRUPTIONS: dict[str, Corruption] = {
     ),
     "jpeg": Corruption("image quality", ("quality",), ((25,), (18,), (15,), (10,), (7,)), _jpeg),
     "low_resolution": Corruption(
-        "image quality", ("share of the width",), ((1 / 2,), (5 / 12,), (1 / 3,), (1 / 4,), (1 / 6,)), _low_resolution
+        "image quality",
+        ("fraction of the width",),
+        ((1 / 2,), (5 / 12,), (1 / 3,), (1 / 4,), (1 / 6,)),
+        _low_resolution,
     ),
     "yaw": Corruption("pose", ("degrees",), ((15,), (25,), (35,), (45,), (55,)), _yaw),
     "pitch": Corruption("pose", ("degrees",), ((10,), (20,), (30,), (40,), (50,)), _pitch),
     COMBINED: Corruption(
         COMBINED,
-        ("block's share of the crop", "stops", "photons at white", "read noise"),
+        ("block's fraction of the crop", "stops", "photons at white", "read noise"),
         (
             (0.04, -0.5, 1000, 0.005),
             (0.08, -1, 500, 0.01),

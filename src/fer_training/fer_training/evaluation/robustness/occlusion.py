@@ -73,10 +73,10 @@ def sunglasses(template: AlignmentTemplate, width: int, height: int, size: float
 
 
 def block(
-    template: AlignmentTemplate, width: int, height: int, share: float, rng: np.random.Generator
+    template: AlignmentTemplate, width: int, height: int, fraction: float, rng: np.random.Generator
 ) -> tuple[slice, slice]:
-    """Rows and columns of a square that covers a share of the crop, its middle about eyes, nose and mouth."""
-    side = min(round(float(np.sqrt(share * width * height))), width, height)
+    """Rows and columns of a square that covers a fraction of the crop, its middle about eyes, nose and mouth."""
+    side = min(round(float(np.sqrt(fraction * width * height))), width, height)
     face = face_of(template, width, height)
     points = np.array([face.right_eye, face.left_eye, face.mouth])
     margin = BLOCK_MARGIN * float(np.hypot(*face.across))

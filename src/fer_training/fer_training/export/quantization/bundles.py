@@ -38,7 +38,7 @@ def quantize(bundle: Path, data: str, images: int = 1024, wanted: float = 0.99) 
 
     :param data: ``NAME:PATH``.
     :param images: of the training split.
-    :param wanted: the share of validation images to which int8 must give the same label as float32.
+    :param wanted: the fraction of validation images to which int8 must give the same label as float32.
     :return: what is now in the manifest under ``training.quantization``.
     :raises FerError: bundle or data cannot be used, or the agreement is out of reach.
     """

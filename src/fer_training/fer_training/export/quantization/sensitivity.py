@@ -48,7 +48,7 @@ def predict_with(model: ModelProto, images: Float32Array) -> Float32Array:
 
 
 def agreement(first: Float32Array, second: Float32Array) -> float:
-    """The share of images to which both logits, (N, labels), give the same label."""
+    """The fraction of images to which both logits, (N, labels), give the same label."""
     return float((first.argmax(1) == second.argmax(1)).mean())
 
 

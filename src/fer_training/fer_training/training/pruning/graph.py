@@ -1,8 +1,9 @@
 """Which channels depend on each other, what removing them saves, and which are removed.
 
 Torch-Pruning's dependency graph (DepGraph, Fang et al., 2023, arXiv:2301.12900) says which channels of which layers
-must go together: a group. How many of each group go is chosen here: its own pruners take a share of the channels, while
-here the multiply-accumulate operations (MACs) are to meet a target, in numbers of channels that suit INT8.
+must go together: a group. How many of each group go is chosen here: its own pruners take a fraction of the
+channels, while here the multiply-accumulate operations (MACs) are to meet a target, in numbers of channels that suit
+INT8.
 """
 
 from __future__ import annotations
