@@ -95,9 +95,9 @@ def test_no_stale_emotions_when_the_face_has_gone(tmp_path: Path, data: Path) ->
 
 
 def test_several_people_and_a_path_that_needs_quoting(tmp_path: Path, data: Path) -> None:
-    picture = tmp_path / "it's a picture.jpg"
-    picture.write_bytes((data / "media" / "multi_face.jpg").read_bytes())
-    result = run_demo(tmp_path / "out", "--source", str(picture), "--seconds", "2")
+    image = tmp_path / "it's an image.jpg"
+    image.write_bytes((data / "media" / "multi_face.jpg").read_bytes())
+    result = run_demo(tmp_path / "out", "--source", str(image), "--seconds", "2")
     assert result.returncode == 0, result.stdout + result.stderr
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert all(int(faces) >= 4 for faces in summary["faces_per_frame"])

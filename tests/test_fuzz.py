@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from fer_msgs.msg import EmotionArray, Latency, LatencyStatistics
-from PIL import Image as Picture
+from PIL import Image as PillowImage
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -192,12 +192,12 @@ def malformed_images(rng: Generator) -> Iterator[bytes]:
 
 def encoded(pixels: np.ndarray, file_format: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    Picture.fromarray(pixels).save(buffer, file_format, **options)
+    PillowImage.fromarray(pixels).save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
 def bomb(rng: Generator, jpeg: bytes) -> bytes:
-    """A file of a few kilobytes that claims to be a picture of up to ten thousand million pixels."""
+    """A file of a few kilobytes that claims to be a image of up to ten thousand million pixels."""
     width, height = (int(side) for side in rng.integers(8193, 65_536, 2))
     if rng.random() < 0.5:
         start_of_frame = jpeg.index(b"\xff\xc0")

@@ -217,10 +217,10 @@ def test_a_portrait_reaches_its_reader_in_full(world: Hri, portrait: np.ndarray)
         ("cropped", lambda face: hri.cropped_face(portrait, face.box)),
         ("aligned", lambda face: hri.aligned_face(portrait, face)),
     ):
-        picture = seen(topic)[-1]
-        expected = make(face_from_message(answer("faces", picture).faces[0]))[..., ::-1]
-        assert (picture["size"], picture["encoding"]) == ([128, 128], "bgr8")
-        assert picture["means"] == pytest.approx(expected.mean(axis=(0, 1)))
+        image = seen(topic)[-1]
+        expected = make(face_from_message(answer("faces", image).faces[0]))[..., ::-1]
+        assert (image["size"], image["encoding"]) == ([128, 128], "bgr8")
+        assert image["means"] == pytest.approx(expected.mean(axis=(0, 1)))
 
 
 def test_words_are_the_messages_constants(world: Hri) -> None:

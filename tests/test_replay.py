@@ -28,7 +28,7 @@ from fer_perception.settings import ReplaySettings
 from fer_training.evaluation.evaluate import evaluate
 
 MODEL = resolve_model("")
-PICTURES = 100
+IMAGES = 100
 MAX_MEMORY_KB = 1_000_000
 
 
@@ -59,7 +59,7 @@ def wildfaces(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wildfaces")
     (folder / "images").symlink_to(data / "wildfaces" / "images")
     with open(data / "wildfaces" / "labels.csv", newline="", encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["split"] == "test"][:PICTURES]
+        rows = [row for row in csv.DictReader(stream) if row["split"] == "test"][:IMAGES]
     with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, rows[0])
         writer.writeheader()
@@ -68,14 +68,14 @@ def wildfaces(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_film_and_labelled_pictures_in_one_command(data: Path, wildfaces: Path, tmp_path: Path) -> None:
-    film, pictures, out = tmp_path / "film", tmp_path / "pictures", tmp_path / "out"
+    film, images, out = tmp_path / "film", tmp_path / "images", tmp_path / "out"
     (tmp_path / "film.csv").write_text("start_s,end_s,label\n0,0.6,neutral\n0.6,2.5,happy\n")
     labels = ("--labels", tmp_path / "film.csv")
     assert call("make_bag", data / "media" / "single_face.mp4", *labels, "--out", film).returncode == 0
-    assert call("make_bag", wildfaces / "labels.csv", "--split", "test", "--out", pictures).returncode == 0
-    result = call("replay", film, pictures, "--one-face", "--precision", "fp32", "--no-bag", "--out", out)
+    assert call("make_bag", wildfaces / "labels.csv", "--split", "test", "--out", images).returncode == 0
+    result = call("replay", film, images, "--one-face", "--precision", "fp32", "--no-bag", "--out", out)
     assert result.returncode == 0, result.stderr
-    by_film, by_pictures = json.loads((out / "report.json").read_text())["streams"]
+    by_film, by_images = json.loads((out / "report.json").read_text())["streams"]
 
     truth = by_film["truth"]
     assert (truth["labelled"], truth["coverage"]) == (72, 1.0)
@@ -84,12 +84,12 @@ def test_a_film_and_labelled_pictures_in_one_command(data: Path, wildfaces: Path
     assert 0 <= truth["single"]["detection"]["median_s"] <= truth["smoothed"]["detection"]["median_s"] < 1
 
     expected = evaluate(MODEL, [f"manifest:{wildfaces}"], "test").datasets["manifest"]
-    found = by_pictures["truth"]["single"]["frames"]
-    assert found["n"] == expected.n == PICTURES - sum(expected.left_out.values())
+    found = by_images["truth"]["single"]["frames"]
+    assert found["n"] == expected.n == IMAGES - sum(expected.left_out.values())
     assert found["confusion"] == expected.confusion
     for metric in ("accuracy", "macro_f1", "macro_f1_common", "auroc", "ece"):
         assert found[metric] == pytest.approx(getattr(expected, metric), abs=1e-6), metric
-    assert by_pictures["truth"]["left_out"] == expected.left_out
+    assert by_images["truth"]["left_out"] == expected.left_out
 
 
 def test_replay_predicts_what_the_bare_pipeline_does(tmp_path: Path) -> None:

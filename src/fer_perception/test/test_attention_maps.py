@@ -78,7 +78,7 @@ def test_a_file_that_gives_no_maps_is_refused(tiny_bundle: Path) -> None:
 
 
 def test_a_map_lies_over_its_face(face_model: Path, portrait: np.ndarray, attentive_bundle: Path) -> None:
-    """The tiny bundle's map is a small picture of the crop: brought to the image it fits the image's pixels."""
+    """The tiny bundle's map is a small image of the crop: brought to the image it fits the image's pixels."""
     maps = AttentionMaps(attentive_bundle)
     manifest = maps.bundle.manifest
     turned = cv2.warpAffine(portrait, cv2.getRotationMatrix2D((220, 130), 20, 1.2), (512, 512))

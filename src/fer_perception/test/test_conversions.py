@@ -65,7 +65,7 @@ def test_sixteen_bit_grey(big_endian: bool) -> None:
     np.testing.assert_array_equal(rgb[0, :, 0], [0, 100, 255])
 
 
-def test_yuv_of_a_grey_picture() -> None:
+def test_yuv_of_a_grey_image() -> None:
     uyvy = np.full((4, 6, 2), 128, np.uint8)
     np.testing.assert_allclose(image_from_message(message("yuv422", uyvy)), 130, atol=3)
 

@@ -23,18 +23,18 @@ HEIGHT, WIDTH = 40, 56
 
 
 def gradient() -> np.ndarray:
-    """A smooth picture whose colours and directions differ: rows and columns, red and blue cannot be confused."""
+    """A smooth image whose colours and directions differ: rows and columns, red and blue cannot be confused."""
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
     return np.dstack([rows * 6, columns * 4, 255 - rows * 3 - columns]).astype(np.uint8)
 
 
-PICTURE = gradient()
-GREY = PICTURE[..., 1]
+ORIGINAL = gradient()
+GREY = ORIGINAL[..., 1]
 
 
-def encoded(picture: Image.Image | np.ndarray, file_format: str, **options: Any) -> bytes:
+def encoded(original: Image.Image | np.ndarray, file_format: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(buffer, file_format, **options)
+    (Image.fromarray(original) if isinstance(original, np.ndarray) else original).save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
@@ -57,7 +57,7 @@ def squeezed(length: int) -> bytes:
 
 def jpeg(width: int, height: int) -> bytes:
     """A JPEG that claims a size that it does not have."""
-    data = bytearray(encoded(PICTURE, "JPEG"))
+    data = bytearray(encoded(ORIGINAL, "JPEG"))
     start_of_frame = data.index(b"\xff\xc0")
     data[start_of_frame + 5 : start_of_frame + 9] = struct.pack(">HH", height, width)
     return bytes(data)
@@ -65,10 +65,10 @@ def jpeg(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_colour_jpeg(progressive: bool) -> None:
-    image = decode(encoded(PICTURE, "JPEG", quality=95, progressive=progressive))
+    image = decode(encoded(ORIGINAL, "JPEG", quality=95, progressive=progressive))
     assert image.dtype == np.uint8
-    assert image.shape == PICTURE.shape
-    np.testing.assert_allclose(image.astype(int), PICTURE, atol=6)
+    assert image.shape == ORIGINAL.shape
+    np.testing.assert_allclose(image.astype(int), ORIGINAL, atol=6)
 
 
 def test_grey_jpeg_has_three_equal_channels() -> None:
@@ -78,16 +78,16 @@ def test_grey_jpeg_has_three_equal_channels() -> None:
 
 
 def test_cmyk_jpeg() -> None:
-    image = decode(encoded(Image.fromarray(PICTURE).convert("CMYK"), "JPEG", quality=95))
-    np.testing.assert_allclose(image.astype(int), PICTURE, atol=6)
+    image = decode(encoded(Image.fromarray(ORIGINAL).convert("CMYK"), "JPEG", quality=95))
+    np.testing.assert_allclose(image.astype(int), ORIGINAL, atol=6)
 
 
 def test_orientation_in_the_metadata_is_ignored() -> None:
     # Camera drivers do not set it, and boxes have to lie where they lie in the transmitted image.
     exif = Image.Exif()
     exif[0x0112] = 6
-    image = decode(encoded(PICTURE, "JPEG", quality=95, exif=exif))
-    np.testing.assert_allclose(image.astype(int), PICTURE, atol=6)
+    image = decode(encoded(ORIGINAL, "JPEG", quality=95, exif=exif))
+    np.testing.assert_allclose(image.astype(int), ORIGINAL, atol=6)
 
 
 ALPHA = RNG.integers(0, 256, (HEIGHT, WIDTH), np.uint8)
@@ -95,10 +95,10 @@ SIXTEEN_BITS = RNG.integers(0, 2**16, (HEIGHT, WIDTH), np.uint16)
 
 
 @pytest.mark.parametrize(
-    ("picture", "expected"),
+    ("original", "expected"),
     [
-        (PICTURE, PICTURE),
-        (np.dstack([PICTURE, ALPHA]), PICTURE),
+        (ORIGINAL, ORIGINAL),
+        (np.dstack([ORIGINAL, ALPHA]), ORIGINAL),
         (GREY, np.dstack([GREY] * 3)),
         (Image.fromarray(np.dstack([GREY, ALPHA])), np.dstack([GREY] * 3)),
         (Image.fromarray(GREY > 100), np.dstack([(GREY > 100) * np.uint8(255)] * 3)),
@@ -106,8 +106,8 @@ SIXTEEN_BITS = RNG.integers(0, 2**16, (HEIGHT, WIDTH), np.uint16)
     ],
     ids=["rgb", "rgba", "grey", "grey_alpha", "black_white", "grey_16_bits"],
 )
-def test_png_comes_back_exactly(picture: Image.Image | np.ndarray, expected: np.ndarray) -> None:
-    image = decode(encoded(picture, "PNG"))
+def test_png_comes_back_exactly(original: Image.Image | np.ndarray, expected: np.ndarray) -> None:
+    image = decode(encoded(original, "PNG"))
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, expected)
 
@@ -116,15 +116,15 @@ def test_png_comes_back_exactly(picture: Image.Image | np.ndarray, expected: np.
 def test_palette_png(options: dict[str, Any]) -> None:
     indices = RNG.integers(0, 8, (HEIGHT, WIDTH), np.uint8)
     colors = RNG.integers(0, 256, (8, 3), np.uint8)
-    picture = Image.fromarray(indices, "L").convert("P")
-    picture.putdata(indices.ravel().tolist())
-    picture.putpalette(colors.tobytes())
-    np.testing.assert_array_equal(decode(encoded(picture, "PNG", **options)), colors[indices])
+    original = Image.fromarray(indices, "L").convert("P")
+    original.putdata(indices.ravel().tolist())
+    original.putpalette(colors.tobytes())
+    np.testing.assert_array_equal(decode(encoded(original, "PNG", **options)), colors[indices])
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
 def test_any_buffer_is_read(file_format: str) -> None:
-    data = encoded(PICTURE, file_format)
+    data = encoded(ORIGINAL, file_format)
     expected = decode(data)
     for buffer in (np.frombuffer(data, np.uint8), bytearray(data), memoryview(data)):
         np.testing.assert_array_equal(decode(buffer), expected)
@@ -143,7 +143,7 @@ def test_truncated_files_are_refused(file_format: str) -> None:
 @pytest.mark.parametrize("file_format", ["BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000"])
 def test_other_formats_are_refused(file_format: str) -> None:
     with pytest.raises(ImageError, match="bytes are no JPEG or PNG"):
-        decode(encoded(PICTURE, file_format))
+        decode(encoded(ORIGINAL, file_format))
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\xff\xd8", b"\xff\xd8\xff\xd9", b"\x89PNG\r\n\x1a\n", bytes(10_000)])
@@ -207,7 +207,7 @@ def originals() -> list[bytes]:
     text = PngInfo()
     text.add_text("key", "value" * 20, zip=True)
     text.add_itxt("other", "value" * 20, zip=True)
-    rgb = Image.fromarray(PICTURE)
+    rgb = Image.fromarray(ORIGINAL)
     return [
         encoded(rgb, "JPEG", comment=b"comment", **metadata),
         encoded(rgb, "JPEG", progressive=True),

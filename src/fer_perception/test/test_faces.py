@@ -24,7 +24,7 @@ def test_keypoints_of_the_portrait(finder: FaceFinder, portrait: np.ndarray) -> 
     (face,) = finder.find(portrait)
     right_eye, left_eye, nose, mouth, *_ = face.keypoints
     assert face.confidence > 0.75
-    # Read off the picture by eye, to some 4 pixels.
+    # Read off the image by eye, to some 4 pixels.
     np.testing.assert_allclose([right_eye, left_eye, mouth], [[201, 104], [245, 108], [220, 147]], atol=5)
     assert right_eye[1] < nose[1] < mouth[1]
     x, y, width, height = face.box

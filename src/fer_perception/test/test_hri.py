@@ -89,11 +89,11 @@ def test_landmarks_are_where_their_names_say(faces: tuple[Face, Face], portrait:
     assert landmarks.dtype == np.float32
     np.testing.assert_array_equal(landmarks[:, 2], np.float32(face.confidence))
     x, y = landmarks[:, 0] * width - 0.5, landmarks[:, 1] * height - 0.5
-    # Read off the picture by eye, to some 3 pixels: pupils, nose tip, chin, corners of the mouth, inner eye corners.
+    # Read off the image by eye, to some 3 pixels: pupils, nose tip, chin, corners of the mouth, inner eye corners.
     read = {68: (203, 101), 69: (246, 103), 30: (223, 126), 8: (221, 178), 48: (203, 139), 54: (244, 140)}
     for index, point in (read | {39: (212, 103), 42: (236, 104)}).items():
         assert (x[index], y[index]) == pytest.approx(point, abs=4), index
-    # From the person's right to the left is from left to right in the picture.
+    # From the person's right to the left is from left to right in the image.
     for row in (RIGHT_BROW, LEFT_BROW, range(31, 36), range(48, 55), range(60, 65)):
         assert np.all(np.diff(x[list(row)]) > 0)
     assert x[0] == min(x[list(JAW)])

@@ -1,4 +1,4 @@
-"""Bags of videos, pictures and labelled pictures."""
+"""Bags of videos, images and labelled images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fer_perception.replay.bags import Bag, Selection, deserialize, read_frames
 RNG = np.random.default_rng(0)
 
 
-def picture(file: Path, value: int) -> np.ndarray:
+def write_image(file: Path, value: int) -> np.ndarray:
     file.parent.mkdir(parents=True, exist_ok=True)
     image = np.full((20, 30, 3), value, np.uint8)
     image[:10] = RNG.integers(0, 256, (10, 30, 3))
@@ -37,28 +37,28 @@ def images_of(folder: Path, topic: str = TOPIC) -> list[np.ndarray]:
 
 
 def test_a_csv_of_labelled_pictures(tmp_path: Path) -> None:
-    pictures = [picture(tmp_path / "images" / f"{n}.png", n) for n in range(3)]
+    written = [write_image(tmp_path / "images" / f"{n}.png", n) for n in range(3)]
     table = tmp_path / "labels.csv"
     table.write_text("image,emotion,split\n0.png,happiness,test\n1.png,Happy,test\n9.png,sad,train\n2.png,sad,test\n")
     assert main([str(table), "--split", "test", "--hold", "2", "--fps", "10", "--out", str(tmp_path / "bag")]) == 0
     images = images_of(tmp_path / "bag")
     assert len(images) == 6
-    for image, expected in zip(images, np.repeat(pictures, 2, axis=0), strict=True):
+    for image, expected in zip(images, np.repeat(written, 2, axis=0), strict=True):
         np.testing.assert_array_equal(image, expected)
-    # An empty label between two pictures of one emotion, so that they are two intervals.
+    # An empty label between two images of one emotion, so that they are two intervals.
     assert labels_of(tmp_path / "bag") == [(0.0, "happy"), (0.2, ""), (0.2, "happy"), (0.4, "sad")]
 
 
 def test_folders_called_like_emotions(tmp_path: Path) -> None:
     for name, value in (("happy/a.png", 1), ("sadness/b.png", 2), ("other/c.png", 3)):
-        picture(tmp_path / "set" / name, value)
+        write_image(tmp_path / "set" / name, value)
     main([str(tmp_path / "set"), "--out", str(tmp_path / "bag")])
     assert [label for _, label in labels_of(tmp_path / "bag")] == ["happy", "sad"]
 
 
 def test_a_folder_of_pictures_has_no_labels(tmp_path: Path) -> None:
     for number in range(3):
-        picture(tmp_path / "set" / f"{number}.png", number)
+        write_image(tmp_path / "set" / f"{number}.png", number)
     arguments = [str(tmp_path / "set"), "--hold", "3", "--limit", "7", "--encoding", "png", "--storage", "sqlite3"]
     main([*arguments, "--out", str(tmp_path / "bag")])
     assert len(images_of(tmp_path / "bag", f"{TOPIC}/compressed")) == 7
@@ -79,7 +79,7 @@ def test_a_video_with_intervals(tmp_path: Path) -> None:
 
 
 def test_the_same_source_gives_the_same_bag(tmp_path: Path) -> None:
-    picture(tmp_path / "set" / "a.png", 1)
+    write_image(tmp_path / "set" / "a.png", 1)
     for name in ("one", "two"):
         main([str(tmp_path / "set"), "--out", str(tmp_path / name / "bag")])
     assert (tmp_path / "one/bag/bag.mcap").read_bytes() == (tmp_path / "two/bag/bag.mcap").read_bytes()
@@ -89,7 +89,7 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "bag")]
     with pytest.raises(SourceError, match=r"nothing: there is no such file or folder"):
         main([str(tmp_path / "nothing"), *out])
-    picture(tmp_path / "set" / "happy" / "a.png", 1)
+    write_image(tmp_path / "set" / "happy" / "a.png", 1)
     table = tmp_path / "labels.csv"
     for text, message in (
         (

@@ -1,4 +1,4 @@
-"""Pictures of one face: the most central large one, a less sure one, or else the whole picture."""
+"""Images of one face: the most central large one, a less sure one, or else the whole image."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def test_where_no_face_is_found_the_whole_picture_is_one(finder: FaceFinder, tin
 
 
 def test_a_region_beyond_the_picture_repeats_its_border() -> None:
-    picture = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    part, corner = cut(picture, (-1, -1, 4, 4))
+    image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    part, corner = cut(image, (-1, -1, 4, 4))
     assert part.shape == (4, 4, 3)
     assert corner == (-1, -1)
-    np.testing.assert_array_equal(part[0, 0], picture[0, 0])
-    np.testing.assert_array_equal(part[3, 3], picture[1, 1])
+    np.testing.assert_array_equal(part[0, 0], image[0, 0])
+    np.testing.assert_array_equal(part[3, 3], image[1, 1])

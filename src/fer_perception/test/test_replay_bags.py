@@ -15,7 +15,7 @@ from fer_perception.replay.bags import Bag, Frame, Selection, choose_topics, rea
 from fer_perception.replay.message_types import typestore
 
 RNG = np.random.default_rng(0)
-PICTURES = [RNG.integers(0, 256, (24, 32, 3), np.uint8) for _ in range(6)]
+IMAGES = [RNG.integers(0, 256, (24, 32, 3), np.uint8) for _ in range(6)]
 TEXT = "std_msgs/msg/String"
 
 
@@ -26,7 +26,7 @@ def frames_of(folder: Path, selection: Selection | None = None, first: int = 0) 
 
 
 def make(folder: Path, **options: object) -> Path:
-    write_bag([Item(picture) for picture in PICTURES], folder, 10.0, **options)  # type: ignore[arg-type]
+    write_bag([Item(image) for image in IMAGES], folder, 10.0, **options)  # type: ignore[arg-type]
     return folder
 
 
@@ -48,17 +48,17 @@ def test_every_kind_of_bag(
     folder = make(tmp_path / "bag", storage=storage, compression=compression, encoding=encoding, version=version)
     frames = frames_of(folder)
     assert [frame.index for frame in frames] == list(range(6))
-    for frame, picture in zip(frames, PICTURES, strict=True):
-        np.testing.assert_array_equal(frame.image, picture)
+    for frame, image in zip(frames, IMAGES, strict=True):
+        np.testing.assert_array_equal(frame.image, image)
     assert [frame.stamp_ns - frames[0].stamp_ns for frame in frames] == [n * 100_000_000 for n in range(6)]
 
 
 def test_jpeg_is_close(tmp_path: Path) -> None:
-    picture = np.full((24, 32, 3), (200, 100, 50), np.uint8)
-    write_bag([Item(picture)], tmp_path / "bag", 10.0, encoding="jpeg")
+    image = np.full((24, 32, 3), (200, 100, 50), np.uint8)
+    write_bag([Item(image)], tmp_path / "bag", 10.0, encoding="jpeg")
     with Bag(tmp_path / "bag") as bag:
         assert bag.type_of(f"{TOPIC}/compressed") == "sensor_msgs/msg/CompressedImage"
-    np.testing.assert_allclose(frames_of(tmp_path / "bag")[0].image, picture, atol=3)
+    np.testing.assert_allclose(frames_of(tmp_path / "bag")[0].image, image, atol=3)
 
 
 def test_a_single_file_is_a_bag(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def result(portrait_bag: Path, settings: ReplaySettings, tmp_path_factory: pytes
     return out
 
 
-def look_at(page: Path, picture: Path) -> tuple[list[str], dict[str, object]]:
+def look_at(page: Path, image: Path) -> tuple[list[str], dict[str, object]]:
     """Open a page in Chromium. Returns all that it complained about or loaded, and some of what it shows."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (requirements/dev.txt)")
     if not BROWSER.exists():
@@ -69,7 +69,7 @@ def look_at(page: Path, picture: Path) -> tuple[list[str], dict[str, object]]:
             " lines: document.querySelectorAll('.scatterlayer .js-line').length,"
             " images: [...document.images].filter(i => i.naturalWidth > 0).length})"
         )
-        tab.screenshot(path=str(picture), full_page=True)
+        tab.screenshot(path=str(image), full_page=True)
         browser.close()
     events.remove(f"request: {page.as_uri()}")
     return [event for event in events if not event.startswith("request: data:")], shown

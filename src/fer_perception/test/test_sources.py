@@ -46,7 +46,7 @@ def test_picture_is_held(tmp_path: Path) -> None:
 def test_folder_is_shown_in_the_order_of_names(tmp_path: Path) -> None:
     for name, value in (("b.png", 2), ("a.png", 1), ("c.jpg", 3)):
         cv2.imwrite(str(tmp_path / name), np.full((10, 10, 3), value * 50, np.uint8))
-    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     means = [round(float(frame.mean()) / 50) for frame in open_source(str(tmp_path), fps=1, still_s=1).frames()]
     assert means == [1, 2, 3]
 
@@ -76,7 +76,7 @@ def test_large_videos_are_shrunk(video: Path) -> None:
         (lambda folder: folder, "holds no image"),
         (lambda folder: _write(folder / "broken.mp4", b"no video"), "no image can be decoded"),
         (lambda folder: _write(folder / "empty.mp4", b""), "no image can be decoded"),
-        (lambda folder: _write(folder / "broken.jpg", b"no picture"), "not a readable image"),
+        (lambda folder: _write(folder / "broken.jpg", b"no image"), "not a readable image"),
         (lambda folder: "99", "camera 99: cannot be opened"),
     ],
 )

@@ -21,10 +21,10 @@ LEARNING = ("epochs=5", "batch_size=7", "learning_rate=0.03")
 
 
 def draw_face(emotion: int, rng: np.random.Generator) -> np.ndarray:
-    """A 48 x 48 grey picture in which the emotion is a bright bar at one of seven heights."""
-    picture = rng.integers(0, 60, (48, 48)).astype(np.uint8)
-    cv2.rectangle(picture, (6, 3 + emotion * 6), (42, 6 + emotion * 6), int(rng.integers(180, 255)), -1)
-    return picture
+    """A 48 x 48 grey image in which the emotion is a bright bar at one of seven heights."""
+    image = rng.integers(0, 60, (48, 48)).astype(np.uint8)
+    cv2.rectangle(image, (6, 3 + emotion * 6), (42, 6 + emotion * 6), int(rng.integers(180, 255)), -1)
+    return image
 
 
 @pytest.fixture(scope="session")

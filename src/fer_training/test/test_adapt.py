@@ -112,7 +112,7 @@ def adaptation(config_file: Path, start: Path, target: Path, *overrides: str) ->
 
 @pytest.fixture
 def few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Statistics of the domain from fewer pictures than by default, to save time."""
+    """Statistics of the domain from fewer images than by default, to save time."""
     monkeypatch.setattr(
         "fer_training.training.domain_adaptation.adapt_batch_norm", partial(adapt_batch_norm, batches=4, size=32)
     )
@@ -133,7 +133,7 @@ def test_from_start_to_adapted_bundle(
     history = read_history(run / HISTORY, 9)
     assert [row["epoch"] for row in history] == [1, 2]
     for row in history:
-        assert 0 < row["pseudo_labels"] <= 1  # a batch's surest picture always has one
+        assert 0 < row["pseudo_labels"] <= 1  # a batch's surest image always has one
         is_kept = row["val_accuracy"] >= before - TOLERANCE
         assert row["selection"] == (row["target_information"] if is_kept else row["val_accuracy"] - 1)
     chosen = max(history, key=lambda row: row["selection"])
@@ -146,7 +146,7 @@ def test_from_start_to_adapted_bundle(
     bundle = EmotionClassifier(export(run, tmp_path / "models"))
     np.testing.assert_allclose(bundle.classify([image[..., 0] for image in images]), expected, atol=1e-4)
 
-    # The labels of the target's pictures were not used: with others the same comes out.
+    # The labels of the target's images were not used: with others the same comes out.
     relabelled = shutil.copytree(target, tmp_path / "relabelled")
     text = (target / "labels.csv").read_text().splitlines()
     (relabelled / "labels.csv").write_text(
@@ -166,7 +166,7 @@ def test_adaptation_helps_in_the_other_domain(config_file: Path, target: Path) -
     for model in (start, run):
         found = predict_samples(load_model(model), load_dataset(f"manifest:{target}", "test"))
         accuracy[model.name] = float((found.logits.argmax(1) == found.targets).mean())
-    # To the network of the brighter domain all these pictures are black.
+    # To the network of the brighter domain all these images are black.
     assert accuracy["adapted"] > accuracy["start"] + 0.1
 
 
@@ -239,13 +239,13 @@ def test_what_the_loss_consists_of(config_file: Path, target: Path) -> None:
 
 def test_bfloat16_changes_the_loss_little(config_file: Path, target: Path) -> None:
     losses, teacher = {}, nn.Sequential(nn.Flatten(), nn.Linear(48 * 48, 7))
-    pictures = torch.randn(3, 6, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(3, 6, 1, 48, 48, generator=torch.Generator().manual_seed(0))
     targets = nn.functional.one_hot(torch.arange(6), 7).float()
     for mixed in (True, False):
         config = adaptation(config_file, target, target, f"mixed_precision={str(mixed).lower()}")
         objective = objective_of(config, teacher).train()
         objective.reversal = objective.adoption = 1.0
-        loss = objective(pictures[0], targets, *pictures[1:])
+        loss = objective(images[0], targets, *images[1:])
         loss.backward()
         gradients = [parameter.grad for parameter in objective.parameters() if parameter.grad is not None]
         assert {gradient.dtype for gradient in gradients} == {loss.dtype} == {torch.float32}

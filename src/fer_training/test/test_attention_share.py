@@ -28,7 +28,7 @@ HAPPY = EMOTIONS_7.index("happy")
 
 
 class Mirror(Backbone):
-    """Its last feature map is the picture itself, or its mean over squares, and happy's logit the mean of that."""
+    """Its last feature map is the image itself, or its mean over squares, and happy's logit the mean of that."""
 
     def __init__(self, num_classes: int, in_channels: int = 1, square: int = 1, sign: float = 1.0) -> None:
         super().__init__()
@@ -85,28 +85,28 @@ def test_class_activation_adds_up_to_the_logits(name: str, options: dict[str, An
     network = NETWORKS[name](num_classes=7, in_channels=1, **options).eval()
     bias = (network.classifier if name == "mini_xception" else network.classifier[-1]).bias
     nn.init.normal_(bias)
-    pictures = torch.randn(3, 1, 48, 48)
+    images = torch.randn(3, 1, 48, 48)
     with torch.inference_mode():
-        features = network.features(pictures)
+        features = network.features(images)
         if name == "hybrid_attention":
-            features = network.forward_features(pictures)[0]
+            features = network.forward_features(images)[0]
         activation = class_activation(network, features)
         assert activation is not None
         assert activation.shape == (3, 7, *features.shape[2:])
-        torch.testing.assert_close(activation.mean((2, 3)) + bias, network(pictures), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(activation.mean((2, 3)) + bias, network(images), rtol=1e-4, atol=1e-5)
 
 
 def test_class_activation_of_known_places(mirror: None, tmp_path: Path) -> None:
     meter = AttentionMeter(write_run(tmp_path / "run", "mirror"))
     inside, outside = (meter.regions > 0.5), (meter.regions < 0.01)
     grey = np.full((48, 48), 100, np.uint8)
-    pictures = [255 * inside.astype(np.uint8), 255 * outside.astype(np.uint8), grey]
+    images = [255 * inside.astype(np.uint8), 255 * outside.astype(np.uint8), grey]
     expected = [meter.regions[inside].mean(), meter.regions[outside].mean(), meter.regions.mean()]
-    for picture, fraction in zip(pictures, expected, strict=True):
-        found = measure(meter, [picture]).maps["class_activation"]
+    for image, fraction in zip(images, expected, strict=True):
+        found = measure(meter, [image]).maps["class_activation"]
         assert found.fraction == pytest.approx(fraction, rel=1e-4)
         assert found.interval is None
-    measured = measure(meter, pictures)
+    measured = measure(meter, images)
     values = measured.maps["class_activation"]
     assert meter.reference == pytest.approx(meter.regions.mean())
     assert values.fraction == pytest.approx(np.mean(expected), rel=1e-4)
@@ -133,8 +133,8 @@ def test_variation_says_how_much_maps_differ(mirror: None, tmp_path: Path) -> No
     meter = AttentionMeter(write_run(tmp_path / "run", "mirror", square=16))
     left, right = np.zeros((2, 48, 48), np.uint8)
     left[:, :16], right[:, 32:] = 255, 255
-    for pictures, variation in (([left, right], 0.5), ([left, left], 0.0)):
-        found = measure(meter, pictures).maps["class_activation"]
+    for images, variation in (([left, right], 0.5), ([left, left], 0.0)):
+        found = measure(meter, images).maps["class_activation"]
         assert found.variation == pytest.approx(variation)
         assert found.contrast == pytest.approx(1)
 
@@ -198,10 +198,10 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     text = capsys.readouterr().out
     assert "attention_stage3: " in text
     assert "a map of 12 x 12 reaches" in text
-    picture = cv2.imread(str(out / "fer2013_val_attention.png"))
+    image = cv2.imread(str(out / "fer2013_val_attention.png"))
     assert str(out / "fer2013_val_attention.png") in text
-    assert picture is not None
-    assert picture.std() > 10
+    assert image is not None
+    assert image.std() > 10
 
 
 def test_a_bundle_cannot_say_where_it_looks(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def portrait() -> UInt8Image:
 
 @pytest.fixture
 def searches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Shapes of all pictures in which faces are looked for."""
+    """Shapes of all images in which faces are looked for."""
     shapes: list[tuple[int, ...]] = []
     find: Callable[..., object] = FaceFinder.find
 
@@ -54,7 +54,7 @@ def save(file: Path, image: UInt8Image) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path, portrait: UInt8Image) -> Path:
-    """One face, once as it is and once in a part of the picture, and a picture of none."""
+    """One face, once as it is and once in a part of the image, and an image of none."""
     save(tmp_path / "test" / "happy" / "a.png", portrait)
     save(tmp_path / "test" / "happy" / "b.png", portrait[:400, 40:440])
     save(tmp_path / "test" / "sad" / "wall.png", np.full((60, 80, 3), (200, 100, 50), np.uint8))
@@ -128,7 +128,7 @@ def test_a_damaged_picture_is_named_and_found_points_are_kept(tree: Path) -> Non
     broken = tree / "test" / "surprise" / "broken.png"
     broken.parent.mkdir()
     content = (tree / "test" / "happy" / "a.png").read_bytes()
-    for damage in (content[: len(content) // 2], b"no picture", b""):
+    for damage in (content[: len(content) // 2], b"no image", b""):
         broken.write_bytes(damage)
         with pytest.raises(DatasetError, match=r"broken\.png is not a readable image .*Delete or replace it"):
             load_dataset(f"folder:{tree}", "test", RGB)
@@ -158,9 +158,9 @@ def test_the_annotated_box_says_which_face(tmp_path: Path, portrait: UInt8Image)
 def test_exif_orientation(tmp_path: Path) -> None:
     from PIL import Image
 
-    picture = Image.fromarray(np.asarray([[[255, 0, 0], [0, 0, 255]]] * 8, np.uint8).repeat(8, axis=1))
+    image = Image.fromarray(np.asarray([[[255, 0, 0], [0, 0, 255]]] * 8, np.uint8).repeat(8, axis=1))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     (tmp_path / "test" / "fear").mkdir(parents=True)
-    picture.save(tmp_path / "test" / "fear" / "a.png", exif=exif)
+    image.save(tmp_path / "test" / "fear" / "a.png", exif=exif)
     assert load_dataset(f"folder:{tmp_path}", "test").images[0].shape == (16, 8, 3)

@@ -16,23 +16,23 @@ def samples(split: Split, images: list[UInt8Image]) -> Samples:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[UInt8Image]:
-    """Smooth random pictures, as different as they can be."""
+def images() -> list[UInt8Image]:
+    """Smooth random images, as different as they can be."""
     rng = np.random.default_rng(0)
     return [
         cv2.resize(rng.integers(0, 256, (6, 6), np.uint8), (48, 48), interpolation=cv2.INTER_CUBIC) for _ in range(300)
     ]
 
 
-def test_changed_copies_are_found(pictures: list[UInt8Image], caplog: pytest.LogCaptureFixture) -> None:
-    encoded = cv2.imencode(".jpg", pictures[5], [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
+def test_changed_copies_are_found(images: list[UInt8Image], caplog: pytest.LogCaptureFixture) -> None:
+    encoded = cv2.imencode(".jpg", images[5], [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
     copies = [
-        cv2.resize(pictures[3], (96, 96)),
+        cv2.resize(images[3], (96, 96)),
         cv2.imdecode(encoded, cv2.IMREAD_COLOR),
-        pictures[290],
+        images[290],
     ]
-    train, test = samples("train", pictures), samples("test", [*pictures[:2], *copies])
-    unique = samples("train", pictures[10:280])
+    train, test = samples("train", images), samples("test", [*images[:2], *copies])
+    unique = samples("train", images[10:280])
     pairs = find_duplicates(train, test)
     assert {(pair.first, pair.second) for pair in pairs} == {(0, 0), (1, 1), (3, 2), (5, 3), (290, 4)}
     assert pairs[0].distance == 0
@@ -47,6 +47,6 @@ def test_changed_copies_are_found(pictures: list[UInt8Image], caplog: pytest.Log
     assert caplog.text.count("is like") == 1
 
 
-def test_other_pictures_are_not_found(pictures: list[UInt8Image]) -> None:
-    assert find_duplicates(samples("train", pictures[:150]), samples("test", pictures[150:])) == []
-    assert find_duplicates(samples("train", []), samples("test", pictures[:3])) == []
+def test_other_pictures_are_not_found(images: list[UInt8Image]) -> None:
+    assert find_duplicates(samples("train", images[:150]), samples("test", images[150:])) == []
+    assert find_duplicates(samples("train", []), samples("test", images[:3])) == []

@@ -1,4 +1,4 @@
-"""Every dataset in its official layout, as small trees of real picture files."""
+"""Every dataset in its official layout, as small trees of real image files."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,7 +12,7 @@ from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
 from fer_training.datasets import DatasetError, Samples, Split, load_dataset
 
 
-def picture(file: Path, value: int = 100, side: int = 12) -> None:
+def image(file: Path, value: int = 100, side: int = 12) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(file), np.full((side, side, 3), value, np.uint8))
 
@@ -41,7 +41,7 @@ def affectnet_2017(root: Path, lists: str = "Manually_Annotated_file_lists") -> 
         rows = []
         for index in range(count):
             file = f"{index % 3}/{name}{index}.jpg"
-            picture(root / "Manually_Annotated" / "Manually_Annotated_Images" / file)
+            image(root / "Manually_Annotated" / "Manually_Annotated_Images" / file)
             box = "NULL,NULL,NULL,NULL" if index % 11 == 10 else "1,2,8,8"
             rows.append(f"{file},{box},1.0;2.0,{index % 11},-0.1,0.2\n")
         text(root / lists / f"{name}.csv", header + "".join(rows))
@@ -51,7 +51,7 @@ def affectnet_later(root: Path) -> None:
     for name, count in (("train_set", 40), ("val_set", 8)):
         (root / name / "annotations").mkdir(parents=True)
         for index in range(count):
-            picture(root / name / "images" / f"{index}.jpg")
+            image(root / name / "images" / f"{index}.jpg")
             np.save(root / name / "annotations" / f"{index}_exp.npy", np.array(str(index % 8)))
             np.save(root / name / "annotations" / f"{index}_val.npy", np.array("0.5"))
 
@@ -110,9 +110,9 @@ def rafdb(root: Path, classes: int, originals: bool = True) -> None:
         for index in range(count):
             stem = f"{split}_{index:05}"
             rows.append(f"{stem}.jpg {index % classes + 1}\n")
-            picture(root / "Image" / "aligned" / f"{stem}_aligned.jpg", side=10)
+            image(root / "Image" / "aligned" / f"{stem}_aligned.jpg", side=10)
             if originals:
-                picture(root / "Image" / "original" / f"{stem}.jpg", side=20)
+                image(root / "Image" / "original" / f"{stem}.jpg", side=20)
                 text(root / "Annotation" / "boundingbox" / f"{stem}_boundingbox.txt", "1.5 2.0 15.0 16.5 \n")
             landmarks = "10.5\t20.5\n" * 5
             text(root / "Annotation" / "manual" / f"{stem}_manu_attri.txt", f"{landmarks}{index % 3}\n2\n{index % 5}\n")
@@ -155,7 +155,7 @@ def test_rafdb_compound(tmp_path: Path) -> None:
     [
         ("test_00001.jpg 8", r"line 36: 'test_00001\.jpg 8' is no image and a class from 1 to 7"),
         ("test_00001.jpg", r"line 36: .*is no image and a class"),
-        ("picture.jpg 3", r"line 36: picture\.jpg begins with neither train_ nor test_"),
+        ("image.jpg 3", r"line 36: image\.jpg begins with neither train_ nor test_"),
     ],
 )
 def test_rafdb_errors(tmp_path: Path, line: str, message: str) -> None:
@@ -189,7 +189,7 @@ def ck(root: Path, frames: int = 6) -> None:
             here = f"S{10 + index:03}/{sequence}"
             stem = here.replace("/", "_")
             for frame in range(1, frames + 1):
-                picture(root / "cohn-kanade-images" / here / f"{stem}_{frame:08}.png", value=frame * 10)
+                image(root / "cohn-kanade-images" / here / f"{stem}_{frame:08}.png", value=frame * 10)
             (root / "Emotion" / here).mkdir(parents=True)
             if labelled:
                 emotion = index % 7 + 1
@@ -242,7 +242,7 @@ def test_ckplus_errors(tmp_path: Path) -> None:
 def test_folder_without_splits(tmp_path: Path) -> None:
     for emotion in ("anger", "Happy", "neutral"):
         for index in range(20):
-            picture(tmp_path / emotion / f"{index}.png")
+            image(tmp_path / emotion / f"{index}.png")
     splits = load_all(f"folder:{tmp_path}")
     assert {split: len(samples) for split, samples in splits.items()} == {"train": 48, "val": 6, "test": 6}
     assert len({name for samples in splits.values() for name in samples.names}) == 60
@@ -252,12 +252,12 @@ def test_folder_without_splits(tmp_path: Path) -> None:
 
 def test_folder_with_splits(tmp_path: Path) -> None:
     for index in range(10):
-        picture(tmp_path / "train" / "sadness" / f"{index}.jpg")
-        picture(tmp_path / "test" / "contempt" / f"{index}.jpg")
+        image(tmp_path / "train" / "sadness" / f"{index}.jpg")
+        image(tmp_path / "test" / "contempt" / f"{index}.jpg")
     splits = load_all(f"folder:{tmp_path}")
     assert {split: len(samples) for split, samples in splits.items()} == {"train": 9, "val": 1, "test": 10}
     assert all(samples.labels == EMOTIONS_8 for samples in splits.values())
-    picture(tmp_path / "val" / "fear" / "a.jpg")
+    image(tmp_path / "val" / "fear" / "a.jpg")
     splits = load_all(f"folder:{tmp_path}")
     assert {split: len(samples) for split, samples in splits.items()} == {"train": 10, "val": 1, "test": 10}
     assert named(splits["val"]) == {"val/fear/a.jpg": "fear"}
@@ -268,7 +268,7 @@ def test_folder_errors(tmp_path: Path) -> None:
         load_dataset(f"folder:{tmp_path / 'nowhere'}", "test")
     with pytest.raises(DatasetError, match=r"holds no image of the split 'test'"):
         load_dataset(f"folder:{tmp_path}", "test")
-    picture(tmp_path / "train" / "joy" / "a.jpg")
+    image(tmp_path / "train" / "joy" / "a.jpg")
     with pytest.raises(DatasetError, match=r"joy \(a class folder\): emotion is 'joy'\. Write one of angry"):
         load_dataset(f"folder:{tmp_path}", "train")
     with pytest.raises(DatasetError, match=r"test: is no folder"):
@@ -288,7 +288,7 @@ def test_manifest_groups_and_subjects(tmp_path: Path) -> None:
     rows = [f"{i}.png,{('anger', 'sadness')[i % 2]},train,{('f', '')[i % 2]},p{i // 4},9" for i in range(40)]
     rows += ["40.png,happiness,test,m,q,9"]
     for index in range(41):
-        picture(tmp_path / "images" / f"{index}.png")
+        image(tmp_path / "images" / f"{index}.png")
     file = manifest(tmp_path, rows)
     splits = load_all(f"manifest:{file}")
     assert {split: len(samples) for split, samples in splits.items()} == {"train": 36, "val": 4, "test": 1}
@@ -302,7 +302,7 @@ def test_manifest_groups_and_subjects(tmp_path: Path) -> None:
 
 def test_manifest_with_splits_of_its_own(tmp_path: Path) -> None:
     for name in "abcd":
-        picture(tmp_path / f"{name}.png")
+        image(tmp_path / f"{name}.png")
     manifest(tmp_path, ["a.png,anger,train", "b.png,fear,val", "c.png,contempt,test", "d.png,sad,adapt"], COLUMNS)
     splits = load_all(f"manifest:{tmp_path}", ("train", "val", "test", "adapt"))
     assert [samples.names for samples in splits.values()] == [["a.png"], ["b.png"], ["c.png"], ["d.png"]]
@@ -326,7 +326,7 @@ COLUMNS = "image,emotion,split"
     ],
 )
 def test_manifest_errors(tmp_path: Path, rows: list[str], header: str, message: str) -> None:
-    picture(tmp_path / "a.png")
+    image(tmp_path / "a.png")
     manifest(tmp_path, rows, header)
     with pytest.raises(DatasetError, match=message):
         load_all(f"manifest:{tmp_path}", ("train", "val"))

@@ -27,7 +27,7 @@ TOP = np.exp(4) / (np.exp(4) + 6)  # probability of a white bar among six black 
 HAPPY, SAD, CONTEMPT = (EMOTIONS_8.index(label) for label in ("happy", "sad", "contempt"))
 
 
-def picture(left: dict[int, int], right: dict[int, int] | None = None) -> np.ndarray:
+def image_of(left: dict[int, int], right: dict[int, int] | None = None) -> np.ndarray:
     """48 x 48 grey, black but for bars of a brightness by emotion."""
     image = np.zeros((48, 48), np.uint8)
     for columns, bars in ((slice(0, 24), left), (slice(24, 48), right or {})):
@@ -37,7 +37,7 @@ def picture(left: dict[int, int], right: dict[int, int] | None = None) -> np.nda
 
 
 def write_bundle(folder: Path, labels: tuple[str, ...] = EMOTIONS_7) -> Path:
-    masks = np.stack([picture({emotion: 1}) for emotion in range(len(labels))]).reshape(len(labels), -1)
+    masks = np.stack([image_of({emotion: 1}) for emotion in range(len(labels))]).reshape(len(labels), -1)
     weights = numpy_helper.from_array((masks / (HEIGHT * 24)).astype(np.float32), "weights")
     graph = helper.make_graph(
         [
@@ -75,12 +75,12 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def write_folders(folder: Path) -> Path:
-    """Ten pictures of each emotion in its folder; three show the next emotion, so seven of ten are classified right."""
+    """Ten images of each emotion in its folder; three show the next emotion, so seven of ten are classified right."""
     for emotion, label in enumerate(EMOTIONS_7):
         (folder / "val" / label).mkdir(parents=True)
         for number in range(10):
             shown = emotion if number < 7 else (emotion + 1) % 7
-            cv2.imwrite(str(folder / "val" / label / f"{number}.png"), picture({shown: 255}))
+            cv2.imwrite(str(folder / "val" / label / f"{number}.png"), image_of({shown: 255}))
     return folder
 
 
@@ -167,7 +167,7 @@ def test_calibration_compares_before_and_after(bundle: Path, tmp_path: Path) -> 
 
 def test_mirror_images_are_reported_beside_the_single_view(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Left a grey bar, right a white one: the mirror image is the surer of the two.
-    images = [picture({SAD: 128}, {HAPPY: 255}), picture({SAD: 255}, {HAPPY: 128})]
+    images = [image_of({SAD: 128}, {HAPPY: 255}), image_of({SAD: 255}, {HAPPY: 128})]
     result = evaluate(bundle, give(monkeypatch, samples_of("d", EMOTIONS_7, images, [HAPPY, SAD])), "val", flip=True)
     single = result.datasets["d"]
     assert single.flip is not None
@@ -195,7 +195,7 @@ def test_near_duplicates_of_training_pictures_are_taken_out(bundle: Path, monkey
 
 
 def test_samples_of_a_label_that_the_model_lacks_are_left_out(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = [picture({emotion: 255}) for emotion in (HAPPY, CONTEMPT, SAD, CONTEMPT)]
+    images = [image_of({emotion: 255}) for emotion in (HAPPY, CONTEMPT, SAD, CONTEMPT)]
     eight = samples_of("eight", EMOTIONS_8, images, [HAPPY, CONTEMPT, HAPPY, CONTEMPT])
     result = evaluate(bundle, give(monkeypatch, eight), "test")
     found = result.datasets["eight"]
@@ -209,7 +209,7 @@ def test_samples_of_a_label_that_the_model_lacks_are_left_out(bundle: Path, monk
 
 def test_labels_that_the_data_lack_get_no_probability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = write_bundle(tmp_path / "eight", EMOTIONS_8)
-    image = picture({CONTEMPT: 255, HAPPY: 128})
+    image = image_of({CONTEMPT: 255, HAPPY: 128})
     happy = np.exp(4 * 128 / 255) / (np.exp(4 * 128 / 255) + 6)  # among the seven emotions that the data have
     seven = samples_of("seven", EMOTIONS_7, [image] * 2, [HAPPY, SAD])
     eight = samples_of("eight", EMOTIONS_8, [image] * 2, [HAPPY, CONTEMPT])
@@ -227,7 +227,7 @@ def test_labels_that_the_data_lack_get_no_probability(tmp_path: Path, monkeypatc
 
 def test_the_matrix_has_one_line_per_dataset(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = [
-        samples_of(name, EMOTIONS_7, [picture({HAPPY: 255})] * 4, targets)
+        samples_of(name, EMOTIONS_7, [image_of({HAPPY: 255})] * 4, targets)
         for name, targets in (("one", [HAPPY] * 4), ("another", [HAPPY, HAPPY, HAPPY, SAD]))
     ]
     text = format_result(evaluate(bundle, give(monkeypatch, *datasets), "val"))

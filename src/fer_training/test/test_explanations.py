@@ -67,10 +67,10 @@ def bright_places(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def patched(count: int) -> list[np.ndarray]:
     """Dark noise with a bright patch of 8 x 8 pixels, always in the same place."""
-    pictures = list(np.random.default_rng(1).integers(0, 100, (count, 48, 48)).astype(np.uint8))
-    for picture in pictures:
-        picture[ROW : ROW + 8, COLUMN : COLUMN + 8] = 250
-    return pictures
+    images = list(np.random.default_rng(1).integers(0, 100, (count, 48, 48)).astype(np.uint8))
+    for image in images:
+        image[ROW : ROW + 8, COLUMN : COLUMN + 8] = 250
+    return images
 
 
 def samples_of(images: list[np.ndarray]) -> Samples:
@@ -89,7 +89,7 @@ def test_grad_cam_finds_the_patch_that_decides(bright_places: None, tmp_path: Pa
     assert (found.n, found.of, list(found.maps)) == (6, 6, ["grad_cam_last"])
     assert list(found.controls) == ["random_12x12", "centre", "landmarks"]
     entry = found.maps["grad_cam_last"]
-    assert (entry.size, entry.fraction.n) == ((12, 12), 5)  # the dark picture's map is 0 everywhere
+    assert (entry.size, entry.fraction.n) == ((12, 12), 5)  # the dark image's map is 0 everywhere
     assert entry.deletion.curve is not None
     assert entry.insertion.curve is not None
     # All of the patch is among the first twelfth of the pixels.
@@ -158,14 +158,14 @@ def test_centre_and_random_maps() -> None:
 def test_grad_cam_of_our_networks(name: str, options: dict[str, Any], sizes: list[int]) -> None:
     torch.manual_seed(0)
     network = NETWORKS[name](num_classes=7, in_channels=1, **options).eval()
-    pictures, classes = torch.randn(2, 1, 48, 48), torch.tensor([3, 5])
-    found = grad_cam(network, grad_cam_layers(network), pictures, classes)
+    images, classes = torch.randn(2, 1, 48, 48), torch.tensor([3, 5])
+    found = grad_cam(network, grad_cam_layers(network), images, classes)
     assert [maps.shape for maps in found.values()] == [(2, 1, size, size) for size in sizes]
     assert all(bool((maps >= 0).all()) for maps in found.values())
     with torch.no_grad():
-        features = network.features(pictures)
+        features = network.features(images)
         if name == "hybrid_attention":
-            features = network.forward_features(pictures)[0]
+            features = network.forward_features(images)[0]
     if name in ("mobilenet_v2", "efficientnet_lite0", "hybrid_attention", "xception"):
         activation = class_activation(network, features)
         assert activation is not None
@@ -176,8 +176,8 @@ def test_grad_cam_of_our_networks(name: str, options: dict[str, Any], sizes: lis
 def test_pixels_change_from_the_densest_down() -> None:
     density = np.random.default_rng(0).random((2, 4, 6)).astype(np.float32)
     order = ranks(density)
-    for picture, places in zip(density, order, strict=True):
-        assert (np.diff(picture.ravel()[np.argsort(places)]) < 0).all()
+    for image, places in zip(density, order, strict=True):
+        assert (np.diff(image.ravel()[np.argsort(places)]) < 0).all()
     flat = ranks(np.zeros((2, 4, 6), np.float32))
     assert sorted(flat[0]) == list(range(24))
     assert list(flat[0]) != list(range(24))
@@ -237,19 +237,19 @@ def test_layers_are_randomised_from_the_output() -> None:
 
 
 def test_randomisation_tells_learnt_maps_from_others() -> None:
-    pictures = torch.from_numpy(np.stack(patched(4))[:, None] / np.float32(255))
+    images = torch.from_numpy(np.stack(patched(4))[:, None] / np.float32(255))
     classes = torch.full((4,), HAPPY)
     # All weights alike: whatever happens to them, the map shows bright places.
-    unchanged = randomised_correlations(BrightPlaces(7, others=200.0).eval(), pictures, classes)["grad_cam_last"]
+    unchanged = randomised_correlations(BrightPlaces(7, others=200.0).eval(), images, classes)["grad_cam_last"]
     np.testing.assert_allclose(unchanged, np.ones((DRAWS, len(DEPTHS))))
     torch.manual_seed(0)
     network = NETWORKS["hybrid_attention"](num_classes=7, in_channels=1, stem_stride=2, width=0.25).eval()
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    found = randomised_correlations(network, pictures, classes)
+    found = randomised_correlations(network, images, classes)
     assert np.nanmean(np.abs(found["grad_cam_stage3"][:, -1])) < 0.7
     for name, tensor in network.state_dict().items():
         assert torch.equal(weights[name], tensor)
-    again = randomised_correlations(network, pictures, classes)
+    again = randomised_correlations(network, images, classes)
     for name, values in found.items():
         np.testing.assert_array_equal(values, again[name])
 
@@ -266,8 +266,8 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for label in ("angry", "happy", "sad"):  # of which an untrained network knows at most one
         (tmp_path / "data" / "val" / label).mkdir(parents=True)
         for number in range(2):
-            picture = rng.integers(0, 256, (48, 48)).astype(np.uint8)
-            cv2.imwrite(str(tmp_path / "data" / "val" / label / f"{number}.png"), picture)
+            image = rng.integers(0, 256, (48, 48)).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / "data" / "val" / label / f"{number}.png"), image)
     command = ["explain", "--run", str(run), "--dataset", f"fer2013:{tmp_path / 'data'}", "--split", "val"]
     out = tmp_path / "out"
     main([*command, "--images", "3", "--out", str(out)])
@@ -285,9 +285,9 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert list(found.checks.controls) == ["random_2x2", "random_3x3", "random_6x6", "centre", "landmarks"]
     assert found.maps["attention_stage3"].n == 6
     for kind in ("wrong", "curves"):
-        picture = cv2.imread(str(out / f"fer2013_val_{kind}.png"))
-        assert picture is not None
-        assert picture.std() > 10
+        image = cv2.imread(str(out / f"fer2013_val_{kind}.png"))
+        assert image is not None
+        assert image.std() > 10
         assert str(out / f"fer2013_val_{kind}.png") in text
 
 

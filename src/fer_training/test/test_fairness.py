@@ -234,7 +234,7 @@ def test_training_sees_the_groups_as_configured(manifest: Path, config_file: Pat
     torch.manual_seed(0)
     with processes("cpu", config.batch_size) as group:
         task = Supervision(config, group)
-    # A picture tells its place by its first pixel.
+    # A image tells its place by its first pixel.
     task.data.images = np.broadcast_to(
         np.arange(len(task.data.images), dtype=np.uint8)[:, None, None, None], task.data.images.shape
     ).copy()
@@ -247,7 +247,7 @@ def test_training_sees_the_groups_as_configured(manifest: Path, config_file: Pat
         ]
     ).astype(int)
     kinds, labels = np.array(task.data.samples.groups["photograph"])[places], task.data.samples.targets[places]
-    assert (kinds == "colour").mean() == pytest.approx(0.5, abs=0.06)  # three of ten pictures are
+    assert (kinds == "colour").mean() == pytest.approx(0.5, abs=0.06)  # three of ten images are
     angry = [float((labels[kinds == kind] == 0).mean()) for kind in ("colour", "grey")]
     assert angry[0] == pytest.approx(angry[1], abs=0.1)  # before: a third of the coloured, 4/7 of the grey
 

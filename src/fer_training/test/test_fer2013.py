@@ -84,12 +84,12 @@ def test_nothing_there_and_unknown_name(tmp_path: Path) -> None:
         load_dataset(f"imagenet:{tmp_path}", "train")
 
 
-def test_unknown_folder_and_broken_picture(tmp_path: Path) -> None:
+def test_unknown_folder_and_broken_image(tmp_path: Path) -> None:
     (tmp_path / "train" / "joy").mkdir(parents=True)
     with pytest.raises(DatasetError, match=r"unknown class folder\(s\) joy"):
         load_dataset(f"fer2013:{tmp_path}", "train")
     (tmp_path / "train" / "joy").rename(tmp_path / "train" / "happy")
-    (tmp_path / "train" / "happy" / "a.png").write_bytes(b"no picture")
+    (tmp_path / "train" / "happy" / "a.png").write_bytes(b"no image")
     with pytest.raises(DatasetError, match=r"a\.png: not a readable image"):
         load_dataset(f"fer2013:{tmp_path}", "train")
 

@@ -99,10 +99,10 @@ def test_the_embedding_gives_the_bundles_own_logits() -> None:
 def test_the_whole_on_two_persons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     portrait = np.ascontiguousarray(astronaut()[:300, 100:400, ::-1])
     rows = ["image,emotion,split"]
-    for person, picture in (("Ann_Bright", portrait), ("Bea_Mirror", portrait[:, ::-1] // 2)):
+    for person, image in (("Ann_Bright", portrait), ("Bea_Mirror", portrait[:, ::-1] // 2)):
         for number in range(4):
             name = f"{person}_{number:04}.jpg"
-            cv2.imwrite(str(tmp_path / name), np.ascontiguousarray(picture[3 * number :, number:]))
+            cv2.imwrite(str(tmp_path / name), np.ascontiguousarray(image[3 * number :, number:]))
             rows.append(f"{name},happiness,{'adapt' if number == 3 else 'test'}")
     for name in ("film_12.jpg", "One_Picture_0001.jpg"):
         cv2.imwrite(str(tmp_path / name), portrait)

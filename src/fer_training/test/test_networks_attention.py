@@ -17,7 +17,7 @@ from fer_training.networks.landmark_regions import attention_loss, landmark_regi
 TEMPLATE = AlignmentTemplate(right_eye=(0.3, 0.4), left_eye=(0.7, 0.4), mouth=(0.5, 0.8))
 
 
-def pictures(count: int = 2, seed: int = 0) -> torch.Tensor:
+def images(count: int = 2, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, 1, 48, 48, generator=torch.Generator().manual_seed(seed))
 
 
@@ -26,8 +26,8 @@ def test_maps_lie_in_0_to_1_and_logits_are_forwards(backbone: str) -> None:
     torch.manual_seed(0)
     network = HybridAttentionNetwork(7, in_channels=1, backbone=backbone, stem_stride=1).eval()
     with torch.inference_mode():
-        logits, maps = network.forward_with_attention(pictures())
-        assert torch.equal(logits, network(pictures()))
+        logits, maps = network.forward_with_attention(images())
+        assert torch.equal(logits, network(images()))
     assert [tuple(m.shape) for m in maps] == [(2, 1, 12, 12), (2, 1, 6, 6)]
     assert all(m.min() >= 0 and m.max() <= 1 for m in maps)
 
@@ -35,7 +35,7 @@ def test_maps_lie_in_0_to_1_and_logits_are_forwards(backbone: str) -> None:
 def test_starts_as_the_backbone() -> None:
     torch.manual_seed(0)
     plain = MobileNetV2(7, in_channels=1, stem_stride=1)
-    plain.train()(pictures(8))  # batch normalisation's statistics
+    plain.train()(images(8))  # batch normalisation's statistics
     plain.eval()
     network = HybridAttentionNetwork(7, in_channels=1, stem_stride=1).eval()
     result = network.load_state_dict(plain.state_dict(), strict=False)
@@ -43,9 +43,9 @@ def test_starts_as_the_backbone() -> None:
     assert all(name.startswith("attention.") for name in result.missing_keys)
     with torch.inference_mode():
         torch.testing.assert_close(
-            network.features[:7](pictures()), plain.features[:7](pictures())
+            network.features[:7](images()), plain.features[:7](images())
         )  # up to the first attention
-        expected, (output, maps) = plain(pictures()), network.forward_with_attention(pictures())
+        expected, (output, maps) = plain(images()), network.forward_with_attention(images())
     assert (output - expected).abs().max() < 0.05 * expected.abs().max()
     assert all((m - 0.5).abs().max() < 0.05 for m in maps)
 
@@ -69,9 +69,9 @@ def test_maps_can_be_exported(tmp_path: Path) -> None:
     names = ["logits", "attention_0", "attention_1"]
     file = tmp_path / "network.onnx"
     write_onnx(network, InputSpec(width=48, height=48, color="grey", mean=[0.5], std=[0.25]), file, names)
-    outputs = ort.InferenceSession(file, providers=["CPUExecutionProvider"]).run(names, {"crops": pictures(3).numpy()})
+    outputs = ort.InferenceSession(file, providers=["CPUExecutionProvider"]).run(names, {"crops": images(3).numpy()})
     with torch.inference_mode():
-        expected = network(pictures(3))
+        expected = network(images(3))
     for output, tensor in zip(outputs, expected, strict=True):
         np.testing.assert_allclose(output, tensor.numpy(), atol=1e-4)
 

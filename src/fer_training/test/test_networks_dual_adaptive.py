@@ -21,11 +21,11 @@ def test_it_starts_as_the_network_that_is_adapted(tmp_path: Path) -> None:
     save_checkpoint(file, {"network": hybrid.state_dict()}, {})
     adaptive = DualAdaptiveNetwork(7, 1, **OPTIONS)
     load_pretrained(adaptive, file, with_classifier=True)
-    pictures = torch.randn(3, 1, 48, 48)
+    images = torch.randn(3, 1, 48, 48)
     with torch.inference_mode():
-        expected, maps = hybrid.eval().forward_with_attention(pictures)
-        logits, own_maps = adaptive.eval().forward_with_attention(pictures)
-        branches = adaptive.forward_branches(pictures)
+        expected, maps = hybrid.eval().forward_with_attention(images)
+        logits, own_maps = adaptive.eval().forward_with_attention(images)
+        branches = adaptive.forward_branches(images)
     torch.testing.assert_close(logits, expected)
     torch.testing.assert_close(own_maps, maps)
     torch.testing.assert_close(branches.logits, expected)
@@ -36,9 +36,9 @@ def test_it_starts_as_the_network_that_is_adapted(tmp_path: Path) -> None:
 def test_regions_are_pooled_each_by_itself() -> None:
     pooling = RegionPooling(channels=2, size=6)
     row = torch.linspace(0, 1, 6)[:, None].expand(6, 6)  # how far down
-    picture = torch.stack([row, torch.ones(6, 6)])[None]
+    image = torch.stack([row, torch.ones(6, 6)])[None]
     with torch.inference_mode():
-        pooled = pooling(picture).reshape(3, 2)
+        pooled = pooling(image).reshape(3, 2)
     eyes, brows, mouth = pooled[:, 0].tolist()
     assert brows < eyes < mouth
     torch.testing.assert_close(pooled[:, 1], torch.ones(3))  # weights sum to 1

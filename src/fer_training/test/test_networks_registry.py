@@ -119,11 +119,11 @@ def test_grouped_channels_are_multiples_of_eight(variant: str) -> None:
 )
 def test_in_evaluation_a_picture_answers_for_itself(variant: str, side: int) -> None:
     network = settle(build(variant, in_channels=3), 3, side, side)
-    pictures = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(3))
+    images = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
-        together, again, alone = network(pictures), network(pictures), network(pictures[1:2])
+        together, again, alone = network(images), network(images), network(images[1:2])
     assert torch.equal(together, again)
-    # Other batch sizes have other kernels; their rounding is far below what pictures differ by.
+    # Other batch sizes have other kernels; their rounding is far below what images differ by.
     torch.testing.assert_close(together[1:2], alone, rtol=0, atol=1e-3 * float(together.std()))
     assert together.std() > 0
 
@@ -137,9 +137,9 @@ def test_onnx_answers_as_torch_with_known_operators(variant: str, tmp_path: Path
     assert {entry.version for entry in model.opset_import} == {OPSET}
     assert problems(model) == []
     assert {node.op_type for node in model.graph.node} <= OPERATORS | VARIANT_OPERATORS.get(variant, set())
-    pictures = torch.randn(3, 1, 48, 48, generator=torch.Generator().manual_seed(4))
+    images = torch.randn(3, 1, 48, 48, generator=torch.Generator().manual_seed(4))
     with torch.inference_mode():
-        expected = network(pictures).numpy()
-    (output,) = ort.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"crops": pictures.numpy()})
+        expected = network(images).numpy()
+    (output,) = ort.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"crops": images.numpy()})
     assert np.abs(expected).max() > 1e-3
     np.testing.assert_allclose(output, expected, rtol=0, atol=2e-3 * expected.std())

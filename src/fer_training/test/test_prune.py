@@ -205,7 +205,7 @@ def test_every_network_is_pruned_and_rebuilt(variant: str) -> None:
 
 
 class Halves(nn.Module):
-    """A place-wise copy of the picture in four channels, cut out differently; each channel has the same say."""
+    """A place-wise copy of the image in four channels, cut out differently; each channel has the same say."""
 
     def __init__(self, masks: torch.Tensor) -> None:
         super().__init__()

@@ -100,7 +100,7 @@ def test_from_bundle_to_lower_precisions(bundle: Path, fer2013: Path) -> None:
     for precision in ("fp16", "int8"):
         classifier = EmotionClassifier(bundle, precision)  # type: ignore[arg-type]
         found = classifier.logits(samples.images)
-        assert agreement(expected, found) == pytest.approx(facts[precision]["agreement"], abs=0.06)  # two pictures
+        assert agreement(expected, found) == pytest.approx(facts[precision]["agreement"], abs=0.06)  # two images
         alone = classifier.logits(samples.images[:1])  # any number of faces
         assert divergence(found[:1], alone) < 0.05
         assert precision in classifier.model_id

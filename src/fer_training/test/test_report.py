@@ -255,7 +255,7 @@ def test_the_plot_shows_the_dataset_that_most_bundles_share(tmp_path: Path) -> N
     assert low < 65.432 < 75.432 < high
 
 
-def test_without_test_figures_there_is_no_picture(tmp_path: Path) -> None:
+def test_without_test_figures_there_is_no_image(tmp_path: Path) -> None:
     write_bundle(tmp_path / "model", {"validation": TEST})
     files = report(tmp_path, tmp_path / "results")
     assert [file.name for file in files] == ["README.md", "results.md"]
@@ -303,8 +303,8 @@ def test_speed_has_a_table_and_a_plot(tmp_path: Path) -> None:
     assert "a board." in text
     assert "| one | int8 | 0.500 | 4.00 | 2,000 | 4.00 | 2.20 M | 53.7 M | 8.90 MB | 64.00% |" in text
     assert "| two | fp32 | 8.000 | 0.25 | 125 | 0.25 | 2.20 M | 53.7 M | 8.90 MB | not measured |" in text
-    picture = cv2.imread(str(tmp_path / "speed.png"))
-    assert picture is not None
+    image = cv2.imread(str(tmp_path / "speed.png"))
+    assert image is not None
     points = [text.get_text() for text in draw_speed(EnginesResult.read(file)).legends[0].get_texts()]
     assert points == ["one, fp32: 2.00 ms, 65.00%", "one, int8: 0.50 ms, 64.00%"]
 

@@ -234,9 +234,9 @@ def test_from_the_command_line(
         assert measured.corruptions[name]["tiny"].accuracies == pytest.approx(expected)
     assert capsys.readouterr().out.count("low_contrast") == 1
     for name in ("stress", "corruptions"):
-        picture = cv2.imread(str(plots / f"fer2013_val_{name}.png"))
-        assert picture is not None
-        assert picture.std() > 10
+        image = cv2.imread(str(plots / f"fer2013_val_{name}.png"))
+        assert image is not None
+        assert image.std() > 10
 
     result, few = evaluate_stress([bundle], f"fer2013:{fer2013}", "val", ["yaw"], images=10)
     assert (result.n, len(few), list(result.corruptions)) == (10, 10, ["yaw"])

@@ -74,7 +74,7 @@ def test_from_run_to_bundle(trained: Path, fer2013: Path, tmp_path: Path, capsys
     assert results["bundle"]["auroc"] == pytest.approx(results["run"]["auroc"], abs=0.01)
     assert "macro-F1" in capsys.readouterr().out
 
-    # The same pictures through torch and through ONNX Runtime.
+    # The same images through torch and through ONNX Runtime.
     samples = load_dataset(f"fer2013:{fer2013}", "train")
     by_torch = predict(network, prepare_images(samples, config.input.spec()), config.input.spec())
     by_onnx = EmotionClassifier(bundle).classify(samples.images)
