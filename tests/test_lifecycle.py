@@ -139,7 +139,11 @@ def test_a_node_goes_through_its_states(graph: Any, portrait: np.ndarray) -> Non
         ("emotion_node", {"backend": "gpu"}, "parameter backend is 'gpu': use one of auto, tensorrt, onnxruntime"),
         ("fer_node", {"backend": "tensorrt", "dla_core": 7}, "Or use backend auto or onnxruntime"),
         ("source_node", {"fps": 20}, "of type 'INTEGER', expecting type 'DOUBLE': fps. Give a value like 0.0"),
-        ("fer_node", {"min_confidence": 3.0}, "parameter min_confidence (Weaker face detections are ignored):"),
+        (
+            "fer_node",
+            {"min_confidence": 3.0},
+            "parameter min_confidence (Face detections with a lower confidence are ignored):",
+        ),
         ("source_node", {"source": "/nowhere.mp4"}, "/nowhere.mp4: there is no such file or folder"),
     ],
 )

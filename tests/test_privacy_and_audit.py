@@ -110,7 +110,7 @@ def test_a_threshold_that_the_bundle_lacks_is_an_error_with_the_remedy(graph: An
     write_manifest(bundle, Bundle(bundle).manifest.model_copy(update={"abstention": None}))
     node = graph.start("fer_node", model=bundle, abstain_below=-1.0)
     graph.until(lambda: "the manifest has no threshold for abstaining" in node.output)
-    assert "--risk-coverage --record --split val" in node.output
+    assert "python -m fer_training calibrate" in node.output
     assert node.running()
 
 

@@ -205,7 +205,7 @@ def load_config(file: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as error:
         raise FerError(
             f"{file}, overrides {list(overrides)}: {str(error).splitlines()[0]}. The keys are those of TrainConfig in "
-            "fer_training/config.py"
+            "fer_training/runs/config.py"
         ) from error
     for key, possible in POSSIBLE.items():
         value = attrgetter(key)(config)
