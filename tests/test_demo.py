@@ -38,7 +38,7 @@ def check_results(out: Path, result: subprocess.CompletedProcess[str]) -> dict[s
     assert "W0000" not in result.stdout + result.stderr
     assert "INFO: " not in result.stdout + result.stderr
     summary: dict[str, Any] = json.loads((out / "summary.json").read_text())
-    answered = summary["frames_answered"]
+    answered = summary["frames_processed"]
     assert 0 < answered <= summary["frames_sent"]
     assert sum(summary["faces_per_frame"].values()) == answered
     assert max(summary["faces_per_frame"], key=summary["faces_per_frame"].get) == "1"

@@ -31,11 +31,11 @@ def test_windows_count_each_frame_once() -> None:
     statistics.count("received")
     statistics.count("dropped")
     window = statistics.take_window()
-    assert (window.received, window.answered, window.dropped, window.rejected) == (4, 3, 1, 0)
+    assert (window.received, window.processed, window.dropped, window.rejected) == (4, 3, 1, 0)
     assert window.stages["detect"].p50 == 20
     assert window.fps_out == pytest.approx(3 / window.window_s)
     empty = statistics.take_window()
-    assert (empty.received, empty.answered, empty.stages) == (0, 0, {})
+    assert (empty.received, empty.processed, empty.stages) == (0, 0, {})
     assert statistics.total("received") == 4
 
 
@@ -74,7 +74,7 @@ def test_session_summary() -> None:
     summary.add_predictions([], 11.0, 11.020)
     summary.add_stages({"detect": 2.0})
     result = summary.result()
-    assert result["frames_answered"] == 3
+    assert result["frames_processed"] == 3
     assert result["frames_with_faces"] == 2
     assert result["faces_per_frame"] == {"0": 1, "1": 1, "2": 1}
     assert result["emotions"] == {"happy": 2, "sad": 1}

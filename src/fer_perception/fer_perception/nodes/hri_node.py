@@ -49,7 +49,7 @@ WITHHELD: dict[str, tuple[str, ...]] = {
 WAITING = 30
 NO_STAMP = (0, 0)
 POLL_S = 0.2
-FAREWELL_S = 1.0
+EMPTY_LIST_S = 1.0
 
 
 @dataclass
@@ -97,7 +97,7 @@ class HriNode(ManagedNode):
 
     def activate(self) -> None:
         """See :meth:`ManagedNode.activate`."""
-        self.at_deactivate(self._bid_farewell)
+        self.at_deactivate(self._publish_empty_list)
         self.at_deactivate(lambda: self._follow(set()))
         self._emotions = self._result_input(EmotionArray, "emotions", self._on_emotions)
         self.at_deactivate(self._emotions.close)
@@ -122,7 +122,7 @@ class HriNode(ManagedNode):
                 return WARN, problem, values
         return OK, f"{len(self._tracked_faces)} faces", values
 
-    # What is read ----------------------------------------------------------------------------------------------------
+    # Inputs ----------------------------------------------------------------------------------------------------------
 
     def _follow_demand(self) -> None:
         read = {topic for face in self._tracked_faces.values() for topic in self._topics if face.wanted(topic)}
@@ -163,7 +163,7 @@ class HriNode(ManagedNode):
             f"message skipped ({self._rejected} so far): {reason}", throttle_duration_sec=LOG_PERIOD_S
         )
 
-    # Who is there ----------------------------------------------------------------------------------------------------
+    # Tracked faces ---------------------------------------------------------------------------------------------------
 
     def _on_emotions(self, message: EmotionArray) -> None:
         probabilities = conversions.probabilities_from_message(message)
@@ -214,17 +214,17 @@ class HriNode(ManagedNode):
         for publisher in face.publishers.values():
             self.destroy_publisher(publisher)
 
-    def _bid_farewell(self) -> None:
+    def _publish_empty_list(self) -> None:
         """An empty list, and time for it to arrive: readers would keep the faces for ever."""
         if self.context.ok():
             self._announce(self._header_of_now(), [], math.inf)
-            self._tracked.wait_for_all_acked(Duration(seconds=FAREWELL_S))
+            self._tracked.wait_for_all_acked(Duration(seconds=EMPTY_LIST_S))
         self._tracked_faces.clear()
 
     def _header_of_now(self) -> Header:
         return Header(stamp=self.get_clock().now().to_msg())
 
-    # What is told of a face ------------------------------------------------------------------------------------------
+    # Topics of a face ------------------------------------------------------------------------------------------------
 
     def _publish(self, track_id: str, topic: str, message: Any) -> None:
         self._tracked_faces[track_id].publishers[topic].publish(message)

@@ -59,7 +59,7 @@ class WindowSummary:
 
     window_s: float
     received: int
-    answered: int
+    processed: int
     dropped: int
     rejected: int
     stages: dict[str, Percentiles]
@@ -71,8 +71,8 @@ class WindowSummary:
 
     @property
     def fps_out(self) -> float:
-        """Frames answered per second."""
-        return self.answered / self.window_s if self.window_s > 0 else 0.0
+        """Frames processed per second."""
+        return self.processed / self.window_s if self.window_s > 0 else 0.0
 
 
 class FrameStatistics:
@@ -96,11 +96,11 @@ class FrameStatistics:
     def processed(self, durations_ms: Mapping[str, float]) -> None:
         """Count a processed frame with its durations by stage."""
         with self._lock:
-            self._totals["answered"] += 1
+            self._totals["processed"] += 1
             for stage, duration in durations_ms.items():
                 self._durations[stage].append(duration)
 
-    def total(self, event: Literal["received", "answered", "dropped", "rejected"]) -> int:
+    def total(self, event: Literal["received", "processed", "dropped", "rejected"]) -> int:
         """Number of such frames since the start."""
         with self._lock:
             return self._totals[event]
@@ -116,7 +116,7 @@ class FrameStatistics:
         return WindowSummary(
             window_s,
             counts["received"],
-            counts["answered"],
+            counts["processed"],
             counts["dropped"],
             counts["rejected"],
             {stage: percentiles(values) for stage, values in durations.items()},

@@ -51,17 +51,17 @@ def draw_results(
     canvas = image.copy()
     unit = max(1.0, min(image.shape[:2]) / 480)
     for face, row in zip(faces, probabilities, strict=True):
-        answered = not np.isnan(row).any()
+        predicted = not np.isnan(row).any()
         winner = int(row.argmax())
-        color = COLORS[winner] if answered else UNKNOWN_COLOR
+        color = COLORS[winner] if predicted else UNKNOWN_COLOR
         x, y, width, height = face.box
         cv2.rectangle(canvas, (x, y), (x + width, y + height), color, round(2 * unit), cv2.LINE_AA)
         points = face.keypoints if face.mesh is None else face.mesh[:, :2]
         radius = round((2.5 if face.mesh is None else 0.5) * unit)
         for point in points[~np.isnan(points).any(axis=1)]:
             cv2.circle(canvas, (round(float(point[0])), round(float(point[1]))), radius, color, -1, cv2.LINE_AA)
-        _tag(canvas, f"{labels[winner]} {row[winner] * 100:.0f}%" if answered else UNKNOWN, (x, y), color, unit)
-        if answered:
+        _tag(canvas, f"{labels[winner]} {row[winner] * 100:.0f}%" if predicted else UNKNOWN, (x, y), color, unit)
+        if predicted:
             _bars(canvas, face, row)
     if len(faces):
         _legend(canvas, labels, unit)

@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     (options.out / SUMMARY).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
     print(f"written: {', '.join(str(path) for path in sorted(options.out.iterdir()))}")
-    if not summary.frames_answered:
+    if not summary.frames_processed:
         print("demo: no frame was processed", file=sys.stderr)
         return 1
     return 0
@@ -124,7 +124,7 @@ def watch(processes: dict[str, subprocess.Popen[bytes]], out: Path, fps: float) 
                     raise FerError(f"{name} ended with status {process.returncode}: read its message above")
             if monitor.failure:
                 raise FerError(monitor.failure)
-            begun = monitor.summary.frames_sent or monitor.summary.frames_answered
+            begun = monitor.summary.frames_sent or monitor.summary.frames_processed
             if not begun and time.monotonic() - begun_s > START_TIMEOUT_S:
                 raise FerError(f"no image was sent within {START_TIMEOUT_S:g} s. Is the machine very busy?")
         if processes["source_node"].returncode:

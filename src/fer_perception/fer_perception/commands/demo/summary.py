@@ -17,7 +17,7 @@ class SessionSummary:
     def __init__(self) -> None:
         self.frames_sent = 0
         self.model = ""
-        self.frames_answered = 0
+        self.frames_processed = 0
         self._faces: Counter[int] = Counter()
         self._emotions: Counter[str] = Counter()
         self._durations: dict[str, list[float]] = defaultdict(list)
@@ -30,10 +30,10 @@ class SessionSummary:
         :param image_s: stamp of the image, in seconds.
         :param received_s: when its EmotionArray reached this process, in seconds of the same clock.
         """
-        if not self.frames_answered:
+        if not self.frames_processed:
             self._first_s = image_s
         self._last_s = received_s
-        self.frames_answered += 1
+        self.frames_processed += 1
         self._faces[len(emotions)] += 1
         self._emotions.update(emotions)
         self._durations[END_TO_END].append((received_s - image_s) * 1000)
@@ -53,8 +53,8 @@ class SessionSummary:
                 }
         return {
             # The source reports once a second, so an interrupted session can have seen more than was reported.
-            "frames_sent": max(self.frames_sent, self.frames_answered),
-            "frames_answered": self.frames_answered,
+            "frames_sent": max(self.frames_sent, self.frames_processed),
+            "frames_processed": self.frames_processed,
             "frames_with_faces": sum(count for faces, count in self._faces.items() if faces),
             "faces_per_frame": {str(faces): count for faces, count in sorted(self._faces.items())},
             "emotions": dict(self._emotions.most_common()),

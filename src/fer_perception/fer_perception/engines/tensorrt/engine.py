@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 class TensorRTEngine:
     """An engine on the first GPU, or on one of a Jetson's accelerators.
 
-    Several threads may call it; they take turns. More faces than the engine takes at once are answered in several runs.
+    Several threads may call it; they take turns. More faces than the engine takes at once need several runs.
 
     :param prepared: the engine and the tensors it must have.
     :param target: what it was built for.

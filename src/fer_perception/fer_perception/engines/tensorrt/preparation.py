@@ -13,7 +13,7 @@ from fer_perception.engines.tensorrt.cuda import Gpu
 from fer_perception.errors import BundleError
 from fer_perception.models.bundle import Bundle, Precision
 
-# Most images show one face, and more than these are answered in turns. An accelerator takes one size of batch only.
+# Most images show one face, and more than these are processed in turns. An accelerator takes one size of batch only.
 BATCHES = Batches(1, 1, 16)
 DLA_BATCHES = Batches(1, 1, 1)
 

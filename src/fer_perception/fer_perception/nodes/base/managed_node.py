@@ -262,8 +262,8 @@ def run_node(create: Callable[[], ManagedNode]) -> None:
 def run_nodes(creators: Sequence[Callable[[], ManagedNode]]) -> None:
     """Run several nodes in one process: see :func:`run_node`."""
     keep_freed_memory()
-    # rclpy's own handlers shut ROS down under the threads that are using it, which can crash the process. And whoever
-    # wants to say goodbye could not any more.
+    # rclpy's own handlers shut ROS down under the threads that are using it, which can crash the process. And no
+    # node could publish a last message any more.
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):

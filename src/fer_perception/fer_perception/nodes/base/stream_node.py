@@ -29,10 +29,10 @@ class Arrival(NamedTuple):
 
 
 class StreamNode(ManagedNode):
-    """Answers each message of its input; publishes ``latency`` and, once a second, ``latency_statistics``.
+    """Processes each message of its input; publishes ``latency`` and, once a second, ``latency_statistics``.
 
-    Messages are received by the executor's thread and processed by a thread of their own. Between the two lies one
-    place: a message that has not been taken when the next one arrives is dropped and counted.
+    Messages are received by the executor's thread and processed by a thread of their own. A buffer between
+    them holds one message: one that has not been taken when the next arrives is dropped and counted.
     """
 
     latency_topic: ClassVar[str] = "latency"
@@ -150,12 +150,12 @@ class StreamNode(ManagedNode):
             self.get_logger().warning(problem, throttle_duration_sec=LOG_PERIOD_S)
             return ERROR, problem, values
         if summary.rejected:
-            level = WARN if summary.answered else ERROR
+            level = WARN if summary.processed else ERROR
             return level, f"{summary.rejected} malformed messages in the last second: see the log", values
         if summary.dropped > summary.received / 2:
             message = (
-                f"{summary.dropped} of {summary.received} messages in the last second came before the one before was "
-                "answered: slow the camera down, or choose a faster model or face_mode keypoints"
+                f"{summary.dropped} of {summary.received} messages in the last second came before the previous one was "
+                "processed: slow the camera down, or choose a faster model or face_mode keypoints"
             )
             return WARN, message, values
         return OK, f"{summary.fps_out:.0f} results a second", values
