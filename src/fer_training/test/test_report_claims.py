@@ -277,7 +277,8 @@ def test_commands_are_those_of_the_suite(measured: Path, tmp_path: Path) -> None
             if words[:3] == ["python", "-m", "fer_training"]:
                 verbs.append(words[3])
                 parser = argparse.ArgumentParser()
-                VERBS[words[3]](parser)
+                add, _ = VERBS[words[3]]
+                add(parser)
                 parsed = parser.parse_args(words[4:])
                 assert "config" not in parsed or (ROOT / parsed.config).exists()
             elif words[:1] == ["python"]:
