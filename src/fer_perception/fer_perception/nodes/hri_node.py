@@ -49,7 +49,8 @@ WITHHELD: dict[str, tuple[str, ...]] = {
 WAITING = 30
 NO_STAMP = (0, 0)
 POLL_S = 0.2
-EMPTY_LIST_S = 1.0
+# Longer than the 3 s after which Fast DDS sends a lost message again, shorter than the 5 s that launch waits.
+EMPTY_LIST_S = 3.5
 
 
 @dataclass
