@@ -66,7 +66,7 @@ class Setting:
         return ""
 
     def documentation(self) -> list[str]:
-        """Cells of its row in docs/perception.md."""
+        """Cells of its row in docs/parameters.md."""
         default = str(self.default).lower() if isinstance(self.default, bool) else str(self.default) or "(empty)"
         return [f"`{self.name}`", f"`{default}`", self.allowed, self.changes, self.description]
 

@@ -11,7 +11,7 @@ import numpy as np
 from fer_perception.emotions.classifier import softmax
 from fer_perception.errors import FerError
 from fer_perception.evaluation.metrics import Metrics, classification_metrics
-from fer_perception.evaluation.results import ResultFile
+from fer_perception.evaluation.results import RESAMPLES, ResultFile
 from fer_perception.models.bundle import Bundle, Precision, write_manifest
 from fer_training.datasets import Samples, Split, load_dataset
 from fer_training.datasets.duplicates import report_duplicates
@@ -205,4 +205,4 @@ def _overview(result: EvaluationResult) -> list[str]:
             if metrics:
                 means = (percent(getattr(metrics, key), metrics.intervals[key]) for key in ("accuracy", "macro_f1"))
                 rows.append((name, *means, percent(metrics.auroc), percent(metrics.ece), str(metrics.n)))
-    return ["in brackets: 95% of 1000 bootstrap resamples", *aligned(rows)]
+    return [f"in brackets: 95% of {RESAMPLES} bootstrap resamples", *aligned(rows)]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
-Run = Callable[[argparse.Namespace], None]
+from fer_training.verbs import Run
 
 
 def add_group(parser: argparse.ArgumentParser) -> Run:

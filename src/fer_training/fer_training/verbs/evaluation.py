@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
 from fer_perception.errors import FerError
 from fer_perception.models.bundle import MANIFEST, Precision
 from fer_training.datasets import SPLITS
-
-Run = Callable[[argparse.Namespace], None]
+from fer_training.verbs import Run
 
 
 def _add_bundle(parser: argparse.ArgumentParser) -> None:

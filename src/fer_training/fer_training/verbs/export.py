@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from fer_perception.errors import FerError
+from fer_training.verbs import Run
 
 
-def add_export(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+def add_export(parser: argparse.ArgumentParser) -> Run:
     """Arguments of ``export``."""
     parser.description = "Make a model bundle from a training run, or add the attention map to a bundle."
     parser.epilog = "example: python -m fer_training export --run runs/baseline --out src/fer_perception/models"
@@ -46,7 +46,7 @@ def add_export(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace]
     return run
 
 
-def add_quantize(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+def add_quantize(parser: argparse.ArgumentParser) -> Run:
     """Arguments of ``quantize``."""
     parser.description = (
         "Add fp16.onnx and int8.onnx to a bundle, for ONNX Runtime and TensorRT. Blocks that lose most in int8 are "

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from fer_perception.errors import FerError
+from fer_training.verbs import Run
 
 
-def add_report(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+def add_report(parser: argparse.ArgumentParser) -> Run:
     """Arguments of ``report``."""
     parser.description = (
         "Write a model card into every bundle (README.md), and a table and an image of all of them (results.md, "

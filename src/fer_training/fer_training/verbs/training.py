@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from fer_training.verbs import Run
 
 if TYPE_CHECKING:
     from fer_training.runs.config import TrainConfig
@@ -24,7 +25,7 @@ def config_of(arguments: argparse.Namespace) -> TrainConfig:
     return load_config(arguments.config, arguments.overrides)
 
 
-def add_train(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+def add_train(parser: argparse.ArgumentParser) -> Run:
     """Arguments of ``train``."""
     parser.description = "Train a network, or go on with an interrupted run."
     parser.epilog = (
@@ -41,7 +42,7 @@ def add_train(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     return run
 
 
-def add_adapt(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+def add_adapt(parser: argparse.ArgumentParser) -> Run:
     """Arguments of ``adapt``."""
     parser.description = "Adapt a trained network to unlabelled images of another domain, or go on with that."
     parser.epilog = (
@@ -58,7 +59,7 @@ def add_adapt(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     return run
 
 
-def add_prune(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+def add_prune(parser: argparse.ArgumentParser) -> Run:
     """Arguments of ``prune``."""
     parser.description = (
         "Remove the channels of a trained network that do least for its predictions, by default as seen in the regions "
@@ -84,7 +85,7 @@ def add_prune(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     return run
 
 
-def add_interpolate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+def add_interpolate(parser: argparse.ArgumentParser) -> Run:
     """Arguments of ``interpolate``."""
     parser.description = "Interpolate between the weights of a run and those of the run that it started from."
     parser.epilog = (
@@ -106,7 +107,7 @@ def add_interpolate(parser: argparse.ArgumentParser) -> Callable[[argparse.Names
     return run
 
 
-def add_soft_targets(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+def add_soft_targets(parser: argparse.ArgumentParser) -> Run:
     """Arguments of ``soft_targets``."""
     parser.description = (
         "Cache the predictions of an ensemble of training runs, or the votes of FER+'s annotators, as soft targets for "

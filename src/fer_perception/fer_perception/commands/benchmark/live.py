@@ -52,7 +52,7 @@ def measure_mode(
     settings = PipelineSettings.model_validate(engine)
     with Graph(engine, mode) as graph, closing(Pipeline.from_settings(settings)) as pipeline:
         graph.load.play(images, 30.0, WARM_UP / 30)
-        cpu_percent, rss_mb = math.nan, math.nan
+        cpu_percent = math.nan
         for _ in range(options.rounds):
             for rate in options.rates:
                 # The floor is sampled before every run: a shared machine's speed changes by the minute.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fer_perception.evaluation.results import ResultFile
 from fer_perception.evaluation.speed import EnginesResult, LiveResult, OverheadResult
+from fer_perception.models.shipped import DEFAULT_MODEL
 from fer_training.evaluation.attention.results import Explanation
 from fer_training.evaluation.evaluate import EvaluationResult
 from fer_training.evaluation.fairness import FairnessResult
@@ -19,7 +20,7 @@ from fer_training.evaluation.robustness.stress import StressResult
 from fer_training.training.pruning.comparison import CriteriaResult
 
 MODELS, CHECKPOINTS, RUNS = "src/fer_perception/models", "src/fer_training/checkpoints", "runs"
-BASELINE, ROBUST, DEFAULT = "baseline", "hybrid_attention_lite0_robust", "hybrid_attention_lite0_ferplus"
+BASELINE, ROBUST, DEFAULT = "baseline", "hybrid_attention_lite0_robust", DEFAULT_MODEL
 COMPRESSED, XCEPTION = "landmark_compressed", "xception"
 WITH_ATTENTION, WITHOUT_ATTENTION = "hybrid_attention", "mobilenet_v2_long"
 ADAPTED = "dual_adaptive"
