@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from fer_perception.models.shipped import DEFAULT_MODEL
+from fer_perception.replay import NEEDED
 
 STAGES = {"end_to_end", "receive", "decode", "detect", "align", "infer", "publish"}
 
@@ -61,9 +63,17 @@ def check_results(out: Path, result: subprocess.CompletedProcess[str]) -> dict[s
     return summary
 
 
-def test_some_seconds_of_the_default_source(tmp_path: Path) -> None:
-    summary = check_results(tmp_path, run_demo(tmp_path, "--seconds", "3"))
+def test_some_seconds_of_the_default_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what make setup installs: its nodes and the demo do without the packages of evaluation."""
+    blocked = f"import sys\nsys.modules.update(dict.fromkeys({NEEDED!r}))\n"
+    (tmp_path / "sitecustomize.py").write_text(blocked)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    out = tmp_path / "out"
+    summary = check_results(out, run_demo(out, "--seconds", "3"))
     assert summary["frames_sent"] <= 91
+    command = [sys.executable, "-m", "fer_perception", "replay", "bag"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.stderr == f"replay: {', '.join(NEEDED)} missing: pip install -r requirements/replay.txt\n"
 
 
 @pytest.mark.slow

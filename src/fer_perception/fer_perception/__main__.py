@@ -34,12 +34,19 @@ EXECUTABLES = {
     ),
 }
 
+# They need requirements/replay.txt.
+EVALUATION = ("replay", "live_replay", "make_bag")
+
 
 def run(name: str) -> None:
     """Import the module of an executable and run its ``main``; a user's error ends in one line, not a traceback."""
     from fer_perception.errors import FerError
 
     try:
+        if name in EVALUATION:
+            from fer_perception.replay import require_packages
+
+            require_packages()
         sys.exit(import_module(EXECUTABLES[name][0]).main())
     except (FerError, OSError) as error:
         sys.exit(f"{name}: {error}")

@@ -9,8 +9,14 @@ from importlib.util import find_spec
 
 from fer_perception.errors import FerError
 
-# The nodes do without them.
+# What evaluation needs; the nodes, which read and write bags too, do without.
 NEEDED = ("jinja2", "pandas", "plotly", "pyarrow", "sklearn")
 
-if missing := [name for name in NEEDED if find_spec(name) is None]:
-    raise FerError(f"{', '.join(missing)} missing: pip install -r requirements/replay.txt")
+
+def require_packages() -> None:
+    """Check that what evaluation needs is installed.
+
+    :raises FerError: it is not.
+    """
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise FerError(f"{', '.join(missing)} missing: pip install -r requirements/replay.txt")
