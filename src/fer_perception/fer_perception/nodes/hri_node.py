@@ -49,8 +49,11 @@ WITHHELD: dict[str, tuple[str, ...]] = {
 WAITING = 30
 NO_STAMP = (0, 0)
 POLL_S = 0.2
-# Longer than the 3 s after which Fast DDS sends a lost message again, shorter than the 5 s that launch waits.
-EMPTY_LIST_S = 3.5
+# How long the last list's writer stays. A best-effort reader, as libhri's are, acknowledges nothing, and loses a message
+# that it has not read yet when the writer goes.
+UNREAD_S = 0.5
+# Together longer than the 3 s after which Fast DDS sends a lost message again, shorter than the 5 s that launch waits.
+ACKNOWLEDGED_S = 3.0
 
 
 @dataclass
@@ -219,7 +222,8 @@ class HriNode(ManagedNode):
         """An empty list, and time for it to arrive: readers would keep the faces for ever."""
         if self.context.ok():
             self._announce(self._header_of_now(), [], math.inf)
-            self._tracked.wait_for_all_acked(Duration(seconds=EMPTY_LIST_S))
+            time.sleep(UNREAD_S)
+            self._tracked.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_S))
         self._tracked_faces.clear()
 
     def _header_of_now(self) -> Header:
