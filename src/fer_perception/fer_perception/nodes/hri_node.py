@@ -49,8 +49,8 @@ WITHHELD: dict[str, tuple[str, ...]] = {
 WAITING = 30
 NO_STAMP = (0, 0)
 POLL_S = 0.2
-# How long the last list's writer stays. A best-effort reader, as libhri's are, acknowledges nothing, and loses a message
-# that it has not read yet when the writer goes.
+# How long the last list's writer stays. A best-effort reader, as libhri's are, acknowledges nothing, and loses a
+# message that it has not read yet when the writer goes.
 UNREAD_S = 0.5
 # Together longer than the 3 s after which Fast DDS sends a lost message again, shorter than the 5 s that launch waits.
 ACKNOWLEDGED_S = 3.0
