@@ -15,8 +15,9 @@ from fer_perception.errors import BagError, FerError
 from fer_perception.launching import plan as fer
 from fer_perception.launching import replay
 from fer_perception.launching.plan import Plan, PlannedNode
-from fer_perception.settings import NODE_SETTINGS, settings_of
+from fer_perception.settings import NODE_SETTINGS, Value, settings_of
 
+FACES = {"face_mode": "keypoints", "min_confidence": 0.75, "max_faces": 10}
 NOTE = "split: face_node runs with privacy off, the faces' pixels are on the topic faces"
 
 
@@ -30,8 +31,9 @@ def run(*arguments: str) -> list[str]:
     return [f"{node.namespace}/{node.executable}" for node in planned(fer.plan, *arguments).nodes]
 
 
-def parameters(*arguments: str) -> dict[str, dict[str, str | bool]]:
-    return {node.executable: node.parameters for node in planned(fer.plan, *arguments).nodes}
+def parameters(*arguments: str) -> dict[str, dict[str, Value]]:
+    """All that are set, whichever wins."""
+    return {node.executable: {**node.parameters, **node.chosen} for node in planned(fer.plan, *arguments).nodes}
 
 
 def images(*arguments: str) -> list[str]:
@@ -56,7 +58,7 @@ def test_the_defaults() -> None:
                 parameters={
                     "autostart": True,
                     "image_transport": "raw",
-                    "face_mode": "keypoints",
+                    **FACES,
                     **engine,
                     "audit.folder": "",
                 },
@@ -105,9 +107,10 @@ def test_the_defaults() -> None:
         ),
         ("cameras:=a,b overlay:=false namespace:=/", ["/a/fer_node", "/b/fer_node"]),
         (
-            "cameras:=a,b shared_process:=true hri:=true",
-            ["/fer_nodes", "fer/a/overlay_node", "fer/a/hri_node", "fer/b/overlay_node", "fer/b/hri_node"],
+            "cameras:=a,b shared_process:=true",
+            ["/fer_nodes", "fer/a/overlay_node", "fer/b/overlay_node"],
         ),
+        ("cameras:=a hri:=true overlay:=false", ["fer/a/fer_node", "fer/a/hri_node"]),
     ],
 )
 def test_which_nodes_run_where(arguments: str, nodes: list[str]) -> None:
@@ -137,6 +140,8 @@ def test_parameters_reach_the_nodes_that_have_them() -> None:
     given = [
         "autostart:=false",
         "face_mode:=mesh",
+        "min_confidence:=0.5",
+        "max_faces:=3",
         "precision:=fp16",
         "backend:=tensorrt",
         "model:=42",
@@ -148,8 +153,9 @@ def test_parameters_reach_the_nodes_that_have_them() -> None:
     ]
     images, privacy = {"autostart": False, "image_transport": "raw"}, {"privacy": "strict"}
     engine = {"model": "42", "precision": "fp16", "backend": "tensorrt"}
+    faces = {"face_mode": "mesh", "min_confidence": 0.5, "max_faces": 3}
     assert parameters(*given) == {
-        "fer_node": {**images, **privacy, **engine, "face_mode": "mesh", "audit.folder": "/var/log/fer"},
+        "fer_node": {**images, **privacy, **engine, **faces, "audit.folder": "/var/log/fer"},
         "overlay_node": {**images, **privacy, "show_attention": False},
         "hri_node": {**images, **privacy},
         "source_node": {"autostart": False, "source": "film.mp4", "loop": True},
@@ -162,6 +168,7 @@ def test_split_sends_pixels_and_says_so() -> None:
         "face_node": {
             "autostart": True,
             "image_transport": "compressed",
+            **FACES,
             "face_mode": "mesh",
             "model": "baseline",
             "privacy": "off",
@@ -192,11 +199,11 @@ def test_cameras_in_a_shared_process() -> None:
             parameters={
                 "autostart": True,
                 "image_transport": "raw",
-                "face_mode": "keypoints",
-                "precision": "int8",
+                **FACES,
                 "backend": "auto",
                 "audit.folder": "",
             },
+            chosen={"precision": "int8"},
             log_level="warn",
         ),
     )
@@ -215,7 +222,10 @@ def test_fer_nodes_understands_its_arguments() -> None:
     ("arguments", "enclaves"),
     [
         ("namespace:=/fer", ["/fer/fer_node"]),
+        ("namespace:=/fer/", ["/fer/fer_node"]),
+        ("namespace:=a/b/", ["/a/b/fer_node"]),
         ("namespace:=/", ["/fer_node"]),
+        ("namespace:=//", ["/fer_node"]),
         ("namespace:=/ cameras:=front", ["/front/fer_node"]),
         ("namespace:=robot/fer cameras:=front,rear", ["/robot/fer/front/fer_node", "/robot/fer/rear/fer_node"]),
     ],
@@ -232,6 +242,14 @@ def test_a_parameter_file_and_a_log_level_are_every_nodes(tmp_path: Path) -> Non
         nodes = planned(fer.plan, *shape.split(), f"params_file:={file}", "log_level:=debug").nodes
         assert {node.params_file for node in nodes} == {str(file)}
         assert {node.log_level for node in nodes} == {"debug"}
+
+
+def test_what_the_user_chose_wins_over_the_parameter_file_and_a_default_does_not() -> None:
+    (node,) = planned(fer.plan, *"source:=none overlay:=false model:=baseline use_sim_time:=true".split()).nodes
+    assert node.chosen == {"model": "baseline", "use_sim_time": True}
+    assert not {"model", "use_sim_time"} & node.parameters.keys()
+    (node, *_) = planned(fer.plan, "split:=true").nodes
+    assert node.chosen == {"privacy": "off"}  # whatever the file says: emotion_node needs the crops
 
 
 def test_an_engine_is_built_first_where_that_is_wished() -> None:
@@ -262,6 +280,11 @@ def test_an_engine_is_built_first_where_that_is_wished() -> None:
         ("cameras:=1,2", "cameras:=1,2: '1' cannot be a namespace"),
         ("cameras:=/front", "cameras:=/front: '/front' cannot be a namespace"),
         ("namespace:=", "namespace:=: use letters, digits and _"),
+        ("namespace:=/a b", "namespace:=/a b: use letters, digits and _"),
+        ("min_confidence:=high", "min_confidence:=high: "),
+        ("min_confidence:=2", "min_confidence:=2: .* less than or equal to 1"),
+        ("max_faces:=0", "max_faces:=0: .* greater than or equal to 1"),
+        ("hri:=true|cameras:=a,b", "hri:=true: the topics of REP 155 are absolute"),
         ("namespace:=a//b", "namespace:=a//b: use letters, digits and _"),
         ("namespace:=my robot", "namespace:=my robot: use letters, digits and _"),
         ("image:=/camera/", "image:=/camera/: use letters, digits and _"),
@@ -287,7 +310,7 @@ def test_wrong_arguments_are_named_with_what_is_allowed(arguments: str, message:
 
 
 def test_arguments_of_an_including_launch_file_are_ignored() -> None:
-    assert planned(fer.plan, "robot_model:=tiago", "use_sim_time:=yes") == fer.plan({})
+    assert planned(fer.plan, "robot_model:=tiago", "rate:=fast") == fer.plan({})
 
 
 def test_declared_defaults_are_those_of_no_arguments() -> None:
@@ -322,8 +345,7 @@ def test_a_bag_is_played_to_the_pipeline_in_its_own_time(bag: Path) -> None:
     plan = planned(replay.plan, f"bag:={bag}", "namespace:=robot", "log_level:=warn", options)
     assert [node.executable for node in plan.nodes] == ["fer_node", "overlay_node", "live_replay"]
     for node in plan.nodes[:-1]:
-        assert node.parameters["use_sim_time"] is True
-        assert node.parameters["image_transport"] == "compressed"
+        assert node.chosen == {"use_sim_time": True, "image_transport": "compressed"}
         assert (node.namespace, node.remappings, node.ends_launch) == ("robot", {"image": "image"}, False)
     assert plan.nodes[-1] == PlannedNode(
         "live_replay",
@@ -337,7 +359,7 @@ def test_the_pipeline_of_a_replay_is_the_users(bag: Path) -> None:
     given = ["split:=true", "overlay:=false", "model:=my_bundle", "prebuild:=true"]
     plan = planned(replay.plan, f"bag:={bag}", *given)
     assert [node.executable for node in plan.nodes] == ["face_node", "emotion_node", "live_replay"]
-    assert plan.nodes[1].parameters["model"] == "my_bundle"
+    assert plan.nodes[1].chosen == {"model": "my_bundle", "use_sim_time": True}
     assert plan.build_engine == ("--precision", "auto", "--model", "my_bundle")
     assert plan.notes == (NOTE,)
 
@@ -350,7 +372,8 @@ def test_raw_images_and_a_chosen_topic(tmp_path: Path) -> None:
 
 
 def test_what_the_bag_decides_is_no_argument_of_a_replay(bag: Path) -> None:
-    ignored = ("source:=7", "image:=/x", "cameras:=a,b", "shared_process:=true", "loop:=true", "image_transport:=raw")
+    given = "source:=7 image:=/x cameras:=a,b shared_process:=true loop:=true image_transport:=raw use_sim_time:=false"
+    ignored = given.split()
     names = {argument.name for argument in replay.ARGUMENTS}
     assert not names & {argument.split(":=")[0] for argument in ignored}
     assert {argument.name for argument in fer.ARGUMENTS} - names == {argument.split(":=")[0] for argument in ignored}

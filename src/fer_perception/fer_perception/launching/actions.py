@@ -13,7 +13,7 @@ from launch.actions import (
     Shutdown,
 )
 from launch.event_handlers import OnProcessExit
-from launch_ros.actions import Node
+from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import ExecutableInPackage
 
@@ -53,14 +53,18 @@ def _actions(plan: Plan) -> list[Action]:
 
 def _node(node: PlannedNode) -> Node:
     # A text stays a text, also when it looks like a number.
-    parameters = {name: ParameterValue(value, value_type=type(value)) for name, value in node.parameters.items()}
-    return Node(
+    defaults, chosen = (
+        {name: ParameterValue(value, value_type=type(value)) for name, value in values.items()}
+        for values in (node.parameters, node.chosen)
+    )
+    # With a name: launch events such as ChangeState reach it. fer_nodes and live_replay hold several nodes.
+    names = {"name": node.name or None, "namespace": node.namespace or None}
+    return (LifecycleNode if node.name else Node)(
+        **names,
         package=PACKAGE,
         executable=node.executable,
-        name=node.name or None,
-        namespace=node.namespace or None,
         remappings=list(node.remappings.items()),
-        parameters=[*filter(None, (parameters, node.params_file))],
+        parameters=[*filter(None, (defaults, node.params_file, chosen))],
         arguments=list(node.arguments),
         ros_arguments=[
             *(("--log-level", node.log_level) if node.log_level else ()),

@@ -59,8 +59,9 @@ LogLevel = Annotated[Literal["debug", "info", "warn", "error", "fatal"], BeforeV
 def _like(model: type[Settings], name: str) -> Any:
     """An argument that sets a parameter: its default and description are that setting's."""
     declared = settings_of(model)[name]
-    allowed = f" ({declared.allowed})" if declared.choices else ""
-    return Field(declared.default, description=declared.description + allowed)
+    allowed = f" ({declared.allowed})" if declared.allowed else ""
+    low, high = declared.bounds or (None, None)
+    return Field(declared.default, ge=low, le=high, description=declared.description + allowed)
 
 
 PRIVACY = settings_of(FerNodeSettings)["privacy"]
@@ -99,16 +100,25 @@ class FerArguments(BaseModel):
         False, description="Build the model's TensorRT engine first (build_engine), then start the nodes"
     )
     face_mode: FaceMode = _like(FerNodeSettings, "face_mode")
+    min_confidence: float = _like(FerNodeSettings, "min_confidence")
+    max_faces: int = _like(FerNodeSettings, "max_faces")
     privacy: Literal[Privacy, ""] = Field(
         "",
         description=f"{PRIVACY.description} ({PRIVACY.allowed}); empty: {PRIVACY.default}, and with split off, as the "
         "faces' pixels are sent",
     )
     audit_folder: str = _like(FerNodeSettings, "audit.folder")
-    params_file: str = Field("", description="YAML file with parameters of the nodes; it wins over the arguments above")
+    params_file: str = Field(
+        "", description="YAML file with parameters of the nodes; an argument other than its default wins over it"
+    )
+    use_sim_time: Switch = Field(False, description="The nodes' time is that of /clock")
     autostart: Switch = _like(FerNodeSettings, "autostart")
     namespace: str = Field("fer", description="Namespace of all nodes and topics")
     log_level: LogLevel = Field("info", description="debug, info, warn, error or fatal")
+
+    def given(self) -> set[str]:
+        """The names of the arguments that have another value than their default."""
+        return {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
 
     @field_validator("image")
     @classmethod
@@ -129,9 +139,10 @@ class FerArguments(BaseModel):
     @field_validator("namespace")
     @classmethod
     def _namespace(cls, namespace: str) -> str:
-        if not re.fullmatch(f"/|/?{NAME}", namespace):
+        names = namespace.strip("/")
+        if not re.fullmatch(NAME, names) and set(namespace) != {"/"}:
             raise ValueError(f"{NAME_RULE}; / is the root namespace")
-        return namespace
+        return "/" + names if namespace.startswith("/") else names
 
     @field_validator("params_file")
     @classmethod
@@ -170,6 +181,11 @@ class FerArguments(BaseModel):
                 self.split and self.privacy not in ("", "off"),
                 f"privacy:={self.privacy}: split:=true sends the faces' pixels from face_node to emotion_node. Use "
                 "split:=false, which keeps them in one process, or privacy:=off",
+            ),
+            (
+                self.hri and len(self.cameras) > 1,
+                "hri:=true: the topics of REP 155 are absolute, so the faces of several cameras would be mixed. Give one "
+                "camera, or hri:=false, and start hri_node in one camera's namespace",
             ),
             (
                 self.show_attention and not self.overlay,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fer_perception.launching.arguments import CAMERA, FerArguments, declared, parse
+from fer_perception.settings import Value
 
 ARGUMENTS = declared(FerArguments)
 
@@ -14,15 +15,17 @@ ARGUMENTS = declared(FerArguments)
 class PlannedNode:
     """A process of this package. What is empty is not set.
 
-    ``params_file`` wins over ``parameters``. ``ends_launch``: when it ends, everything is shut down.
+    ``chosen``: the parameters that the user gave arguments for. These win over ``params_file``, which wins over
+    ``parameters``. ``ends_launch``: when it ends, everything is shut down.
     """
 
     executable: str
     name: str = ""
     namespace: str = ""
     remappings: dict[str, str] = field(default_factory=dict)
-    parameters: dict[str, str | bool] = field(default_factory=dict)
+    parameters: dict[str, Value] = field(default_factory=dict)
     params_file: str = ""
+    chosen: dict[str, Value] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     enclave: str = ""
     log_level: str = ""
@@ -68,15 +71,16 @@ def _pipeline(arguments: FerArguments, camera: str) -> list[PlannedNode]:
 
 
 def _node(arguments: FerArguments, executable: str, camera: str = "") -> PlannedNode:
-    root = arguments.namespace.rstrip("/")
-    namespace = f"{root}/{camera}" if camera else arguments.namespace
+    namespace = f"{arguments.namespace.rstrip('/')}/{camera}" if camera else arguments.namespace
+    parameters, chosen = _parameters(arguments, executable)
     return PlannedNode(
         executable,
         name=executable,
         namespace=namespace,
         remappings={"image": _image(arguments).replace(CAMERA, camera)},
-        parameters=_parameters(arguments, executable),
+        parameters=parameters,
         params_file=arguments.params_file,
+        chosen=chosen,
         # Used only where ROS_SECURITY_ENABLE says so; see docs/security.md.
         enclave="/" + f"{namespace}/{executable}".lstrip("/"),
         log_level=arguments.log_level,
@@ -85,10 +89,12 @@ def _node(arguments: FerArguments, executable: str, camera: str = "") -> Planned
 
 def _shared(arguments: FerArguments) -> PlannedNode:
     """All fer_nodes, which name themselves."""
+    parameters, chosen = _parameters(arguments, "fer_node")
     return PlannedNode(
         "fer_nodes",
-        parameters=_parameters(arguments, "fer_node"),
+        parameters=parameters,
         params_file=arguments.params_file,
+        chosen=chosen,
         arguments=(
             *("--namespace", arguments.namespace.rstrip("/")),
             *("--image", _image(arguments)),
@@ -102,15 +108,17 @@ def _image(arguments: FerArguments) -> str:
     return arguments.image or (f"/{CAMERA}/image_raw" if arguments.cameras else "image")
 
 
-def _parameters(arguments: FerArguments, executable: str) -> dict[str, str | bool]:
-    """The parameters that the launch arguments set, of those that a node has."""
+def _parameters(arguments: FerArguments, executable: str) -> tuple[dict[str, Value], dict[str, Value]]:
+    """The parameters that the launch arguments set, of those that a node has: by default, and by the user's choice."""
     images = {"image_transport": arguments.image_transport}
-    faces = {"face_mode": arguments.face_mode}
+    faces: dict[str, Value] = {
+        name: getattr(arguments, name) for name in ("face_mode", "min_confidence", "max_faces")
+    }
     model = {"model": arguments.model} if arguments.model else {}
     engine = {"precision": arguments.precision, "backend": arguments.backend}
     privacy = {"privacy": arguments.privacy} if arguments.privacy else {}
     audit = {"audit.folder": arguments.audit_folder}
-    nodes: dict[str, dict[str, str | bool]] = {
+    nodes: dict[str, dict[str, Value]] = {
         "fer_node": {**images, **faces, **model, **engine, **privacy, **audit},
         "face_node": {**images, **faces, **model, "privacy": "off"},
         "emotion_node": {**model, **engine, **audit},
@@ -118,7 +126,13 @@ def _parameters(arguments: FerArguments, executable: str) -> dict[str, str | boo
         "hri_node": {**images, **privacy},
         "source_node": {"source": arguments.source, "loop": arguments.loop},
     }
-    return {"autostart": arguments.autostart, **nodes[executable]}
+    every = {"autostart": arguments.autostart, **({"use_sim_time": True} if arguments.use_sim_time else {})}
+    given = {name.replace("audit_", "audit.") for name in arguments.given()}
+    if executable == "face_node":
+        given.add("privacy")  # without the crops emotion_node has nothing to work on
+    found = every | nodes[executable]
+    chosen = {name: value for name, value in found.items() if name in given}
+    return {name: value for name, value in found.items() if name not in given}, chosen
 
 
 def _build_engine(arguments: FerArguments) -> tuple[str, ...]:

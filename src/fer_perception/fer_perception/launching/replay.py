@@ -15,7 +15,7 @@ from fer_perception.launching.plan import Plan, PlannedNode
 from fer_perception.replay.bags import image_transport
 
 # Arguments of fer.launch.py that the bag decides: its images are those of one camera.
-SET_HERE = ("source", "image", "cameras", "shared_process", "loop", "image_transport")
+SET_HERE = ("source", "image", "cameras", "shared_process", "loop", "image_transport", "use_sim_time")
 
 
 class ReplayArguments(BaseModel):
@@ -48,6 +48,7 @@ def plan(given: Mapping[str, str]) -> Plan:
             **{name: given[name] for name, *_ in PIPELINE_ARGUMENTS if name in given},
             "source": "none",
             "image_transport": image_transport(Path(arguments.bag), topics),
+            "use_sim_time": "true",
         }
     )
     player = PlannedNode(
@@ -61,5 +62,4 @@ def plan(given: Mapping[str, str]) -> Plan:
         ),
         ends_launch=True,
     )
-    nodes = [replace(node, parameters={**node.parameters, "use_sim_time": True}) for node in pipeline.nodes]
-    return replace(pipeline, nodes=(*nodes, player))
+    return replace(pipeline, nodes=(*pipeline.nodes, player))
