@@ -12,7 +12,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CompressedImage, Image
 
-from fer_perception.nodes.base.executor_thread import ExecutorThread
+from fer_perception.nodes.base.executor_thread import GroupThread, OwnThreadGroup
 from fer_perception.settings import ImageSettings
 
 try:
@@ -30,9 +30,7 @@ class Input:
     :param reject: gets the reason where bytes are no message.
     :param timeout_s: without a message for so long, :meth:`problem` says so.
     :param deserialize: makes a message of its bytes; None: rclpy does.
-    :param own_thread: receive in a thread of its own, not in that of the node's executor. rclpy's executor looks at
-        everything that a node has each time it wakes up, lifecycle and parameter services too; one that has nothing
-        but this subscription is quicker.
+    :param own_thread: receive in a thread of its own, not in that of the node's executor.
     """
 
     def __init__(
@@ -52,24 +50,23 @@ class Input:
         self._incompatible = 0
         self._arrived_s = time.monotonic()
         self.topic: str = node.resolve_topic_name(topic)
-        self._receiver = _receiver(node) if own_thread else None
-        self._subscription = (self._receiver or node).create_subscription(
+        group = OwnThreadGroup() if own_thread else None
+        self._subscription = node.create_subscription(
             message_type,
             self.topic,
             self._arrive,
             qos,
+            callback_group=group,
             raw=deserialize is not None,
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
         )
-        self._executor_thread = ExecutorThread(self._receiver) if self._receiver else None
+        self._thread = GroupThread(node, group) if group else None
 
     def close(self) -> None:
         """Unsubscribe."""
-        if self._receiver and self._executor_thread:
-            self._executor_thread.close()
-            self._receiver.destroy_node()
-        else:
-            self._node.destroy_subscription(self._subscription)
+        if self._thread:
+            self._thread.close()
+        self._node.destroy_subscription(self._subscription)
 
     def problem(self) -> str:
         """Why nothing arrives and what to do; empty while messages arrive."""
@@ -108,18 +105,6 @@ class Input:
             f"nothing arrives from a publisher of {self.topic}, whose quality of service does not fit: it offers best "
             "effort where reliable was asked. Set image_reliability to best_effort"
         )
-
-
-def _receiver(owner: Node) -> Node:
-    """A node with nothing but what is added to it. Hidden by its name."""
-    return Node(
-        f"_{owner.get_name()}_input",
-        namespace=owner.get_namespace(),
-        context=owner.context,
-        use_global_arguments=False,
-        enable_rosout=False,
-        start_parameter_services=False,
-    )
 
 
 def image_input(
