@@ -22,6 +22,8 @@ from PIL import Image as PillowImage
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
+from fer_perception.nodes.base.subscription import transport_topic
+
 Generator = np.random.Generator
 
 RELIABLE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
@@ -289,8 +291,9 @@ class Target:
         graph.collect(EmotionArray, "emotions")
         graph.collect(LatencyStatistics, "latency_statistics")
         self.process = graph.start("fer_node", image_transport=transport, image_reliability="reliable", image_depth=100)
-        # Not on Graph's image publisher, which sends with best effort.
-        self._publisher = graph.node.create_publisher(message_type, "image", RELIABLE)
+        # Not on Graph's image publisher, which keeps but one image.
+        self._topic = transport_topic("image", transport == "compressed")
+        self._publisher = graph.node.create_publisher(message_type, self._topic, RELIABLE)
         names = [graph.node.resolve_topic_name(topic) for topic in ("latency", "emotions", "latency_statistics")]
         graph.until(
             lambda: self._publisher.get_subscription_count() and all(graph.node.count_publishers(n) for n in names)
@@ -314,7 +317,7 @@ class Target:
 
     def send_empty(self) -> None:
         """Send no byte at all, from a publisher of its own: Fast DDS never delivers that, nor what follows it."""
-        publisher = self._graph.node.create_publisher(self._message_type, "image", RELIABLE)
+        publisher = self._graph.node.create_publisher(self._message_type, self._topic, RELIABLE)
         self._graph.until(publisher.get_subscription_count)
         publisher.publish(b"")
 

@@ -28,7 +28,7 @@ def diagnostics(graph: Any, name: str) -> list[DiagnosticStatus]:
 def test_compressed_images_are_taken(graph: Any, portrait: np.ndarray, suffix: str) -> None:
     graph.collect(EmotionArray, "emotions")
     graph.start("fer_node", image_transport="compressed")
-    publisher = graph.node.create_publisher(CompressedImage, "image", BEST_EFFORT)
+    publisher = graph.node.create_publisher(CompressedImage, "image/compressed", BEST_EFFORT)
     _, data = cv2.imencode(suffix, cv2.cvtColor(portrait, cv2.COLOR_RGB2BGR))
     message = CompressedImage(format=f"rgb8; {suffix[1:]} compressed bgr8", data=data.tobytes())
 
@@ -83,6 +83,61 @@ def test_silence_is_reported_with_its_likely_cause(graph: Any, portrait: np.ndar
 
     graph.until(recovered)
     assert process.output.count("nothing publishes on") <= 3  # throttled
+
+
+def start_remapped(graph: Any, image: str, *arguments: str) -> None:
+    namespace = graph.node.get_namespace()
+    remappings = ("-r", f"__ns:={namespace}", "-r", f"image:={image}")
+    graph.start_with("fer_node", "--ros-args", *remappings, "-p", "image_timeout_s:=1.0", *arguments)
+
+
+def diagnosis(graph: Any, text: str) -> str:
+    """The message of fer_node that holds a text, awaited."""
+
+    def found() -> list[str]:
+        return [s.message for s in diagnostics(graph, "fer_node") if text in s.message]
+
+    graph.until(lambda: bool(found()))
+    return found()[-1]
+
+
+def test_a_topic_of_another_type_is_named_with_the_remedy(graph: Any) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    graph.node.create_publisher(CompressedImage, "image", BEST_EFFORT)
+    graph.start("fer_node", image_timeout_s=1.0)
+    message = diagnosis(graph, "/image is sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image")
+    assert "set image_transport to compressed" in message
+
+
+def test_a_raw_topic_is_none_for_compressed_images(graph: Any) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    graph.node.create_publisher(Image, "camera/compressed", BEST_EFFORT)
+    start_remapped(graph, "camera/compressed", "-p", "image_transport:=compressed")
+    assert "set image_transport to raw" in diagnosis(graph, "camera/compressed is sensor_msgs/msg/Image, not")
+
+
+def test_where_nothing_is_published_the_image_topics_that_exist_are_named(graph: Any) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    graph.node.create_publisher(Image, "camera/image_raw", BEST_EFFORT)
+    graph.node.create_publisher(CompressedImage, "camera/image_raw/compressed", BEST_EFFORT)
+    start_remapped(graph, "camera/image_rwa")
+    message = diagnosis(graph, "camera/image_raw (Image)")
+    assert "nothing publishes on" in message
+    assert "camera/image_raw/compressed (CompressedImage)" in message
+
+
+def test_the_graph_shows_where_the_images_go(graph: Any) -> None:
+    graph.start("fer_node")
+    topic = graph.node.resolve_topic_name("image")
+    # Its endpoints may be known before its name is.
+    graph.until(lambda: [s.node_name for s in graph.node.get_subscriptions_info_by_topic(topic)] == ["fer_node"])
+
+
+@pytest.mark.parametrize("reliability", [RELIABLE, BEST_EFFORT], ids=["reliable", "best_effort"])
+def test_images_are_published_for_any_subscription(graph: Any, reliability: QoSProfile) -> None:
+    graph.collect(Image, "image", reliability)
+    graph.start("source_node", source="astronaut")
+    graph.until(lambda: len(graph.received["image"]) >= 3)
 
 
 def test_ages_are_of_ros_time_and_durations_are_not(graph: Any, portrait: np.ndarray) -> None:

@@ -245,7 +245,7 @@ def test_a_parameter_file_and_a_log_level_are_every_nodes(tmp_path: Path) -> Non
 
 
 def test_what_the_user_chose_wins_over_the_parameter_file_and_a_default_does_not() -> None:
-    (node,) = planned(fer.plan, *"source:=none overlay:=false model:=baseline use_sim_time:=true".split()).nodes
+    (node,) = planned(fer.plan, *["source:=none", "overlay:=false", "model:=baseline", "use_sim_time:=true"]).nodes
     assert node.chosen == {"model": "baseline", "use_sim_time": True}
     assert not {"model", "use_sim_time"} & node.parameters.keys()
     (node, *_) = planned(fer.plan, "split:=true").nodes

@@ -184,8 +184,8 @@ class FerArguments(BaseModel):
             ),
             (
                 self.hri and len(self.cameras) > 1,
-                "hri:=true: the topics of REP 155 are absolute, so the faces of several cameras would be mixed. Give one "
-                "camera, or hri:=false, and start hri_node in one camera's namespace",
+                "hri:=true: the topics of REP 155 are absolute, so the faces of several cameras would be mixed. Give "
+                "one camera, or hri:=false, and start hri_node in one camera's namespace",
             ),
             (
                 self.show_attention and not self.overlay,

@@ -111,9 +111,7 @@ def _image(arguments: FerArguments) -> str:
 def _parameters(arguments: FerArguments, executable: str) -> tuple[dict[str, Value], dict[str, Value]]:
     """The parameters that the launch arguments set, of those that a node has: by default, and by the user's choice."""
     images = {"image_transport": arguments.image_transport}
-    faces: dict[str, Value] = {
-        name: getattr(arguments, name) for name in ("face_mode", "min_confidence", "max_faces")
-    }
+    faces: dict[str, Value] = {name: getattr(arguments, name) for name in ("face_mode", "min_confidence", "max_faces")}
     model = {"model": arguments.model} if arguments.model else {}
     engine = {"precision": arguments.precision, "backend": arguments.backend}
     privacy = {"privacy": arguments.privacy} if arguments.privacy else {}

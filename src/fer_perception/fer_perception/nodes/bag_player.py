@@ -15,6 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from fer_perception.nodes.base.managed_node import NAMESPACE, run_node
 from fer_perception.nodes.base.player_node import PlayerNode
 from fer_perception.nodes.base.qos import IMAGE_QOS, RESULT_QOS
+from fer_perception.nodes.base.subscription import transport_topic
 from fer_perception.replay.bags import Bag, choose_topic, stamped
 from fer_perception.replay.pace import Pace
 from fer_perception.settings import BagPlayerSettings
@@ -54,7 +55,9 @@ class BagPlayer(PlayerNode):
         self._next = next(self._messages, None)
         self._shown_ns = self._next[0] - round(AROUND_S * settings.rate * 1e9) if self._next else start_ns
         self.source_name = f"{bag.path}, {topic}"
-        self.images = self.publisher(TYPES[bag.type_of(topic) or ""], "image", IMAGE_QOS)
+        message_type = TYPES[bag.type_of(topic) or ""]
+        images = transport_topic(self.resolve_topic_name("image"), message_type is CompressedImage)
+        self.images = self.publisher(message_type, images, IMAGE_QOS)
         self._ticks = self.publisher(Clock, "/clock", RESULT_QOS)
 
     def play(self, stopping: threading.Event) -> bool:

@@ -20,6 +20,16 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+IMAGE_TYPES = {IMAGE, COMPRESSED}
+IMAGE_REMEDIES = {
+    IMAGE: ": set image_transport to compressed, or remap image to a raw topic",
+    COMPRESSED: ": set image_transport to raw, or remap image to a topic whose name ends in /compressed",
+}
+SUFFIX = "compressed"
+# So many topics are named where none is published on the wanted one.
+MOST_NAMED = 8
+
 RELIABILITIES = {"best_effort": ReliabilityPolicy.BEST_EFFORT, "reliable": ReliabilityPolicy.RELIABLE}
 
 
@@ -50,6 +60,7 @@ class Input:
         self._incompatible = 0
         self._arrived_s = time.monotonic()
         self.topic: str = node.resolve_topic_name(topic)
+        self._type = type_name(message_type)
         group = OwnThreadGroup() if own_thread else None
         self._subscription = node.create_subscription(
             message_type,
@@ -75,13 +86,31 @@ class Input:
             return ""
         if self._incompatible:
             return self._quality_hint()
-        publishers = self._node.count_publishers(self.topic)
-        if not publishers:
-            return f"nothing publishes on {self.topic} since {silent_s:.0f} s: start what publishes it, or remap it"
+        types = [publisher.topic_type for publisher in self._node.get_publishers_info_by_topic(self.topic)]
+        if not types:
+            return (
+                f"nothing publishes on {self.topic} since {silent_s:.0f} s: start what publishes it, or remap it. "
+                f"{self._others()}"
+            )
+        if self._type not in types:
+            return (
+                f"{self.topic} is {', '.join(sorted(set(types)))}, not {self._type}{IMAGE_REMEDIES.get(self._type, '')}"
+            )
         return (
-            f"no message on {self.topic} for {silent_s:.0f} s, though {publishers} publish there: does the camera "
+            f"no message on {self.topic} for {silent_s:.0f} s, though {len(types)} publish there: does the camera "
             "deliver? Are both started with the same DDS profile and domain?"
         )
+
+    def _others(self) -> str:
+        """Which topics there are of this kind."""
+        kinds = IMAGE_TYPES if self._type in IMAGE_TYPES else {self._type}
+        found = [
+            f"{topic} ({name.rpartition('/')[2]})"
+            for topic, names in self._node.get_topic_names_and_types()
+            for name in names
+            if name in kinds and topic != self.topic and self._node.count_publishers(topic)
+        ]
+        return f"Published are {', '.join(sorted(found)[:MOST_NAMED])}" if found else "No such topic is published"
 
     def _arrive(self, message: Any) -> None:
         self._arrived_s = time.monotonic()
@@ -107,6 +136,16 @@ class Input:
         )
 
 
+def transport_topic(topic: str, compressed: bool) -> str:
+    """Where the images of a topic are, named as image_transport names it: compressed ones in TOPIC/compressed."""
+    return f"{topic}/{SUFFIX}" if compressed and not topic.endswith(f"/{SUFFIX}") else topic
+
+
+def type_name(message_type: type) -> str:
+    """Of sensor_msgs.msg.Image: sensor_msgs/msg/Image."""
+    return f"{message_type.__module__.partition('.')[0]}/msg/{message_type.__name__}"
+
+
 def image_input(
     node: Node,
     settings: ImageSettings,
@@ -120,7 +159,8 @@ def image_input(
     """
     compressed = settings.image_transport == "compressed"
     message_type = CompressedImage if compressed else Image
-    typestore, name = get_typestore(Stores.LATEST), f"sensor_msgs/msg/{message_type.__name__}"
+    topic = transport_topic(node.resolve_topic_name("image"), compressed)
+    typestore, name = get_typestore(Stores.LATEST), type_name(message_type)
     qos = QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=settings.image_depth,
@@ -129,7 +169,7 @@ def image_input(
     return Input(
         node,
         message_type,
-        "image",
+        topic,
         qos,
         receive,
         reject,
