@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -36,18 +38,33 @@ EXECUTABLES = {
 
 # They need requirements/replay.txt.
 EVALUATION = ("replay", "live_replay", "make_bag")
+# They take ROS's arguments alone.
+NODES = ("fer_node", "face_node", "emotion_node", "source_node", "bag_player", "overlay_node", "hri_node")
 
 
 def run(name: str) -> None:
     """Import the module of an executable and run its ``main``; a user's error ends in one line, not a traceback."""
-    from fer_perception.errors import FerError
+    from fer_perception.errors import FerError, missing_package
 
+    module, purpose = EXECUTABLES[name]
     try:
+        if name in NODES or name == "fer_nodes":
+            # Its imports take seconds, and nothing is open yet: to end now is a clean end.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: os._exit(0))
+        if name in NODES:
+            from fer_perception.nodes.base.command_line import check_arguments
+
+            check_arguments(name, purpose)
         if name in EVALUATION:
             from fer_perception.replay import require_packages
 
             require_packages()
-        sys.exit(import_module(EXECUTABLES[name][0]).main())
+        sys.exit(import_module(module).main())
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("fer_perception"):
+            raise
+        sys.exit(f"{name}: {missing_package(error)}")
     except (FerError, OSError) as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:

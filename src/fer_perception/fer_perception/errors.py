@@ -1,5 +1,27 @@
 """The errors a user can cause and mend. Each message names the thing at fault and the remedy."""
 
+# The distribution on PyPI that brings a module, where it has another name.
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cv2": "opencv-contrib-python",
+    "pympi": "pympi-ling",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """One line for a module that is not installed: what it is, and how to get it."""
+    module = (error.name or str(error)).partition(".")[0]
+    if module.endswith("_msgs") or module in ("rclpy", "ament_index_python"):
+        return f"{module} is not found: source your ROS distribution's and this workspace's setup files"
+    distribution = DISTRIBUTIONS.get(module, module)
+    return (
+        f"the Python package {distribution} is not installed: pip install {distribution}, in a virtual environment "
+        "(requirements/ lists all of them, the README says how)"
+    )
+
 
 class FerError(Exception):
     """Base of all errors that a user can mend; command lines print it without a traceback."""

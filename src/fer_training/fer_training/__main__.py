@@ -7,7 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
-from fer_perception.errors import FerError
+from fer_perception.errors import FerError, missing_package
 from fer_training.verbs import datasets, evaluation, export, reporting, training
 
 VERBS = {
@@ -44,6 +44,10 @@ def main(arguments: list[str] | None = None) -> None:
     parsed = parser.parse_args(arguments)
     try:
         parsed.execute(parsed)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("fer_"):
+            raise
+        sys.exit(f"{parsed.verb}: {missing_package(error)}")
     except (FerError, OSError) as error:
         sys.exit(f"{parsed.verb}: {error}")
     except KeyboardInterrupt:

@@ -57,6 +57,11 @@ class Setting:
             return " ".join(filter(None, (f"{self.bounds[0]:.10g} to {self.bounds[1]:.10g}", self.unit)))
         return ", ".join(self.choices)
 
+    @property
+    def default_text(self) -> str:
+        """The default as ROS writes it."""
+        return str(self.default).lower() if isinstance(self.default, bool) else str(self.default) or "(empty)"
+
     def problem(self, value: object) -> str:
         """Why a value is refused; empty where it is allowed. The type is not looked at."""
         if self.choices and value not in self.choices:
@@ -67,8 +72,7 @@ class Setting:
 
     def documentation(self) -> list[str]:
         """Cells of its row in docs/parameters.md."""
-        default = str(self.default).lower() if isinstance(self.default, bool) else str(self.default) or "(empty)"
-        return [f"`{self.name}`", f"`{default}`", self.allowed, self.changes, self.description]
+        return [f"`{self.name}`", f"`{self.default_text}`", self.allowed, self.changes, self.description]
 
 
 def settings_of(model: type[Settings]) -> dict[str, Setting]:

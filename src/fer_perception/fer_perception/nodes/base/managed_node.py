@@ -23,7 +23,7 @@ from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
 
-from fer_perception.errors import FerError
+from fer_perception.errors import FerError, missing_package
 from fer_perception.nodes.base.core_log import core_log
 from fer_perception.nodes.base.executor_thread import ExecutorThread
 from fer_perception.nodes.base.parameters import descriptor
@@ -169,8 +169,12 @@ class ManagedNode(LifecycleNode):
         self._configured.close()
 
     def _fail(self, transition: str, error: Exception) -> TransitionCallbackReturn:
-        expected = isinstance(error, (FerError, OSError))
-        self.error = str(error) if expected else "".join(traceback.format_exception(error))
+        if isinstance(error, ModuleNotFoundError):
+            self.error = missing_package(error)
+        elif isinstance(error, (FerError, OSError)):
+            self.error = str(error)
+        else:
+            self.error = "".join(traceback.format_exception(error))
         retry = f"ros2 lifecycle set {self.get_fully_qualified_name()} {transition}"
         self.get_logger().error(f"{transition} failed: {self.error}. Then: {retry}")
         return TransitionCallbackReturn.FAILURE
@@ -266,8 +270,15 @@ def run_nodes(creators: Sequence[Callable[[], ManagedNode]]) -> None:
     # node could publish a last message any more.
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     signals: list[int] = []
+    starting = True
+
+    def end(number: int, _: object) -> None:
+        signals.append(number)
+        if starting and len(signals) == 1:  # models take seconds to load: do not wait for them
+            raise SystemExit(0)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: signals.append(number))
+        signal.signal(number, end)
     with ExitStack() as undo:
         undo.enter_context(core_log())
         undo.callback(rclpy.try_shutdown)
@@ -277,6 +288,7 @@ def run_nodes(creators: Sequence[Callable[[], ManagedNode]]) -> None:
             undo.callback(nodes[-1].destroy_node)
         for node in nodes:
             node.start()
+        starting = False
         undo.callback(ExecutorThread(*nodes).close)
         while not signals and not any(node.finished.is_set() for node in nodes):
             time.sleep(POLL_S)

@@ -1,0 +1,94 @@
+"""What the executables do with --help, with arguments that they do not know, without a package, and on Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fer_perception.__main__ import EXECUTABLES, NODES
+from fer_perception.settings import NODE_SETTINGS, settings_of
+
+
+def call(*arguments: str, without: str = "") -> subprocess.CompletedProcess[str]:
+    """An executable, in a Python that lacks a package."""
+    code = f"import sys; sys.modules[{without!r}] = None; from fer_perception.__main__ import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+
+
+def test_every_node_has_settings_and_the_other_way_round() -> None:
+    assert set(NODES) == set(NODE_SETTINGS)
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_help_describes_each_parameter_and_ends(name: str) -> None:
+    result = call(name, "--help")
+    assert result.returncode == 0, result.stderr
+    words = " ".join(result.stdout.split())
+    for setting in settings_of(NODE_SETTINGS[name]).values():
+        assert f"{setting.name} (default {setting.default_text}" in words
+        assert setting.description in words
+    assert f"ros2 run fer_perception {name}" in words
+
+
+@pytest.mark.parametrize("name", sorted(set(EXECUTABLES) - set(NODES)))
+def test_the_other_executables_have_help(name: str) -> None:
+    result = call(name, "--help")
+    assert result.returncode == 0, result.stderr
+    assert "usage:" in result.stdout
+
+
+@pytest.mark.parametrize("name", [*NODES, "fer_nodes"])
+def test_unknown_arguments_are_errors(name: str) -> None:
+    cameras = ["--cameras", "front"] if name == "fer_nodes" else []
+    result = call(name, *cameras, "--model", "baseline", "--ros-args", "-p", "autostart:=false")
+    assert result.returncode == 2
+    assert "unrecognized arguments: --model baseline" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "message"),
+    [
+        ("rosbags", ("fer_node",), "fer_node: the Python package rosbags is not installed: pip install rosbags"),
+        ("pydantic", ("fer_node", "--help"), "the Python package pydantic is not installed: pip install pydantic"),
+        ("yaml", ("fer_node",), "fer_node: the Python package pyyaml is not installed: pip install pyyaml"),
+        ("rclpy", ("fer_node",), "fer_node: rclpy is not found: source your ROS distribution's"),
+        ("fer_msgs", ("emotion_node",), "emotion_node: fer_msgs is not found: source"),
+        ("jinja2", ("replay", "missing"), "replay: jinja2 missing: pip install -r requirements/replay.txt"),
+    ],
+)
+def test_a_missing_package_is_named_in_one_line(
+    module: str, arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call(*arguments, without=module)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def caught(pid: int, number: signal.Signals) -> bool:
+    """Whether a process handles a signal itself."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("SigCgt:"):
+            return bool(int(line.split()[1], 16) & 1 << (number - 1))
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("wait_s", [0.0, 0.5, 1.5, 3.0])
+def test_a_node_ends_cleanly_whenever_it_is_told_to(graph: Any, number: signal.Signals, wait_s: float) -> None:
+    """While it imports, while it loads its models, and while it runs."""
+    node = graph.start("fer_node")
+    deadline = time.monotonic() + 60
+    while not caught(node.pid, signal.SIGTERM):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    time.sleep(wait_s)
+    assert node.stop(number) == 0
+    assert "Traceback" not in node.output
