@@ -153,9 +153,9 @@ class Graph:
     def publish(self, message: Image) -> None:
         self._images.publish(message)
 
-    def ask(self, pixels: np.ndarray, *topics: str) -> list[Any]:
+    def ask(self, pixels: np.ndarray, *topics: str, stamp_s: float | None = None) -> list[Any]:
         """The answers to an image, published until it is answered on all topics."""
-        image = self.image(pixels)
+        image = self.image(pixels, stamp_s)
 
         def answers(topic: str) -> list[Any]:
             return [message for message in self.received[topic] if message.header == image.header]

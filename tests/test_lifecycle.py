@@ -217,6 +217,19 @@ def test_landmarks_are_made_for_who_asks(graph: Any, portrait: np.ndarray) -> No
     assert landmarks.faces[0].keypoints.tolist() == faces.faces[0].keypoints.tolist()
 
 
+def test_landmarks_have_a_rate_of_their_own(graph: Any, portrait: np.ndarray) -> None:
+    graph.collect(FaceArray, "faces")
+    graph.collect(FaceArray, "landmarks")
+    graph.start("fer_node", landmarks_rate_hz=3.0, image_timeout_s=60.0)
+    stamps_s = iter(range(1, 1000))
+    graph.until(lambda: graph.ask(portrait, "faces", stamp_s=next(stamps_s)) and graph.received["landmarks"])
+    graph.received["landmarks"].clear()
+    for number in range(10):
+        graph.ask(portrait, "faces", stamp_s=1000 + number / 10)
+    stamps = [message.header.stamp for message in graph.received["landmarks"]]
+    assert [stamp.sec + stamp.nanosec / 1e9 for stamp in stamps] == pytest.approx([1000, 1000.4, 1000.7])
+
+
 def test_several_cameras_share_a_process_and_a_network(graph: Any, portrait: np.ndarray) -> None:
     space = graph.node.get_namespace().strip("/")
     for camera in ("front", "rear"):

@@ -6,7 +6,7 @@ import pytest
 
 from fer_perception.commands.demo.summary import SessionSummary
 from fer_perception.nodes.base.latest_slot import LatestSlot
-from fer_perception.telemetry.timing import FrameStatistics, Stopwatch, percentiles
+from fer_perception.telemetry.timing import FrameStatistics, RateLimit, Stopwatch, percentiles
 
 
 def test_laps_add_up_to_the_total() -> None:
@@ -21,6 +21,20 @@ def test_laps_add_up_to_the_total() -> None:
 def test_percentiles_leave_out_what_is_not_measured() -> None:
     assert percentiles([*range(1, 101), float("nan")]) == pytest.approx((50.5, 95.05, 99.01))
     assert all(math.isnan(value) for value in percentiles([]))
+
+
+def allowed(rate_hz: float, stamps: list[float]) -> list[float]:
+    limit = RateLimit()
+    return [stamp for stamp in stamps if limit.allows(stamp, rate_hz)]
+
+
+def test_a_rate_is_kept_on_average() -> None:
+    seconds = [number / 30 for number in range(301)]
+    assert len(allowed(5, seconds)) == pytest.approx(51, abs=1)
+    assert len(allowed(7, seconds)) == pytest.approx(71, abs=1)  # not a fraction of 30
+    assert allowed(30.5, seconds) == allowed(0, seconds) == seconds
+    assert allowed(5, [0, 10, 10.1, 10.2001, 10.3]) == [0, 10, 10.2001]  # nothing is made up for after a pause
+    assert allowed(1, [100, 100.5, 3, 3.5, 4]) == [100, 3, 4]  # time that runs backwards
 
 
 def test_windows_count_each_frame_once() -> None:

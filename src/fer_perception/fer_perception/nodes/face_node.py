@@ -7,6 +7,7 @@ from std_msgs.msg import Header
 
 from fer_perception.images.messages import image_from_message
 from fer_perception.nodes.base import conversions
+from fer_perception.nodes.base.landmarks_topic import LandmarksTopic
 from fer_perception.nodes.base.managed_node import NAMESPACE, run_node
 from fer_perception.nodes.base.stream_node import Arrival, StreamNode
 from fer_perception.nodes.base.subscription import Input, image_input
@@ -34,7 +35,7 @@ class FaceNode(StreamNode):
         self._pipeline = FacePipeline.from_settings(self.settings)
         self.at_cleanup(self._pipeline.close)
         self._faces = self.publisher(FaceArray, "faces")
-        self._landmarks = self.publisher(FaceArray, "landmarks") if self.settings.privacy != "strict" else None
+        self._landmarks = LandmarksTopic(self, self.settings.privacy)
         crops = "with" if self.settings.privacy == "off" else "without"
         self.get_logger().info(f"privacy {self.settings.privacy}: faces are published {crops} their pixels")
 
@@ -51,14 +52,13 @@ class FaceNode(StreamNode):
         image = image_from_message(arrival.message)
         stopwatch.lap("decode")
         privacy = self.settings.privacy
-        landmarks_wanted = self._landmarks is not None and self._landmarks.get_subscription_count() > 0
-        mesh_wanted = self.settings.face_mode == "mesh" and privacy != "strict"
-        found = self._pipeline.process(image, stamp_s, stopwatch, landmarks_wanted or mesh_wanted)
+        mesh_wanted = self._landmarks.wanted(self.settings, stamp_s)
+        found = self._pipeline.process(image, stamp_s, stopwatch, mesh_wanted)
         told = published(found, privacy, image.shape[1], image.shape[0])
         crops_for = self._pipeline.manifest if privacy == "off" else None
-        self._faces.publish(conversions.face_array_message(header, image, told, mesh_wanted, crops_for))
-        if self._landmarks is not None and landmarks_wanted:
-            self._landmarks.publish(conversions.face_array_message(header, image, told))
+        meshes = self._landmarks.always(self.settings)
+        self._faces.publish(conversions.face_array_message(header, image, told, meshes, crops_for))
+        self._landmarks.publish(header, image, told)
         stopwatch.lap("publish")
         return len(found.faces)
 

@@ -11,6 +11,7 @@ from fer_perception.images.messages import image_from_message
 from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.attention_topic import AttentionTopic
 from fer_perception.nodes.base.audited_decisions import AuditedDecisions
+from fer_perception.nodes.base.landmarks_topic import LandmarksTopic
 from fer_perception.nodes.base.managed_node import NAMESPACE, run_node
 from fer_perception.nodes.base.stream_node import Arrival, StreamNode
 from fer_perception.nodes.base.subscription import Input, image_input
@@ -38,7 +39,7 @@ class FerNode(StreamNode):
         self.at_cleanup(self._pipeline.close)
         self._emotions = self.publisher(EmotionArray, "emotions")
         self._faces = self.publisher(FaceArray, "faces")
-        self._landmarks = self.publisher(FaceArray, "landmarks") if self.settings.privacy != "strict" else None
+        self._landmarks = LandmarksTopic(self, self.settings.privacy)
         classifier = self._pipeline.emotions.classifier
         self._attention = AttentionTopic(self, classifier.bundle, self.settings.threads, self.settings.privacy)
         self._audit = AuditedDecisions(self, self.settings.audit, classifier, self.settings.privacy)
@@ -63,9 +64,8 @@ class FerNode(StreamNode):
         image = image_from_message(arrival.message)
         stopwatch.lap("decode")
         privacy = self.settings.privacy
-        landmarks_wanted = self._landmarks is not None and self._landmarks.get_subscription_count() > 0
-        mesh_wanted = self.settings.face_mode == "mesh" and privacy != "strict"
-        found, emotions = self._pipeline.process(image, stamp_s, stopwatch, landmarks_wanted or mesh_wanted)
+        mesh_wanted = self._landmarks.wanted(self.settings, stamp_s)
+        found, emotions = self._pipeline.process(image, stamp_s, stopwatch, mesh_wanted)
         told = published(found, privacy, image.shape[1], image.shape[0])
         classifier, regions = self._pipeline.emotions.classifier, [conversions.region(face.box) for face in told.faces]
         self._emotions.publish(
@@ -73,10 +73,11 @@ class FerNode(StreamNode):
                 header, classifier.labels, classifier.model_id, told.track_ids, regions, emotions
             )
         )
-        if self._landmarks is not None and landmarks_wanted:
-            self._landmarks.publish(conversions.face_array_message(header, image, told))
+        self._landmarks.publish(header, image, told)
         if self._faces.get_subscription_count():
-            self._faces.publish(conversions.face_array_message(header, image, told, mesh=mesh_wanted))
+            self._faces.publish(
+                conversions.face_array_message(header, image, told, mesh=self._landmarks.always(self.settings))
+            )
         self._attention.publish(header, found, regions, emotions)
         stopwatch.lap("publish")
         self._audit.decided(stamp_s, found.track_ids, emotions, stopwatch.total_ms)

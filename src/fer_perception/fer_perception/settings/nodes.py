@@ -37,6 +37,19 @@ class ImageSettings(InputSettings):
     image_depth: int = setting(1, "Images that the middleware keeps until they are taken", low=1, high=100)
 
 
+class LandmarksSettings(Settings):
+    """The topic ``landmarks``."""
+
+    landmarks_rate_hz: float = setting(
+        5.0,
+        "With face_mode keypoints: landmarks is published at most so often, as a mesh takes long; 0: for every image",
+        low=0.0,
+        high=1000.0,
+        unit="Hz",
+        changes="always",
+    )
+
+
 class NodeSettings(Settings):
     """Any node."""
 
@@ -47,13 +60,13 @@ class NodeSettings(Settings):
     )
 
 
-class FerNodeSettings(ImageSettings, PipelineSettings, NodeSettings):
+class FerNodeSettings(ImageSettings, PipelineSettings, LandmarksSettings, NodeSettings):
     """``fer_node``."""
 
     audit: AuditSettings = AuditSettings()
 
 
-class FaceNodeSettings(ImageSettings, FaceSettings, NodeSettings):
+class FaceNodeSettings(ImageSettings, FaceSettings, LandmarksSettings, NodeSettings):
     """``face_node``."""
 
 

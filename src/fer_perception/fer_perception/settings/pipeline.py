@@ -62,7 +62,7 @@ class FaceSettings(TrackSettings, PrivacySettings, ModelSettings):
     face_model: str = setting("", "Path of face_landmarker.task; empty: the one of make setup")
     face_mode: FaceMode = setting(
         "keypoints",
-        "keypoints: six points a face, a mesh only while landmarks has a subscriber; mesh: 478 points and head "
+        "keypoints: six points a face, meshes only for landmarks, while it has a subscriber; mesh: 478 points and head "
         "orientation in faces, always",
         changes="always",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, defaultdict
@@ -34,6 +35,27 @@ class Stopwatch:
     def total_ms(self) -> float:
         """From the start to the end of the last lap."""
         return (self._last - self._start) * 1000
+
+
+class RateLimit:
+    """Lets some of a stream's items pass, so that on average there are no more a second than a rate says."""
+
+    def __init__(self) -> None:
+        self._last_s = self._due_s = -math.inf
+
+    def allows(self, stamp_s: float, rate_hz: float) -> bool:
+        """Whether the item of a time, in seconds of any clock, passes. Rate 0: all do."""
+        if stamp_s < self._last_s:  # a looped bag
+            self._due_s = stamp_s
+        self._last_s = stamp_s
+        if rate_hz == 0:
+            return True
+        if stamp_s < self._due_s:
+            return False
+        # Due times lie a period apart, so that images that come somewhat late do not lower the rate.
+        period_s = 1 / rate_hz
+        self._due_s = self._due_s + period_s if stamp_s < self._due_s + period_s else stamp_s + period_s
+        return True
 
 
 class Percentiles(NamedTuple):
