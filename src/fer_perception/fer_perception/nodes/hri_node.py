@@ -301,9 +301,9 @@ def _hri_messages() -> Any:
         return import_module("hri_msgs.msg")
     except ImportError as error:
         raise FerError(
-            f"hri_msgs is not installed ({error}): sudo apt install ros-$ROS_DISTRO-hri-msgs, or clone "
-            "https://github.com/ros4hri/hri_msgs into src/ and build the workspace; then source it and start the node "
-            "again"
+            f"hri_msgs is not installed ({error}): sudo apt install ros-$ROS_DISTRO-hri-msgs (Humble, Jazzy, Rolling, "
+            "Lyrical), or git clone -b humble-devel https://github.com/ros4hri/hri_msgs into src/ and build the "
+            "workspace; then source it and start the node again"
         ) from error
 
 
