@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -58,8 +60,12 @@ class Hri:
     def __init__(self, graph: Any, folder: Path) -> None:
         self.graph, self._folder = graph, folder
         self._readers: list[Reader] = []
+        self._undo = ExitStack()
         self._emotions = graph.node.create_publisher(EmotionArray, "emotions", 10)
         self._faces = graph.node.create_publisher(FaceArray, "faces", 10)
+
+    def at_close(self, undo: Callable[[], None]) -> None:
+        self._undo.callback(undo)
 
     def read(self, *topics: str) -> Reader:
         self._readers.append(Reader(self._folder / f"reader-{len(self._readers)}.jsonl", topics))
@@ -100,6 +106,7 @@ class Hri:
         self.graph.until(holds)
 
     def close(self) -> None:
+        self._undo.close()
         for reader in self._readers:
             reader.stop()
 
@@ -351,3 +358,32 @@ def test_malformed_messages_are_reported_and_skipped(world: Hri, portrait: np.nd
     assert "message skipped (1 so far)" in node.output
     assert "Traceback" not in node.output
     assert node.running()
+
+
+def face_detect(world: Hri, *faces: str) -> subprocess.Popen[bytes]:
+    """A process that tracks faces as hri_face_detect does."""
+    process = subprocess.Popen([sys.executable, str(FIXTURES / "face_detect_like.py"), *faces])
+    world.at_close(process.kill)
+    return process
+
+
+def test_expressions_of_faces_that_another_node_tracks(world: Hri, portrait: np.ndarray, tmp_path: Path) -> None:
+    graph = world.graph
+    graph.collect(DiagnosticArray, "/diagnostics")
+    crop = hri.cropped_face(portrait, (176, 60, 90, 90))
+    assert cv2.imwrite(str(tmp_path / "crop.png"), crop[..., ::-1])
+    node, reader = graph.start("hri_expression_node"), world.read("abcde/expression", "other/expression")
+    detect = face_detect(world, f"abcde={tmp_path / 'crop.png'}", "0bad id=", "other=")
+    graph.until(lambda: len(reader.seen("abcde/expression")) >= 3)
+    line = reader.seen("abcde/expression")[-1]
+    assert line["expression"] == "happy"
+    assert line["confidence"] > 0.8
+    assert line["valence"] > 0.5
+    assert not reader.seen("other/expression")
+    graph.until(lambda: value_of(graph.received["/diagnostics"], "faces") == "abcde other")
+    assert "message skipped" in node.output  # of the id that makes no topic
+    detect.kill()
+    face_detect(world, "other=")
+    graph.until(lambda: value_of(graph.received["/diagnostics"], "faces") == "other")
+    assert node.stop() == 0
+    assert "Traceback" not in node.output

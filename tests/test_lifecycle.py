@@ -23,7 +23,7 @@ from fer_perception.nodes.base.qos import IMAGE_QOS
 from fer_perception.nodes.emotion_node import EmotionNode
 from fer_perception.nodes.face_node import FaceNode
 from fer_perception.nodes.fer_node import FerNode
-from fer_perception.nodes.hri_node import HriNode
+from fer_perception.nodes.hri.hri_node import HriNode
 from fer_perception.nodes.overlay_node import OverlayNode
 from fer_perception.nodes.source_node import SourceNode
 from fer_perception.settings import settings_of

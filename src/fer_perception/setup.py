@@ -14,6 +14,7 @@ EXECUTABLES = (
     "bag_player",
     "overlay_node",
     "hri_node",
+    "hri_expression_node",
     "demo",
     "benchmark",
     "replay",

@@ -16,7 +16,11 @@ EXECUTABLES = {
     "source_node": ("fer_perception.nodes.source_node", "camera, video, image or folder to images"),
     "bag_player": ("fer_perception.nodes.bag_player", "a bag's images at their pace, and /clock"),
     "overlay_node": ("fer_perception.nodes.overlay_node", "draws the results into the images"),
-    "hri_node": ("fer_perception.nodes.hri_node", "the results as REP 155 names them, in hri_msgs"),
+    "hri_node": ("fer_perception.nodes.hri.hri_node", "the results as REP 155 names them, in hri_msgs"),
+    "hri_expression_node": (
+        "fer_perception.nodes.hri.hri_expression_node",
+        "expressions of the faces that another REP 155 node tracks",
+    ),
     "demo": ("fer_perception.commands.demo.command", "runs the three nodes on a source, records and summarises"),
     "benchmark": (
         "fer_perception.commands.benchmark.command",
@@ -39,7 +43,16 @@ EXECUTABLES = {
 # They need requirements/replay.txt.
 EVALUATION = ("replay", "live_replay", "make_bag")
 # They take ROS's arguments alone.
-NODES = ("fer_node", "face_node", "emotion_node", "source_node", "bag_player", "overlay_node", "hri_node")
+NODES = (
+    "fer_node",
+    "face_node",
+    "emotion_node",
+    "source_node",
+    "bag_player",
+    "overlay_node",
+    "hri_node",
+    "hri_expression_node",
+)
 
 
 def run(name: str) -> None:

@@ -97,6 +97,10 @@ class HriNodeSettings(ImageSettings, PrivacySettings, NodeSettings):
     )
 
 
+class HriExpressionNodeSettings(InputSettings, EmotionSettings, NodeSettings):
+    """``hri_expression_node``."""
+
+
 class PlayerSettings(NodeSettings):
     """A node that publishes images until its source ends."""
 
@@ -138,4 +142,5 @@ NODE_SETTINGS: dict[str, type[NodeSettings]] = {
     "bag_player": BagPlayerSettings,
     "overlay_node": OverlayNodeSettings,
     "hri_node": HriNodeSettings,
+    "hri_expression_node": HriExpressionNodeSettings,
 }

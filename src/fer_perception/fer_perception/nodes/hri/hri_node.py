@@ -11,7 +11,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from fer_msgs.msg import EmotionArray, Face, FaceArray
@@ -22,16 +21,15 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from fer_perception.emotions import rep155 as hri
-from fer_perception.errors import FerError, ImageError
+from fer_perception.errors import ImageError
 from fer_perception.images.messages import image_from_message
 from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
 from fer_perception.nodes.base.qos import RESULT_QOS
 from fer_perception.nodes.base.subscription import Input, image_input
+from fer_perception.nodes.hri.messages import FACES, expression_message, hri_messages
 from fer_perception.settings import HriNodeSettings
 from fer_perception.types import UInt8Image
-
-FACES = "/humans/faces"
 
 # Which of a face's topics make the node subscribe to which input, besides emotions.
 NEEDS = {
@@ -87,7 +85,7 @@ class HriNode(ManagedNode):
 
     def configure(self) -> None:
         """See :meth:`ManagedNode.configure`."""
-        self._messages = _hri_messages()
+        self._messages = hri_messages()
         self._topics = {  # the longest name first: where it makes a valid topic, the others do
             "expression": self._messages.Expression,
             "landmarks": self._messages.FacialLandmarks,
@@ -178,18 +176,8 @@ class HriNode(ManagedNode):
         for emotion, row in zip(message.emotions, probabilities):
             # Of a refused face nothing is said: the convention has no word for it.
             if not emotion.refusal and self._tracked_faces[emotion.track_id].wanted("expression"):
-                result = hri.expression(row, message.labels)
-                self._publish(
-                    emotion.track_id,
-                    "expression",
-                    self._messages.Expression(
-                        header=message.header,
-                        expression=result.expression,
-                        valence=result.valence,
-                        arousal=result.arousal,
-                        confidence=result.confidence,
-                    ),
-                )
+                expression = expression_message(self._messages, message.header, row, message.labels)
+                self._publish(emotion.track_id, "expression", expression)
 
     def _announce(self, header: Header, seen: list[str], now_s: float) -> None:
         """Publish the list. A face's publishers are there before its id is, and for as long."""
@@ -294,17 +282,6 @@ class HriNode(ManagedNode):
                 header=message.header, landmarks=landmarks, height=height, width=width
             )
             self._publish(face.track_id, "landmarks", result)
-
-
-def _hri_messages() -> Any:
-    try:
-        return import_module("hri_msgs.msg")
-    except ImportError as error:
-        raise FerError(
-            f"hri_msgs is not installed ({error}): sudo apt install ros-$ROS_DISTRO-hri-msgs (Humble, Jazzy, Rolling, "
-            "Lyrical), or git clone -b humble-devel https://github.com/ros4hri/hri_msgs into src/ and build the "
-            "workspace; then source it and start the node again"
-        ) from error
 
 
 def _checked_size(message: FaceArray) -> tuple[int, int]:
