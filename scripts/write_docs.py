@@ -1,6 +1,6 @@
-"""Writes what docs/ tells of the code itself: the parameters of the nodes, and the modules of each folder.
+"""Writes what is told of the code itself: the parameters of the nodes, and the modules of each folder.
 
-python scripts/write_docs.py            write docs/parameters.md and the table in docs/architecture.md
+python scripts/write_docs.py            write docs/parameters.md, params.yaml, and the table in docs/architecture.md
 python scripts/write_docs.py --check    write nothing; fail where they are out of date
 """
 
@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from textwrap import wrap
 
-from fer_perception.settings import NODE_SETTINGS, settings_of
+from fer_perception.settings import NODE_SETTINGS, Value, settings_of
 
 ROOT = Path(__file__).parents[1]
 PARAMETERS, ARCHITECTURE = ROOT / "docs" / "parameters.md", ROOT / "docs" / "architecture.md"
+PARAMETER_FILE = ROOT / "src" / "fer_perception" / "config" / "params.yaml"
 TABLE_HEAD = "| folder | modules |\n|---|---|\n"
 
 INTRODUCTION = """\
@@ -37,6 +39,29 @@ def parameters_page() -> str:
     return "".join(parts)
 
 
+PARAMETER_FILE_HEAD = """\
+# Every parameter of every node with its default. Copy this file, keep the lines that you change, and give it as
+# params_file:=FILE to fer.launch.py or as --params-file FILE to a node. /** is any namespace.
+# Written by scripts/write_docs.py from fer_perception.settings.
+"""
+
+
+def parameter_file() -> str:
+    """config/params.yaml."""
+    lines = [PARAMETER_FILE_HEAD]
+    for node, model in NODE_SETTINGS.items():
+        lines.append(f"/**/{node}:\n  ros__parameters:\n")
+        for found in settings_of(model).values():
+            details = f"{found.description} ({found.allowed})" if found.allowed else found.description
+            lines += [f"    {line}\n" for line in wrap(details, 112, initial_indent="# ", subsequent_indent="# ")]
+            lines.append(f"    {found.name}: {_yaml(found.default)}\n")
+    return "".join(lines)
+
+
+def _yaml(value: Value) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value).lower()
+
+
 def architecture_page(page: str) -> str:
     """docs/architecture.md with the table of the modules as they are; it ends the page."""
     text, _, _ = page.partition(TABLE_HEAD)
@@ -54,7 +79,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 where a page is out of date")
     options = parser.parse_args()
-    pages = {PARAMETERS: parameters_page(), ARCHITECTURE: architecture_page(ARCHITECTURE.read_text(encoding="utf-8"))}
+    pages = {
+        PARAMETERS: parameters_page(),
+        PARAMETER_FILE: parameter_file(),
+        ARCHITECTURE: architecture_page(ARCHITECTURE.read_text(encoding="utf-8")),
+    }
     old = [file for file, text in pages.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
     for file in old:
         if options.check:

@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,17 +25,21 @@ from fer_perception.commands.replay import parse_arguments as replay
 from fer_perception.launching.plan import ARGUMENTS
 from fer_perception.nodes.face_node import FaceNode
 sys.path.insert(0, sys.argv[2])
-from write_docs import parameters_page
+import yaml
+from write_docs import parameter_file, parameters_page
 
 assert fer_perception.__file__.startswith(sys.argv[1])
 rclpy.init(args=[])
 node = FaceNode()
 section = parameters_page().split("## face_node")[1].split("##")[0]
+arguments = {argument.name: argument.default for argument in ARGUMENTS}
+face_node = yaml.safe_load(parameter_file())["/**/face_node"]["ros__parameters"]
 rows = [line.split("|") for line in section.splitlines() if line.startswith("| `")]
 print(json.dumps({
     "parameter": [node.get_parameter(name).value for name in ("face_mode", "min_confidence")],
     "option": [demo([]).face_mode, replay(["bag"]).min_confidence],
-    "launch argument": [argument.default for argument in ARGUMENTS if argument.name == "face_mode"],
+    "launch argument": [arguments[name] for name in ("face_mode", "min_confidence")],
+    "parameter file": [face_node[name] for name in ("face_mode", "min_confidence")],
     "docs": [row[2].strip(" `") for row in rows if row[1].strip(" `") in ("face_mode", "min_confidence")],
 }))
 node.destroy_node()
@@ -62,6 +68,21 @@ def test_a_default_is_the_same_everywhere(tmp_path: Path, mode: str, confidence:
     assert places(tmp_path) == {
         "parameter": [mode, float(confidence)],
         "option": [mode, float(confidence)],
-        "launch argument": [mode],
+        "launch argument": [mode, confidence],
+        "parameter file": [mode, float(confidence)],
         "docs": [mode, confidence],
     }
+
+
+@pytest.mark.parametrize("name", ["fer_node", "face_node", "emotion_node", "overlay_node", "source_node"])
+def test_a_node_starts_with_the_parameter_file(graph: Any, name: str) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    file = ROOT / "src" / "fer_perception" / "config" / "params.yaml"
+    namespace = graph.node.get_namespace()
+    graph.start_with(name, "--ros-args", "--params-file", str(file), "-r", f"__ns:={namespace}")
+
+    def states() -> set[str]:
+        statuses = [s for message in graph.received["/diagnostics"] for s in message.status]
+        return {value.value for s in statuses if s.name == f"{namespace}/{name}" for value in s.values[:1]}
+
+    graph.until(lambda: "active" in states())

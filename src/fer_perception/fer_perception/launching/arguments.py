@@ -235,4 +235,4 @@ def declared(model: type[BaseModel]) -> tuple[Argument, ...]:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return ",".join(value) if isinstance(value, tuple) else value
+    return ",".join(value) if isinstance(value, tuple) else str(value)
