@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,4 +93,16 @@ def test_a_node_ends_cleanly_whenever_it_is_told_to(graph: Any, number: signal.S
         time.sleep(0.005)
     time.sleep(wait_s)
     assert node.stop(number) == 0
+    assert "Traceback" not in node.output
+
+
+def test_more_signals_than_one_do_no_harm(graph: Any) -> None:
+    """Ctrl-C in a terminal reaches the launch process and its nodes; launch then tells the nodes again."""
+    node = graph.start("source_node", loop=True)
+    graph.until(lambda: " Hz, " in node.output)
+    while node.running():
+        with suppress(ProcessLookupError):
+            os.kill(node.pid, signal.SIGINT)
+        time.sleep(0.005)
+    assert node.status == 0
     assert "Traceback" not in node.output

@@ -280,6 +280,9 @@ def run_nodes(creators: Sequence[Callable[[], ManagedNode]]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     with ExitStack() as undo:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # All is done: a second one must not kill the interpreter while it ends.
+            undo.callback(signal.signal, number, signal.SIG_IGN)
         undo.enter_context(core_log())
         undo.callback(rclpy.try_shutdown)
         nodes: list[ManagedNode] = []
