@@ -30,6 +30,7 @@ REQUIREMENTS = [
     "numpy",
     "onnxruntime>=1.18",
     "pillow",
+    "platformdirs",
     "psutil",
     "pydantic>=2,<3",
     "pyyaml",

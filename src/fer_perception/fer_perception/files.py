@@ -1,4 +1,4 @@
-"""Files: their hash, writing them whole or not at all, and YAML."""
+"""Files: their hash, writing them whole or not at all, YAML, and the cache folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from platformdirs import user_cache_path
 
 CHUNK = 1 << 20
 
@@ -22,6 +23,13 @@ def sha256_of(file: str | Path) -> str:
         for chunk in iter(lambda: stream.read(CHUNK), b""):
             digest.update(chunk)
         return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """The user's folder for what can be made or fetched again: ``$XDG_CACHE_HOME/fer_perception``, else
+    ``~/.cache/fer_perception``.
+    """
+    return user_cache_path("fer_perception")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fer_perception.engines.tensorrt.cache import EngineCache, Entry, default_folder
+from fer_perception.engines.tensorrt.cache import EngineCache, Entry
 
 FACTS = {
     "onnx_sha256": "ab" * 32,
@@ -51,11 +51,11 @@ def test_what_was_stored_is_found_again(cache: EngineCache) -> None:
 
 def test_it_lies_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "fer_perception" / "engines"
+    assert EngineCache().folder == tmp_path / "fer_perception" / "engines"
     for value in ("", "relative"):  # by the rules, as if it were not set
         monkeypatch.setenv("XDG_CACHE_HOME", value)
         monkeypatch.setenv("HOME", "/home/robot")
-        assert default_folder() == Path("/home/robot/.cache/fer_perception/engines")
+        assert EngineCache().folder == Path("/home/robot/.cache/fer_perception/engines")
 
 
 @pytest.mark.parametrize(

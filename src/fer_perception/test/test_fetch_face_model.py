@@ -1,10 +1,12 @@
 import hashlib
+import sys
 from pathlib import Path
 
 import pytest
 
 from fer_perception.commands import fetch_face_model
 from fer_perception.errors import FaceModelError
+from fer_perception.models import shipped
 
 CONTENT = b"the model"
 
@@ -51,3 +53,27 @@ def test_wrong_download_is_never_kept(tmp_path: Path, origins: list[str], monkey
     with pytest.raises(FaceModelError, match=r"could not be fetched.*by hand"):
         fetch_face_model.fetch(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_install_that_lacks_it_is_left_as_it_is(
+    tmp_path: Path, origins: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a deb, whose folder a user cannot write."""
+    share = tmp_path / "share" / "fer_perception"
+    share.mkdir(parents=True)
+    monkeypatch.setattr(shipped, "share_folder", lambda: share)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "argv", ["fetch_face_model"])
+    fetch_face_model.main()
+    fetched = tmp_path / "cache" / "fer_perception" / "models" / shipped.FACE_MODEL
+    assert fetched.read_bytes() == CONTENT
+    assert shipped.resolve_face_model("") == fetched
+    assert not list(share.iterdir())
+
+    (share / "models").mkdir()
+    beside = share / "models" / shipped.FACE_MODEL
+    beside.write_bytes(CONTENT)
+    assert shipped.resolve_face_model("") == beside
+    origins.clear()
+    fetch_face_model.main()  # it is there
+    assert not origins

@@ -14,7 +14,7 @@ from pathlib import Path
 from fer_perception.errors import FaceModelError
 from fer_perception.faces.detector import FACE_MODEL_SHA256
 from fer_perception.files import sha256_of, written_atomically
-from fer_perception.models.shipped import FACE_MODEL, share_folder
+from fer_perception.models.shipped import FACE_MODEL, fetched_models, resolve_face_model
 
 ADDRESS = (
     "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
@@ -82,5 +82,5 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="fetch_face_model", description=__doc__, epilog="example: fetch_face_model ~/models"
     )
-    parser.add_argument("folder", nargs="?", type=Path, help="where to put it (default: the package's models folder)")
-    fetch(parser.parse_args().folder or share_folder() / "models")
+    parser.add_argument("folder", nargs="?", type=Path, help=f"where to put it (default: {fetched_models()})")
+    fetch(parser.parse_args().folder or resolve_face_model("").parent)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from fer_perception.errors import FerError
+from fer_perception.files import cache_folder
 
 FACE_MODEL = "face_landmarker.task"
 DEFAULT_MODEL = "hybrid_attention_lite0_ferplus"
@@ -34,5 +35,13 @@ def resolve_model(name_or_path: str) -> Path:
 
 
 def resolve_face_model(path: str) -> Path:
-    """Path of ``face_landmarker.task``; empty stands for the one that setup put beside the shipped bundles."""
-    return Path(path) if path else share_folder() / "models" / FACE_MODEL
+    """Path of ``face_landmarker.task``; empty stands for the one beside the shipped bundles, else in the cache."""
+    if path:
+        return Path(path)
+    beside = share_folder() / "models" / FACE_MODEL
+    return beside if beside.is_file() else fetched_models() / FACE_MODEL
+
+
+def fetched_models() -> Path:
+    """Where models are fetched to: an installed package's own folder may be read-only."""
+    return cache_folder() / "models"

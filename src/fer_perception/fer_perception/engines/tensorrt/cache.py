@@ -1,5 +1,5 @@
-"""Built engines on disk, so that they are built once: in ``$XDG_CACHE_HOME/fer_perception/engines``, else in
-``~/.cache/fer_perception/engines``. The folder can be deleted at any time.
+"""Built engines on disk, so that they are built once: in ``engines`` of the user's cache folder, which can be deleted
+at any time.
 
 Each entry is two files: ``STEM.engine`` and ``STEM.json``, which says what it was made of, its tensors and its SHA-256.
 """
@@ -10,13 +10,12 @@ import fcntl
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fer_perception.files import written_atomically
+from fer_perception.files import cache_folder, written_atomically
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +32,6 @@ class Entry(NamedTuple):
     details: Facts
 
 
-def default_folder() -> Path:
-    """Where engines are kept; by the rules for user folders of freedesktop.org."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(base if os.path.isabs(base) else os.path.expanduser("~/.cache")) / "fer_perception" / "engines"
-
-
 class EngineCache:
     """Engines by what they were made of.
 
@@ -49,7 +42,7 @@ class EngineCache:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or default_folder()
+        self.folder = folder or cache_folder() / "engines"
 
     def load(self, stem: str, facts: Facts) -> Entry | None:
         """An entry; None where there is none that can be used."""
