@@ -54,7 +54,7 @@ stamps=$venv/.fer-setup
 check_system() {
   $python -c '
 import pathlib, sys, sysconfig, venv
-assert (3, 10) <= sys.version_info < (3, 14), f"this is Python {sys.version.split()[0]}"
+assert (3, 10) <= sys.version_info < (3, 15), f"this is Python {sys.version.split()[0]}"
 header = pathlib.Path(sysconfig.get_path("include"), "Python.h")
 assert header.is_file(), f"{header} is missing"
 ' || return
@@ -83,7 +83,7 @@ check_underlay() {
 }
 
 install_packages() {
-  local arguments=() name
+  local arguments=("${constraints[@]}") name
   for name in "${requirements[@]}"; do arguments+=(-r "requirements/$name.txt"); done
   "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off "${arguments[@]}" || return
   for name in "${alone[@]}"; do
@@ -119,7 +119,7 @@ build() { # through this interpreter, so that the executables it installs start 
     --cmake-args -GNinja -DPython3_EXECUTABLE="$PWD/$venv/bin/python"
 }
 
-step "system: Python 3.10 to 3.13 with headers, C++ compiler" \
+step "system: Python 3.10 to 3.14 with headers, C++ compiler" \
   "Debian, Ubuntu: apt install build-essential python3-dev python3-venv; or name another interpreter: PYTHON=python3.12 make setup" \
   check_system
 if [ "$fer_sourced" = no ]; then
@@ -135,8 +135,12 @@ step "underlay of $venv" \
   "delete $venv, build$suffix and install$suffix, and run it again; or use the shell in which it was made" \
   check_underlay
 
-inputs=()
+inputs=() constraints=()
 for name in "${requirements[@]}" "${alone[@]}"; do inputs+=("requirements/$name.txt"); done
+# The compiled packages of a sourced distribution crash with another numpy than the one they were built with.
+if [ "$fer_sourced" = yes ] && $python -c 'import numpy; raise SystemExit(numpy.__version__[:2] != "1.")' 2>>"$log"; then
+  constraints=(-c requirements/constraints-ros.txt) inputs+=(requirements/constraints-ros.txt)
+fi
 fingerprint=$(cat "${inputs[@]}" | sha256sum)
 if [ "$(cat "$stamps/$flavour" 2>/dev/null)" != "$fingerprint" ]; then
   step "Python packages (${requirements[*]} ${alone[*]}), some minutes; tail -f log/setup.log shows more" \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,40 @@ def test_a_shell_of_another_distribution_is_refused() -> None:
     assert (
         "this shell holds this workspace for another ROS 2 distribution than kilted: use a new shell" in result.stderr
     )
+
+
+# The whole pipeline on a portrait, and cv_bridge where a sourced distribution has one.
+PROBE = """
+import importlib.util
+import numpy
+import cv2
+from skimage.data import astronaut
+from fer_perception.pipeline import Pipeline
+from fer_perception.settings import PipelineSettings
+
+assert numpy.__version__.startswith("1."), numpy.__version__
+if importlib.util.find_spec("cv_bridge"):
+    from cv_bridge import CvBridge
+
+    message = CvBridge().cv2_to_imgmsg(astronaut(), "rgb8")
+    assert (CvBridge().imgmsg_to_cv2(message, "rgb8") == astronaut()).all()
+found, emotions = Pipeline.from_settings(PipelineSettings()).process(astronaut(), 0.0)
+print(len(found.faces), cv2.__version__)
+"""
+
+
+@pytest.mark.slow
+def test_the_suite_runs_beside_packages_that_were_built_with_numpy_1(tmp_path: Path) -> None:
+    """As the README says for one's own workspace. It takes packages from the index."""
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", venv], check=True)
+    install = ["-m", "pip", "install", "--quiet", "-r", "requirements/runtime.txt"]
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT / "src" / "fer_perception")}
+    command = [venv / "bin" / "python", *install, "-c", "requirements/constraints-ros.txt"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    probe = subprocess.run(
+        [venv / "bin" / "python", "-c", PROBE], env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert probe.returncode == 0, probe.stderr
+    faces, opencv = probe.stdout.split()
+    assert (faces, opencv.partition(".")[0]) == ("1", "4")
