@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from fer_perception.types import Box
 
@@ -69,6 +68,10 @@ class Tracker:
     """
 
     def __init__(self, max_lost_s: float = 1.0, seed: int | None = None, unlinkable: bool = False) -> None:
+        # Its import takes 0.4 s: nodes and commands that track nothing do without.
+        from scipy.optimize import linear_sum_assignment
+
+        self._assign = linear_sum_assignment
         self.max_lost_s = max_lost_s
         self._unlinkable = unlinkable
         self._random = random.SystemRandom() if seed is None else random.Random(seed)
@@ -116,7 +119,7 @@ class Tracker:
         possible = (distance <= MAX_DISTANCE) & (ratio <= MAX_SIZE_RATIO)
         # An impossible pair costs more than any set of possible ones.
         cost = np.where(possible, distance + np.log(ratio), 1e6)
-        rows, columns = linear_sum_assignment(cost)
+        rows, columns = self._assign(cost)
         return {
             int(row): self._tracks[column] for row, column in zip(rows, columns, strict=True) if possible[row, column]
         }
