@@ -64,6 +64,13 @@ def test_a_shell_of_another_distribution_is_refused() -> None:
     )
 
 
+def test_a_shell_of_another_copy_of_the_workspace_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".venv" / ".fer-setup").mkdir(parents=True)
+    result = run(f"AMENT_PREFIX_PATH=/opt/ros/kilted:{tmp_path}/.venv . scripts/env.sh")
+    assert result.returncode == 1
+    assert f"this shell holds another copy of this workspace, in {tmp_path}: use a new shell" in result.stderr
+
+
 # The whole pipeline on a portrait, and cv_bridge where a sourced distribution has one.
 PROBE = """
 import importlib.util
