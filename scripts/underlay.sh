@@ -7,13 +7,14 @@
 fer_sourced=no fer_underlay=${ROS_DISTRO:-kilted} fer_suffix='' fer_prefix=''
 if [ "$fer_underlay" != kilted ]; then fer_suffix=-$fer_underlay fer_prefix="ROS_DISTRO=$fer_underlay "; fi
 fer_venv=.venv$fer_suffix
+_fer_prefixes=${AMENT_PREFIX_PATH:-}
 while IFS= read -r _fer_prefix; do
   if [ -d "$_fer_prefix/.fer-setup" ] && [[ $_fer_prefix != "$PWD"/.venv* ]]; then
     echo "this shell holds another copy of this workspace, in ${_fer_prefix%/*}: use a new shell" >&2
     return 1
   fi
-done <<<"${AMENT_PREFIX_PATH//:/$'\n'}"
-unset _fer_prefix
+done <<<"${_fer_prefixes//:/$'\n'}"
+unset _fer_prefix _fer_prefixes
 case ":${AMENT_PREFIX_PATH:-}:" in
   :: | *":$PWD/$fer_venv:"*) ;; # none yet, or the one of this workspace that env.sh put into this shell
   *":$PWD/.venv"*)
