@@ -1,7 +1,7 @@
 """The pixels of image messages, whoever has read them: rclpy, or rosbags where there is no ROS.
 
-Colour conversion is rosbags-image's. It is used instead of cv_bridge, whose compiled part is built against the
-distribution's numpy and OpenCV and does not load beside the newer ones that mediapipe needs.
+Colour conversion is rosbags-image's, which is quicker than cv_bridge, knows more encodings, and does not depend on the
+numpy that the distribution was built with: scripts/compare_cv_bridge.py compares them.
 """
 
 from __future__ import annotations
@@ -41,8 +41,11 @@ def image_from_message(message: Any) -> UInt8Image:
     byte_order = ">" if message.is_bigendian else "<"
     pixels = np.ascontiguousarray(rows).view(np.dtype(dtype).newbyteorder(byte_order))
     pixels = pixels.astype(dtype, copy=False).reshape((height, width, channels) if channels > 1 else (height, width))
+    encoding = message.encoding
+    if dtype == "uint16":  # the upper byte is all that is used; rosbags-image converts by way of floating point
+        pixels, encoding = (pixels >> 8).astype(np.uint8), encoding.replace("16", "8")
     try:
-        rgb = np.asarray(convert_color(pixels, message.encoding, "rgb8"))
+        rgb = np.asarray(convert_color(pixels, encoding, "rgb8"))
     except Exception as error:  # OpenCV's and numpy's errors for a layout that cannot be converted
         raise ImageError(f"encoding '{message.encoding}' cannot be converted to RGB ({error})") from error
     if rgb.shape != (height, width, 3):  # planar encodings, whose height is not the image's
