@@ -54,11 +54,11 @@ class FaceNode(StreamNode):
         privacy = self.settings.privacy
         mesh_wanted = self._landmarks.wanted(self.settings, stamp_s)
         found = self._pipeline.process(image, stamp_s, stopwatch, mesh_wanted)
-        told = published(found, privacy, image.shape[1], image.shape[0])
+        disclosed = published(found, privacy, image.shape[1], image.shape[0])
         crops_for = self._pipeline.manifest if privacy == "off" else None
         meshes = self._landmarks.always(self.settings)
-        self._faces.publish(conversions.face_array_message(header, image, told, meshes, crops_for))
-        self._landmarks.publish(header, image, told)
+        self._faces.publish(conversions.face_array_message(header, image, disclosed, meshes, crops_for))
+        self._landmarks.publish(header, image, disclosed)
         stopwatch.lap("publish")
         return len(found.faces)
 

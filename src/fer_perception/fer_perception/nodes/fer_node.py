@@ -66,17 +66,20 @@ class FerNode(StreamNode):
         privacy = self.settings.privacy
         mesh_wanted = self._landmarks.wanted(self.settings, stamp_s)
         found, emotions = self._pipeline.process(image, stamp_s, stopwatch, mesh_wanted)
-        told = published(found, privacy, image.shape[1], image.shape[0])
-        classifier, regions = self._pipeline.emotions.classifier, [conversions.region(face.box) for face in told.faces]
+        disclosed = published(found, privacy, image.shape[1], image.shape[0])
+        classifier, regions = (
+            self._pipeline.emotions.classifier,
+            [conversions.region(face.box) for face in disclosed.faces],
+        )
         self._emotions.publish(
             conversions.emotion_array_message(
-                header, classifier.labels, classifier.model_id, told.track_ids, regions, emotions
+                header, classifier.labels, classifier.model_id, disclosed.track_ids, regions, emotions
             )
         )
-        self._landmarks.publish(header, image, told)
+        self._landmarks.publish(header, image, disclosed)
         if self._faces.get_subscription_count():
             self._faces.publish(
-                conversions.face_array_message(header, image, told, mesh=self._landmarks.always(self.settings))
+                conversions.face_array_message(header, image, disclosed, mesh=self._landmarks.always(self.settings))
             )
         self._attention.publish(header, found, regions, emotions)
         stopwatch.lap("publish")
