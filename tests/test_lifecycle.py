@@ -223,11 +223,15 @@ def test_landmarks_have_a_rate_of_their_own(graph: Any, portrait: np.ndarray) ->
     graph.start("fer_node", landmarks_rate_hz=3.0, image_timeout_s=60.0)
     stamps_s = iter(range(1, 1000))
     graph.until(lambda: graph.ask(portrait, "faces", stamp_s=next(stamps_s)) and graph.received["landmarks"])
-    graph.received["landmarks"].clear()
     for number in range(10):
         graph.ask(portrait, "faces", stamp_s=1000 + number / 10)
-    stamps = [message.header.stamp for message in graph.received["landmarks"]]
-    assert [stamp.sec + stamp.nanosec / 1e9 for stamp in stamps] == pytest.approx([1000, 1000.4, 1000.7])
+
+    def stamps() -> list[float]:
+        found = [message.header.stamp for message in graph.received["landmarks"]]
+        return [stamp.sec + stamp.nanosec / 1e9 for stamp in found if stamp.sec >= 1000]
+
+    graph.until(lambda: len(stamps()) == 3)  # an image's landmarks come after all else
+    assert stamps() == pytest.approx([1000, 1000.4, 1000.7])
 
 
 def test_several_cameras_share_a_process_and_a_network(graph: Any, portrait: np.ndarray) -> None:

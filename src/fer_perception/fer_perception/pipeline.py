@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -109,6 +109,10 @@ class FacePipeline:
     def find(self, image: UInt8Image, mesh: bool) -> list[Face]:
         """The faces of an image."""
         return self.finder.find(image, mesh)
+
+    def with_meshes(self, image: UInt8Image, found: Faces) -> Faces:
+        """The faces that :meth:`process` found without meshes, with meshes and head orientations."""
+        return replace(found, faces=self.finder.with_meshes(image, found.faces))
 
     def crop(self, image: UInt8Image, faces: Sequence[Face]) -> list[UInt8Image]:
         """The aligned crops of an image's faces, in their order."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ class FaceFinder:
         """The faces of an image, most confident first.
 
         :param image: uint8, (H, W, 3), RGB.
-        :param mesh: fit a mesh to each face as well. A face whose mesh the landmarker does not find comes without.
+        :param mesh: fit meshes as well, see :meth:`with_meshes`.
         :raises ImageError: the array is no RGB image.
         """
         height, width = _checked(image).shape[:2]
@@ -106,7 +107,11 @@ class FaceFinder:
             if all(overlap(face.box, other.box) < SAME_FACE_OVERLAP for other in faces):
                 faces.append(replace(face, box=clip(face.box, width, height)))
         faces = sorted(faces, key=lambda face: -face.confidence)[: self.max_faces]
-        return [self._with_mesh(image, face) for face in faces] if mesh else faces
+        return self.with_meshes(image, faces) if mesh else faces
+
+    def with_meshes(self, image: UInt8Image, faces: Sequence[Face]) -> list[Face]:
+        """Fit a mesh to each face of an image. A face whose mesh the landmarker does not find comes without."""
+        return [self._with_mesh(image, face) for face in faces]
 
     def close(self) -> None:
         """Free MediaPipe's graphs. The finder cannot be used afterwards."""

@@ -52,15 +52,18 @@ class FaceNode(StreamNode):
         image = image_from_message(arrival.message)
         stopwatch.lap("decode")
         privacy = self.settings.privacy
-        mesh_wanted = self._landmarks.wanted(self.settings, stamp_s)
-        found = self._pipeline.process(image, stamp_s, stopwatch, mesh_wanted)
+        meshes = self._landmarks.always(self.settings)
+        found = self._pipeline.process(image, stamp_s, stopwatch, meshes)
         disclosed = published(found, privacy, image.shape[1], image.shape[0])
         crops_for = self._pipeline.manifest if privacy == "off" else None
-        meshes = self._landmarks.always(self.settings)
         self._faces.publish(conversions.face_array_message(header, image, disclosed, meshes, crops_for))
-        self._landmarks.publish(header, image, disclosed)
+        self._landmarks.offer(self.settings, stamp_s, header, image, disclosed)
         stopwatch.lap("publish")
         return len(found.faces)
+
+    def follow_up(self) -> None:
+        """See :meth:`StreamNode.follow_up`."""
+        self._landmarks.publish(self.settings, self._pipeline)
 
 
 def main() -> None:

@@ -64,8 +64,8 @@ class FerNode(StreamNode):
         image = image_from_message(arrival.message)
         stopwatch.lap("decode")
         privacy = self.settings.privacy
-        mesh_wanted = self._landmarks.wanted(self.settings, stamp_s)
-        found, emotions = self._pipeline.process(image, stamp_s, stopwatch, mesh_wanted)
+        meshes = self._landmarks.always(self.settings)
+        found, emotions = self._pipeline.process(image, stamp_s, stopwatch, meshes)
         disclosed = published(found, privacy, image.shape[1], image.shape[0])
         classifier, regions = (
             self._pipeline.emotions.classifier,
@@ -76,15 +76,17 @@ class FerNode(StreamNode):
                 header, classifier.labels, classifier.model_id, disclosed.track_ids, regions, emotions
             )
         )
-        self._landmarks.publish(header, image, disclosed)
         if self._faces.get_subscription_count():
-            self._faces.publish(
-                conversions.face_array_message(header, image, disclosed, mesh=self._landmarks.always(self.settings))
-            )
+            self._faces.publish(conversions.face_array_message(header, image, disclosed, meshes))
         self._attention.publish(header, found, regions, emotions)
+        self._landmarks.offer(self.settings, stamp_s, header, image, disclosed)
         stopwatch.lap("publish")
         self._audit.decided(stamp_s, found.track_ids, emotions, stopwatch.total_ms)
         return len(found.faces)
+
+    def follow_up(self) -> None:
+        """See :meth:`StreamNode.follow_up`."""
+        self._landmarks.publish(self.settings, self._pipeline.faces)
 
 
 def main() -> None:

@@ -74,6 +74,9 @@ class StreamNode(ManagedNode):
         :raises ImageError: the message is malformed.
         """
 
+    def follow_up(self) -> None:
+        """What is left to do for the message once its results and latency are published, by the worker's thread."""
+
     def receive(self, message: Any) -> None:
         """Keep a message for the worker."""
         self.statistics.count("received")
@@ -119,6 +122,7 @@ class StreamNode(ManagedNode):
         self.statistics.processed(durations_ms)
         dropped, rejected = self.statistics.total("dropped"), self.statistics.total("rejected")
         self._latency.publish(conversions.latency_message(header, durations_ms, faces, dropped, rejected))
+        self.follow_up()
 
     def tick(self) -> None:
         """Summarise the last second."""
