@@ -136,7 +136,8 @@ def test_the_robot_side_never_imports_torch(installed: Path, tmp_path: Path) -> 
         "import sys; "
         "from fer_perception.commands.benchmark import live; "
         "from fer_perception.commands.demo import monitor; "
-        "from fer_perception.nodes import face_node, fer_nodes, hri_node, overlay_node; "
+        "from fer_perception.nodes import face_node, fer_nodes, overlay_node; "
+        "from fer_perception.nodes.hri import hri_expression_node, hri_node; "
         "print([name for name in ('torch', 'kornia', 'sklearn', 'pandas', 'plotly') if name in sys.modules])"
     )
     result = run_installed(installed, f'python -c "{code}"', tmp_path)

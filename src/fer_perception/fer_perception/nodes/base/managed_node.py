@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -279,19 +281,28 @@ def run_nodes(creators: Sequence[Callable[[], ManagedNode]]) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    with ExitStack() as undo:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # All is done: a second one must not kill the interpreter while it ends.
-            undo.callback(signal.signal, number, signal.SIG_IGN)
-        undo.enter_context(core_log())
-        undo.callback(rclpy.try_shutdown)
-        nodes: list[ManagedNode] = []
-        for create in creators:
-            nodes.append(create())
-            undo.callback(nodes[-1].destroy_node)
-        for node in nodes:
-            node.start()
-        starting = False
-        undo.callback(ExecutorThread(*nodes).close)
-        while not signals and not any(node.finished.is_set() for node in nodes):
-            time.sleep(POLL_S)
+    try:
+        with ExitStack() as undo:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                # All is done: a second one must not kill the interpreter while it ends.
+                undo.callback(signal.signal, number, signal.SIG_IGN)
+            undo.enter_context(core_log())
+            undo.callback(rclpy.try_shutdown)
+            nodes: list[ManagedNode] = []
+            for create in creators:
+                nodes.append(create())
+                undo.callback(nodes[-1].destroy_node)
+            for node in nodes:
+                node.start()
+            starting = False
+            undo.callback(ExecutorThread(*nodes).close)
+            while not signals and not any(node.finished.is_set() for node in nodes):
+                time.sleep(POLL_S)
+    except SystemExit:
+        if not signals:
+            raise
+        # What a library was just making has no owner who would free it, and MediaPipe's destructors fail while the
+        # interpreter ends.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
