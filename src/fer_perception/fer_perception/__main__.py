@@ -42,16 +42,10 @@ EXECUTABLES = {
 
 # They need requirements/replay.txt.
 EVALUATION = ("replay", "live_replay", "make_bag")
-# They take ROS's arguments alone.
-NODES = (
-    "fer_node",
-    "face_node",
-    "emotion_node",
-    "source_node",
-    "bag_player",
-    "overlay_node",
-    "hri_node",
-    "hri_expression_node",
+NODE_MODULES = "fer_perception.nodes."
+# They take ROS's arguments alone; fer_nodes has some of its own.
+NODES = tuple(
+    name for name, (module, _) in EXECUTABLES.items() if module.startswith(NODE_MODULES) and name != "fer_nodes"
 )
 
 
@@ -61,7 +55,7 @@ def run(name: str) -> None:
 
     module, purpose = EXECUTABLES[name]
     try:
-        if name in NODES or name == "fer_nodes":
+        if module.startswith(NODE_MODULES):
             # Its imports take seconds, and nothing is open yet: to end now is a clean end.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: os._exit(0))

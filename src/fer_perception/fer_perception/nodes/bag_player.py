@@ -15,7 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from fer_perception.nodes.base.managed_node import NAMESPACE, run_node
 from fer_perception.nodes.base.player_node import PlayerNode
 from fer_perception.nodes.base.qos import IMAGE_QOS, RESULT_QOS
-from fer_perception.nodes.base.subscription import transport_topic
+from fer_perception.nodes.base.subscription import transport_topic, type_name
 from fer_perception.replay.bags import Bag, choose_topic, stamped
 from fer_perception.replay.pace import Pace
 from fer_perception.settings import BagPlayerSettings
@@ -25,7 +25,7 @@ TICK_S = 0.01
 # The clock runs for a while before the first image and after the last.
 AROUND_S = 0.5
 
-TYPES = {f"sensor_msgs/msg/{kind.__name__}": kind for kind in (Image, CompressedImage)}
+TYPES = {type_name(kind): kind for kind in (Image, CompressedImage)}
 
 
 class BagPlayer(PlayerNode):

@@ -67,10 +67,8 @@ class FerNode(StreamNode):
         meshes = self._landmarks.always(self.settings)
         found, emotions = self._pipeline.process(image, stamp_s, stopwatch, meshes)
         disclosed = published(found, privacy, image.shape[1], image.shape[0])
-        classifier, regions = (
-            self._pipeline.emotions.classifier,
-            [conversions.region(face.box) for face in disclosed.faces],
-        )
+        classifier = self._pipeline.emotions.classifier
+        regions = [conversions.region(face.box) for face in disclosed.faces]
         self._emotions.publish(
             conversions.emotion_array_message(
                 header, classifier.labels, classifier.model_id, disclosed.track_ids, regions, emotions

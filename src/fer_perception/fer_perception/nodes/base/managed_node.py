@@ -106,6 +106,10 @@ class ManagedNode(LifecycleNode):
     def tick(self) -> None:
         """Once a second while active."""
 
+    def log_skipped(self, count: int, reason: str) -> None:
+        """Say why a message was skipped, the ``count``-th one: at most every few seconds."""
+        self.get_logger().error(f"message skipped ({count} so far): {reason}", throttle_duration_sec=LOG_PERIOD_S)
+
     def diagnose(self) -> tuple[bytes, str, dict[str, str]]:
         """Level, message and values of the diagnostics while active."""
         return OK, "active", {}

@@ -90,12 +90,9 @@ class StreamNode(ManagedNode):
         self._skip(reason)
 
     def _skip(self, reason: str) -> None:
-        """Count a malformed message and say why, every few seconds."""
+        """Count a malformed message and say why."""
         self.statistics.count("rejected")
-        self.get_logger().error(
-            f"message skipped ({self.statistics.total('rejected')} so far): {reason}",
-            throttle_duration_sec=LOG_PERIOD_S,
-        )
+        self.log_skipped(self.statistics.total("rejected"), reason)
 
     def _work(self, slot: LatestSlot[Arrival]) -> None:
         while (arrival := slot.take()) is not None:

@@ -21,12 +21,11 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-IMAGE_TYPES = {IMAGE, COMPRESSED}
+# Where a topic is of the other type than the one that is wanted.
 IMAGE_REMEDIES = {
     IMAGE: ": set image_transport to compressed, or remap image to a raw topic",
     COMPRESSED: ": set image_transport to raw, or remap image to a topic whose name ends in /compressed",
 }
-SUFFIX = "compressed"
 # So many topics are named where none is published on the wanted one.
 MOST_NAMED = 8
 
@@ -103,7 +102,7 @@ class Input:
 
     def _others(self) -> str:
         """Which topics there are of this kind."""
-        kinds = IMAGE_TYPES if self._type in IMAGE_TYPES else {self._type}
+        kinds = IMAGE_REMEDIES if self._type in IMAGE_REMEDIES else (self._type,)
         found = [
             f"{topic} ({name.rpartition('/')[2]})"
             for topic, names in self._node.get_topic_names_and_types()
@@ -138,7 +137,7 @@ class Input:
 
 def transport_topic(topic: str, compressed: bool) -> str:
     """Where the images of a topic are, named as image_transport names it: compressed ones in TOPIC/compressed."""
-    return f"{topic}/{SUFFIX}" if compressed and not topic.endswith(f"/{SUFFIX}") else topic
+    return f"{topic}/compressed" if compressed and not topic.endswith("/compressed") else topic
 
 
 def type_name(message_type: type) -> str:

@@ -19,7 +19,7 @@ from fer_perception.errors import ImageError
 from fer_perception.faces.single_face import OneFacePipeline
 from fer_perception.images.messages import image_from_message
 from fer_perception.nodes.base import conversions
-from fer_perception.nodes.base.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
+from fer_perception.nodes.base.managed_node import NAMESPACE, OK, WARN, ManagedNode, run_node
 from fer_perception.nodes.base.qos import RESULT_QOS
 from fer_perception.nodes.base.subscription import Input
 from fer_perception.nodes.hri.messages import FACES, expression_message, hri_messages
@@ -118,9 +118,7 @@ class HriExpressionNode(ManagedNode):
 
     def _reject(self, reason: str) -> None:
         self._rejected += 1
-        self.get_logger().error(
-            f"message skipped ({self._rejected} so far): {reason}", throttle_duration_sec=LOG_PERIOD_S
-        )
+        self.log_skipped(self._rejected, reason)
 
 
 def main() -> None:

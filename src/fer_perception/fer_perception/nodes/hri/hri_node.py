@@ -161,9 +161,7 @@ class HriNode(ManagedNode):
 
     def _reject(self, reason: str) -> None:
         self._rejected += 1
-        self.get_logger().error(
-            f"message skipped ({self._rejected} so far): {reason}", throttle_duration_sec=LOG_PERIOD_S
-        )
+        self.log_skipped(self._rejected, reason)
 
     # Tracked faces ---------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 
 from fer_perception.nodes.base.managed_node import NAMESPACE
+from fer_perception.nodes.base.subscription import type_name
 from fer_perception.nodes.recording.recorder import BagRecorder
 
 # A recorder wants every message: longer queues than the nodes have.
@@ -41,7 +42,7 @@ class RecordingNode(Node):
         :return: the topic's full name.
         """
         name: str = self.resolve_topic_name(topic)
-        self._bag.add_topic(name, f"{message_type.__module__.split('.')[0]}/msg/{message_type.__name__}")
+        self._bag.add_topic(name, type_name(message_type))
 
         def receive(serialized: bytes, info: dict[str, Any]) -> None:
             received_ns = info["received_timestamp"]
