@@ -32,7 +32,7 @@ from launch import LaunchDescription, LaunchService
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 arguments = [tuple(argument.split(":=")) for argument in sys.argv[2:]]
-service = LaunchService()
+service = LaunchService(noninteractive=True)
 source = PythonLaunchDescriptionSource(sys.argv[1])
 service.include_launch_description(
     LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)])
@@ -92,6 +92,7 @@ def launched(graph: Any, log: Path, *arguments: str) -> Iterator[None]:
         status = process.wait(120)
     assert status == 0
     assert "Traceback" not in log.read_text()
+    assert "failed to terminate" not in log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -123,6 +124,16 @@ def test_texts_stay_texts_and_a_namespace_may_be_absolute(graph: Any, tmp_path: 
         assert parameters(graph, "fer_node", "autostart", "model", "privacy") == [False, "42", "off"]
         assert parameters(graph, "source_node", "source", "loop") == ["0", False]
         assert parameters(graph, "overlay_node", "privacy", "show_attention") == ["off", False]
+
+
+@pytest.mark.parametrize("key", ["/**", "/**/fer_node", "{namespace}/fer_node"])
+def test_arguments_win_over_the_parameter_file_and_the_file_over_defaults(graph: Any, tmp_path: Path, key: str) -> None:
+    key = key.format(namespace=graph.node.get_namespace())
+    params = tmp_path / "params.yaml"
+    params.write_text(f"{key}:\n  ros__parameters:\n    max_faces: 2\n    min_confidence: 0.5\n")
+    given = ("source:=none", "overlay:=false", "max_faces:=7", f"params_file:={params}")
+    with launched(graph, tmp_path / "launch.log", *given):
+        assert parameters(graph, "fer_node", "max_faces", "min_confidence") == [7, 0.5]
 
 
 @pytest.mark.parametrize(

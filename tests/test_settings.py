@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rclpy
+import yaml
 from diagnostic_msgs.msg import DiagnosticArray
+
+from fer_perception.launching.choices import write_choices
 
 ROOT = Path(__file__).parents[1]
 
@@ -86,3 +90,21 @@ def test_a_node_starts_with_the_parameter_file(graph: Any, name: str) -> None:
         return {value.value for s in statuses if s.name == f"{namespace}/{name}" for value in s.values[:1]}
 
     graph.until(lambda: "active" in states())
+
+
+@pytest.mark.parametrize("key", ["/**", "/**/fer_node", "/fer/fer_node"])
+def test_what_was_chosen_wins_over_files_with_any_key(graph: Any, tmp_path: Path, key: str) -> None:
+    chosen = {"max_faces": 7, "min_confidence": 0.5, "model": "42", "loop": True}
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump({key: {"ros__parameters": {"max_faces": 2, "model": "baseline", "topic": "a"}}}))
+    defaults = ["-p", "max_faces:=3", "-p", "loop:=false"]
+    files = [argument for path in (file, write_choices(chosen)) for argument in ("--params-file", str(path))]
+    node = rclpy.create_node(
+        "fer_node",
+        namespace="fer",
+        cli_args=["--ros-args", *defaults, *files],
+        automatically_declare_parameters_from_overrides=True,
+    )
+    values = {name: node.get_parameter(name).value for name in (*chosen, "topic")}
+    node.destroy_node()
+    assert values == {**chosen, "topic": "a"}

@@ -18,6 +18,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import ExecutableInPackage
 
 from fer_perception.launching.arguments import Argument
+from fer_perception.launching.choices import write_choices
 from fer_perception.launching.plan import Plan, PlannedNode
 from fer_perception.nodes.base.isolation import use_dds_profile
 from launch import Action, LaunchDescription
@@ -53,10 +54,8 @@ def _actions(plan: Plan) -> list[Action]:
 
 def _node(node: PlannedNode) -> Node:
     # A text stays a text, also when it looks like a number.
-    defaults, chosen = (
-        {name: ParameterValue(value, value_type=type(value)) for name, value in values.items()}
-        for values in (node.parameters, node.chosen)
-    )
+    defaults = {name: ParameterValue(value, value_type=type(value)) for name, value in node.parameters.items()}
+    chosen = write_choices(node.chosen) if node.chosen else None
     # With a name: launch events such as ChangeState reach it. fer_nodes and live_replay hold several nodes.
     names = {"name": node.name or None, "namespace": node.namespace or None}
     return (LifecycleNode if node.name else Node)(
