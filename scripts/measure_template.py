@@ -3,7 +3,7 @@
 
     python scripts/measure_template.py fer2013:PATH
 
-Prints the medians of MediaPipe's key points over the training split's images in which one face is found, as
+Prints the medians of the detector's key points over the training split's images in which one face is found, as
 fractions of the image's width and height.
 """
 
@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from fer_perception.faces.detector import EYES_AND_MOUTH, FaceFinder
-from fer_perception.models.shipped import resolve_face_model
+from fer_perception.faces.finder import open_finder
+from fer_perception.settings import FaceSettings
 from fer_training.datasets import load_dataset
 
 SIDE, MARGIN = 192, 48
@@ -31,14 +31,14 @@ def main() -> None:
     options = parser.parse_args()
     images = load_dataset(options.dataset, "train").images[:: options.every]
     found = []
-    with closing(FaceFinder(resolve_face_model(""), min_confidence=0.5)) as finder:
+    with closing(open_finder(FaceSettings(min_confidence=0.5))) as finder:
         for image in tqdm(images, unit="image"):
             # The detector expects room around a face.
             large = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
             framed = cv2.copyMakeBorder(large, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REPLICATE)
             faces = finder.find(cv2.cvtColor(framed, cv2.COLOR_GRAY2RGB) if framed.ndim == 2 else framed)
             if len(faces) == 1:
-                found.append((faces[0].keypoints[list(EYES_AND_MOUTH)] + 0.5 - MARGIN) / SIDE)
+                found.append((faces[0].eyes_and_mouth + 0.5 - MARGIN) / SIDE)
     print(f"one face in {len(found)} of {len(images)} images")
     for name, median, deviation in zip(
         ("right eye", "left eye", "mouth"), np.median(found, axis=0), np.std(found, axis=0), strict=True

@@ -149,6 +149,10 @@ if [ "$(cat "$stamps/$flavour" 2>/dev/null)" != "$fingerprint" ]; then
 fi
 step "system libraries of MediaPipe and OpenCV" "Debian, Ubuntu: apt install libegl1 libgl1 libgles2 libglib2.0-0" \
   check_libraries
-step "face model" "copy face_landmarker.task by hand to src/fer_perception/models/" fetch_face_model
+step "models of the face stage" "FER_MODELS=FOLDER, with face_landmarker.task in it, and run it again" fetch_face_model
+if [ ! -f src/fer_perception/models/face_detection_yunet.onnx ]; then
+  echo "warning: the face detector YuNet could not be fetched: people further away than some 1.3 m are not found." \
+    "FER_MODELS=FOLDER, with its file in it, and run it again"
+fi
 step "colcon build" "read the error above; else delete build$suffix and install$suffix, and run it again" build
 echo "==> ready. '${prefix}. scripts/env.sh' puts the workspace into a shell"

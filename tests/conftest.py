@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,8 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.time import Time
@@ -29,6 +36,7 @@ from fer_perception.nodes.base.isolation import isolate
 from fer_perception.nodes.base.qos import IMAGE_QOS
 
 ROOT = Path(__file__).parents[1]
+FIXTURES = ROOT / "tests" / "fixtures"
 isolate()
 
 TIMEOUT_S = 120.0
@@ -83,6 +91,29 @@ class NodeProcess:
             return -9
 
 
+class ReaderProcess:
+    """A script of ``fixtures`` that prints what it receives as lines of JSON."""
+
+    def __init__(self, output: Path, script: str, *arguments: str) -> None:
+        self._output = output
+        with open(output, "wb") as stream:
+            self._popen = subprocess.Popen([sys.executable, str(FIXTURES / script), *arguments], stdout=stream)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._output.read_text().splitlines(keepends=True) if line[-1] == "\n"]
+
+    def seen(self, topic: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line.get("topic") == topic]
+
+    def stop(self) -> None:
+        self._popen.send_signal(signal.SIGINT)
+        try:
+            self._popen.wait(10)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+
+
 class Received(defaultdict[str, list[Any]]):
     """Messages by topic; subscriptions append to the lists, so they are emptied in place."""
 
@@ -92,6 +123,46 @@ class Received(defaultdict[str, list[Any]]):
     def clear_lists(self) -> None:
         for messages in self.values():
             messages.clear()
+
+
+class Remote:
+    """A node's services."""
+
+    def __init__(self, graph: Any, name: str) -> None:
+        self._graph, self._name = graph, name
+        self._clients: dict[str, Any] = {}
+
+    def call(self, service_type: type, service: str, request: Any, repeatable: bool = True) -> Any:
+        """Ready says that this side knows the service. The other side may not know this client's reader yet, and a
+        response sent before it does is lost: the request is repeated, or where that is not the same, waits a while.
+        """
+        if service not in self._clients:
+            client = self._graph.node.create_client(service_type, f"{self._name}/{service}")
+            self._graph.until(client.service_is_ready)
+            if not repeatable:
+                self._graph.spin(1.0)
+            self._clients[service] = client
+        futures: list[Any] = []
+
+        def done() -> bool:
+            if not futures or repeatable:
+                futures.append(self._clients[service].call_async(request))
+            self._graph.spin_while(lambda: not any(future.done() for future in futures), 1.0)
+            return any(future.done() for future in futures)
+
+        self._graph.until(done)
+        return next(future.result() for future in futures if future.done())
+
+    def state(self) -> str:
+        return self.call(GetState, "get_state", GetState.Request()).current_state.label
+
+    def change(self, transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return self.call(ChangeState, "change_state", request, repeatable=False).success
+
+    def set(self, name: str, value: Any) -> SetParametersResult:
+        parameter = Parameter(name, value=value).to_parameter_msg()
+        return self.call(SetParameters, "set_parameters", SetParameters.Request(parameters=[parameter])).results[0]
 
 
 class Graph:
@@ -104,6 +175,7 @@ class Graph:
         self._executor.add_node(self.node)
         self.received = Received()
         self.processes: list[NodeProcess] = []
+        self._readers: list[ReaderProcess] = []
         self._stamps = 0
 
     @cached_property
@@ -120,6 +192,11 @@ class Graph:
         process = NodeProcess(self._folder / f"{len(self.processes)}-{executable}.log", [executable, *arguments])
         self.processes.append(process)
         return process
+
+    def read(self, script: str, *arguments: str) -> ReaderProcess:
+        output = self._folder / f"reader-{len(self._readers)}.jsonl"
+        self._readers.append(ReaderProcess(output, script, *arguments))
+        return self._readers[-1]
 
     def collect(self, message_type: type, topic: str, qos: QoSProfile | int = 1000) -> None:
         self.node.create_subscription(message_type, topic, self.received[topic].append, qos)
@@ -140,6 +217,15 @@ class Graph:
         deadline = time.monotonic() + seconds
         while condition() and time.monotonic() < deadline:
             self._executor.spin_once(timeout_sec=0.05)
+
+    def remote(self, name: str) -> Remote:
+        return Remote(self, name)
+
+    def status_of(self, name: str) -> DiagnosticStatus | None:
+        """The newest diagnostics of a node; ``/diagnostics`` is to be collected."""
+        full_name = f"{self.node.get_namespace()}/{name}"
+        statuses = [s for m in self.received["/diagnostics"] for s in m.status if s.name == full_name]
+        return statuses[-1] if statuses else None
 
     def wait_for_image_subscribers(self, count: int = 1) -> None:
         self.until(lambda: self._images.get_subscription_count() >= count)
@@ -169,7 +255,7 @@ class Graph:
         return [answers(topic)[0] for topic in topics]
 
     def close(self) -> None:
-        for process in self.processes:
+        for process in [*self._readers, *self.processes]:
             process.stop()
         self.node.destroy_node()
 
@@ -179,6 +265,20 @@ def ros() -> Iterator[None]:
     rclpy.init()
     yield
     rclpy.try_shutdown()
+
+
+@pytest.fixture(scope="session")
+def message_environment() -> dict[str, str]:
+    """The variables with which processes have hri_msgs, tf2_msgs and vision_msgs."""
+    build = subprocess.run([sys.executable, str(FIXTURES / "build_messages.py")], stdout=subprocess.PIPE, check=True)
+    return json.loads(build.stdout)
+
+
+@pytest.fixture
+def more_messages(message_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes that a test starts have them; for the test's own it is too late."""
+    for name, value in message_environment.items():
+        monkeypatch.setenv(name, value)
 
 
 def _graph(folder: Path, request: pytest.FixtureRequest) -> Iterator[Graph]:

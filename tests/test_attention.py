@@ -14,7 +14,7 @@ from fer_perception.models.shipped import resolve_model
 from fer_perception.nodes.base.qos import IMAGE_QOS
 
 MODEL = "hybrid_attention_lite0_ferplus"
-HEAD = (slice(40, 220), slice(130, 330))  # of the portrait: face, label and bars, with what its crop has around them
+HEAD = (slice(25, 220), slice(130, 330))  # of the portrait: face, label and bars, with what its crop has around them
 
 
 def ask_overlay(graph: Any, pixels: np.ndarray) -> np.ndarray:
@@ -40,13 +40,14 @@ def test_maps_belong_to_the_emotions(graph: Any, portrait: np.ndarray, split: bo
     assert [entry.track_id for entry in attention.attention] == [entry.track_id for entry in emotions.emotions]
     assert [entry.roi for entry in attention.attention] == [entry.roi for entry in emotions.emotions]
     assert len(attention.attention) == 2
-    for entry, face in zip(attention.attention, faces.faces, strict=True):
+    left_to_right = (sorted(found, key=lambda one: one.roi.x_offset) for found in (attention.attention, faces.faces))
+    for entry, face in zip(*left_to_right, strict=True):
         assert (entry.width, entry.height, len(entry.values)) == (12, 12, 144)
         assert np.ptp(entry.values) > 40
         # The middle of the map is between the eyes and the mouth.
         linear, shift = np.asarray(entry.to_image).reshape(2, 3)[:, :2], np.asarray(entry.to_image)[[2, 5]]
-        keypoints = np.asarray(face.keypoints).reshape(6, 2)
-        middle = (keypoints[0] + keypoints[1] + 2 * keypoints[3]) / 4
+        keypoints = np.asarray(face.keypoints).reshape(5, 2)
+        middle = (keypoints[0] + keypoints[1] + keypoints[3] + keypoints[4]) / 4
         assert np.linalg.norm(linear @ [5.5, 6.0] + shift - middle) < 0.1 * entry.roi.width
     (empty,) = graph.ask(np.zeros((480, 640, 3), np.uint8), "attention")
     assert not empty.attention
@@ -89,6 +90,7 @@ def test_the_overlay_shows_maps_over_faces_only(graph: Any, portrait: np.ndarray
     graph.collect(Image, "overlay", IMAGE_QOS)
     graph.start("fer_node", model=MODEL, smoothing_s=0.0)
     overlay_node = graph.start("overlay_node", privacy=privacy)
+    ask_overlay(graph, portrait)  # the face is followed from then on
     without = ask_overlay(graph, portrait)
     overlay_node.stop()
     graph.start("overlay_node", privacy=privacy, show_attention=True)

@@ -12,11 +12,12 @@ import pytest
 from fer_msgs.msg import EmotionArray
 
 from fer_perception.engines.onnx_runtime import OnnxRuntimeEngine
-from fer_perception.engines.selection import load_engine
+from fer_perception.engines.selection import load_engine, load_network
 from fer_perception.engines.tensorrt.cuda import CudaSession, Gpu, find_gpu
 from fer_perception.errors import EngineError
+from fer_perception.faces.yunet import YuNet, yunet_network
 from fer_perception.models.bundle import Bundle, Precision
-from fer_perception.models.shipped import share_folder
+from fer_perception.models.shipped import resolve_detector_model, share_folder
 
 BUNDLES = [
     (manifest.parent, precision)
@@ -116,6 +117,23 @@ def test_tensorrt_answers_as_onnx_runtime_does(folder: Path, precision: Precisio
         np.testing.assert_allclose(answer, expected[:count], atol=tolerance)
     for answer in again:
         np.testing.assert_allclose(answer, expected[:5], atol=tolerance)
+
+
+@pytest.mark.usefixtures("tensorrt", "cache")
+def test_the_detector_sees_what_it_sees_on_the_cpu(portrait: np.ndarray) -> None:
+    model = resolve_detector_model("")
+    if model is None:
+        pytest.skip("YuNet was not fetched: set FER_MODELS to a folder that has it, and make setup")
+    engines = [load_network(yunet_network(model), backend) for backend in ("tensorrt", "onnxruntime")]
+    try:
+        for height, width in ((480, 640), (256, 320), (96, 288), (640, 512), (32, 32)):
+            image = np.ascontiguousarray(portrait[:height, :width])
+            gpu, cpu = (YuNet(engine).detect(image, 0.3) for engine in engines)
+            for seen, expected in zip(gpu, cpu, strict=True):
+                np.testing.assert_allclose(seen, expected, atol=0.02 * max(1.0, float(np.abs(expected).max(initial=0))))
+    finally:
+        for engine in engines:
+            engine.close()
 
 
 @pytest.mark.usefixtures("tensorrt", "cache")

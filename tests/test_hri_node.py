@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import signal
 import subprocess
 import sys
@@ -31,35 +30,11 @@ TOPICS = ("expression", "roi", "cropped", "aligned", "landmarks")
 RIGHT_PUPIL, LEFT_PUPIL = 68, 69
 
 
-class Reader:
-    """A process that reads as libhri does."""
-
-    def __init__(self, output: Path, topics: tuple[str, ...]) -> None:
-        self._output = output
-        with open(output, "wb") as stream:
-            self._popen = subprocess.Popen([sys.executable, str(FIXTURES / "libhri_like.py"), *topics], stdout=stream)
-
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._output.read_text().splitlines(keepends=True) if line[-1] == "\n"]
-
-    def seen(self, topic: str) -> list[dict[str, Any]]:
-        return [line for line in self.lines() if line.get("topic") == topic]
-
-    def stop(self) -> None:
-        self._popen.send_signal(signal.SIGINT)
-        try:
-            self._popen.wait(10)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            self._popen.wait()
-
-
 class Hri:
     """A graph in which the test plays fer_node's part."""
 
-    def __init__(self, graph: Any, folder: Path) -> None:
-        self.graph, self._folder = graph, folder
-        self._readers: list[Reader] = []
+    def __init__(self, graph: Any) -> None:
+        self.graph = graph
         self._undo = ExitStack()
         self._emotions = graph.node.create_publisher(EmotionArray, "emotions", 10)
         self._faces = graph.node.create_publisher(FaceArray, "faces", 10)
@@ -67,9 +42,8 @@ class Hri:
     def at_close(self, undo: Callable[[], None]) -> None:
         self._undo.callback(undo)
 
-    def read(self, *topics: str) -> Reader:
-        self._readers.append(Reader(self._folder / f"reader-{len(self._readers)}.jsonl", topics))
-        return self._readers[-1]
+    def read(self, *topics: str) -> Any:
+        return self.graph.read("libhri_like.py", *topics)
 
     def subscribers(self) -> dict[str, int]:
         node = self.graph.node
@@ -84,7 +58,7 @@ class Hri:
     def publish(self, message: Any) -> None:
         (self._faces if isinstance(message, FaceArray) else self._emotions).publish(message)
 
-    def list_of(self, reader: Reader, stamp_s: float, *track_ids: str) -> list[str]:
+    def list_of(self, reader: Any, stamp_s: float, *track_ids: str) -> list[str]:
         """The ids that are listed for such an image; published again until the three processes know each other."""
         header = header_at(stamp_s)
 
@@ -107,8 +81,6 @@ class Hri:
 
     def close(self) -> None:
         self._undo.close()
-        for reader in self._readers:
-            reader.stop()
 
 
 def header_at(stamp_s: float) -> Header:
@@ -134,19 +106,9 @@ def value_of(diagnostics: list[DiagnosticArray], key: str) -> str:
     return next((v.value for m in reversed(diagnostics) for s in m.status for v in s.values if v.key == key), "")
 
 
-@pytest.fixture(scope="module")
-def hri_environment() -> dict[str, str]:
-    build = subprocess.run([sys.executable, str(FIXTURES / "build_hri_msgs.py")], stdout=subprocess.PIPE, check=True)
-    return json.loads(build.stdout)
-
-
 @pytest.fixture
-def world(
-    graph: Any, tmp_path: Path, hri_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Hri]:
-    for name, value in hri_environment.items():
-        monkeypatch.setenv(name, value)  # for the processes that it starts; too late for this one
-    world = Hri(graph, tmp_path)
+def world(graph: Any, more_messages: None) -> Iterator[Hri]:
+    world = Hri(graph)
     yield world
     world.close()
 

@@ -119,9 +119,10 @@ def test_launch_file_runs_the_graph_in_its_namespace(
 
 
 def test_texts_stay_texts_and_a_namespace_may_be_absolute(graph: Any, tmp_path: Path) -> None:
-    given = ("autostart:=false", "model:=42", "privacy:=off", "source:=0", f"namespace:={graph.node.get_namespace()}")
-    with launched(graph, tmp_path / "launch.log", *given):
+    given = ("autostart:=false", "model:=42", "privacy:=off", "source:=0", "image_rotation:=90")
+    with launched(graph, tmp_path / "launch.log", *given, f"namespace:={graph.node.get_namespace()}"):
         assert parameters(graph, "fer_node", "autostart", "model", "privacy") == [False, "42", "off"]
+        assert parameters(graph, "fer_node", "image_rotation", "publish_tf", "camera_info") == [90, False, ""]
         assert parameters(graph, "source_node", "source", "loop") == ["0", False]
         assert parameters(graph, "overlay_node", "privacy", "show_attention") == ["off", False]
 

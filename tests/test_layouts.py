@@ -92,7 +92,9 @@ def test_what_the_layouts_show_is_published(layout: dict[str, Any], graph: Any, 
     assert isinstance(newest(panels["DiagnosticSummary!nodes"]["topicToRender"]), DiagnosticArray)
 
     rviz = yaml.safe_load((CONFIG / "fer.rviz").read_text(encoding="utf-8"))
-    for display in rviz["Visualization Manager"]["Displays"]:
+    *images, frames = rviz["Visualization Manager"]["Displays"]
+    assert frames["Class"] == "rviz_default_plugins/TF"  # which always reads /tf
+    for display in images:
         name = graph.node.resolve_topic_name(display["Topic"]["Value"].removeprefix("/fer/"))
         (publisher, *_) = graph.node.get_publishers_info_by_topic(name)
         assert publisher.topic_type == "sensor_msgs/msg/Image"

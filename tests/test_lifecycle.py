@@ -10,9 +10,8 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from fer_msgs.msg import EmotionArray, FaceArray
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue, SetParametersResult
-from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
+from rcl_interfaces.msg import ParameterType
+from rcl_interfaces.srv import DescribeParameters, ListParameters
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
@@ -46,54 +45,6 @@ VALUE_FIELDS = {
 }
 
 
-class Remote:
-    """A node's services."""
-
-    def __init__(self, graph: Any, name: str) -> None:
-        self._graph, self._name = graph, name
-        self._clients: dict[str, Any] = {}
-
-    def call(self, service_type: type, service: str, request: Any, repeatable: bool = True) -> Any:
-        """Ready says that this side knows the service. The other side may not know this client's reader yet, and a
-        response sent before it does is lost: the request is repeated, or where that is not the same, waits a while.
-        """
-        if service not in self._clients:
-            client = self._graph.node.create_client(service_type, f"{self._name}/{service}")
-            self._graph.until(client.service_is_ready)
-            if not repeatable:
-                self._graph.spin(1.0)
-            self._clients[service] = client
-        futures: list[Any] = []
-
-        def done() -> bool:
-            if not futures or repeatable:
-                futures.append(self._clients[service].call_async(request))
-            self._graph.spin_while(lambda: not any(future.done() for future in futures), 1.0)
-            return any(future.done() for future in futures)
-
-        self._graph.until(done)
-        return next(future.result() for future in futures if future.done())
-
-    def state(self) -> str:
-        return self.call(GetState, "get_state", GetState.Request()).current_state.label
-
-    def change(self, transition: int) -> bool:
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return self.call(ChangeState, "change_state", request, repeatable=False).success
-
-    def set(self, name: str, value: Any) -> SetParametersResult:
-        field, kind = VALUE_FIELDS[type(value)]
-        parameter = Parameter(name=name, value=ParameterValue(type=kind, **{field: value}))
-        return self.call(SetParameters, "set_parameters", SetParameters.Request(parameters=[parameter])).results[0]
-
-
-def status_of(graph: Any, name: str) -> DiagnosticStatus | None:
-    """The newest diagnostics of a node."""
-    full_name = f"{graph.node.get_namespace()}/{name}"
-    statuses = [s for m in graph.received["/diagnostics"] for s in m.status if s.name == full_name]
-    return statuses[-1] if statuses else None
-
-
 def answered(graph: Any, portrait: np.ndarray, topic: str = "emotions") -> bool:
     graph.publish(graph.image(portrait))
     graph.spin(0.2)
@@ -103,7 +54,7 @@ def answered(graph: Any, portrait: np.ndarray, topic: str = "emotions") -> bool:
 def test_a_node_goes_through_its_states(graph: Any, portrait: np.ndarray) -> None:
     graph.collect(EmotionArray, "emotions")
     process = graph.start("fer_node", autostart=False)
-    node = Remote(graph, "fer_node")
+    node = graph.remote("fer_node")
     assert node.state() == "unconfigured"
     assert graph.node.count_publishers(graph.node.resolve_topic_name("emotions")) == 0
     assert node.change(Transition.TRANSITION_CONFIGURE)
@@ -152,8 +103,8 @@ def test_a_node_that_cannot_be_configured_says_why_and_stays(
 ) -> None:
     graph.collect(DiagnosticArray, "/diagnostics")
     process = graph.start(executable, **parameters)
-    graph.until(lambda: status_of(graph, executable) is not None)
-    status = status_of(graph, executable)
+    graph.until(lambda: graph.status_of(executable) is not None)
+    status = graph.status_of(executable)
     assert status is not None
     assert status.level == DiagnosticStatus.ERROR
     assert message in status.message
@@ -166,7 +117,7 @@ def test_a_node_that_cannot_be_configured_says_why_and_stays(
 def test_a_bad_parameter_is_mended_without_a_restart(graph: Any, portrait: np.ndarray) -> None:
     graph.collect(EmotionArray, "emotions")
     process = graph.start("fer_node", threads="many", model="/nowhere")
-    node = Remote(graph, "fer_node")
+    node = graph.remote("fer_node")
     assert node.set("threads", 1).successful
     assert not node.change(Transition.TRANSITION_CONFIGURE)
     assert "/nowhere/manifest.yaml: cannot be read" in process.output
@@ -179,7 +130,7 @@ def test_a_bad_parameter_is_mended_without_a_restart(graph: Any, portrait: np.nd
 def test_parameters_change_at_run_time_where_that_is_safe(graph: Any, portrait: np.ndarray) -> None:
     graph.collect(FaceArray, "faces")
     graph.start("fer_node")
-    node = Remote(graph, "fer_node")
+    node = graph.remote("fer_node")
     graph.until(lambda: answered(graph, portrait, "faces"))
     graph.until(lambda: node.state() == "active")
 
@@ -253,8 +204,8 @@ def test_several_cameras_share_a_process_and_a_network(graph: Any, portrait: np.
     graph.until(both_answered)
     assert [e.label for e in graph.received["front/emotions"][-1].emotions] == ["happy"]
     assert graph.received["rear/emotions"][-1].emotions == []
-    assert Remote(graph, "front/fer_node").change(Transition.TRANSITION_DEACTIVATE)
-    assert Remote(graph, "rear/fer_node").state() == "active"
+    assert graph.remote("front/fer_node").change(Transition.TRANSITION_DEACTIVATE)
+    assert graph.remote("rear/fer_node").state() == "active"
     assert process.stop() == 0
     assert "Traceback" not in process.output
 
@@ -264,7 +215,7 @@ def test_the_bag_player_pauses_and_goes_on_where_it_was(graph: Any, portrait: np
     graph.collect(Image, "image", IMAGE_QOS)
     graph.collect(Clock, "/clock")
     process = graph.start("bag_player", autostart=False, bag=tmp_path / "bag")
-    node, images, clock = Remote(graph, "bag_player"), graph.received["image"], graph.received["/clock"]
+    node, images, clock = graph.remote("bag_player"), graph.received["image"], graph.received["/clock"]
     assert node.change(Transition.TRANSITION_CONFIGURE)
     assert node.change(Transition.TRANSITION_ACTIVATE)
     graph.until(lambda: len(images) > 10)
@@ -291,7 +242,7 @@ def test_the_bag_player_pauses_and_goes_on_where_it_was(graph: Any, portrait: np
 @pytest.mark.parametrize("name", NODES)
 def test_parameters_are_described(graph: Any, name: str) -> None:
     graph.start(name, autostart=False)
-    node = Remote(graph, name)
+    node = graph.remote(name)
     names = node.call(ListParameters, "list_parameters", ListParameters.Request()).result.names
     parameters = settings_of(NODES[name].settings_type).values()
     assert {parameter.name for parameter in parameters} <= set(names)

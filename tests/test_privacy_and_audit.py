@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from fer_msgs.msg import Emotion, EmotionArray, FaceArray
-from rcl_interfaces.srv import SetParameters
-from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
 from fer_perception.audit.log import audit_files
@@ -23,14 +21,6 @@ from fer_perception.models.shipped import resolve_model
 from fer_perception.nodes.base.qos import IMAGE_QOS
 
 BLACK = np.zeros((512, 512, 3), np.uint8)
-
-
-def set_parameter(graph: Any, node: str, name: str, value: Any) -> bool:
-    client = graph.node.create_client(SetParameters, f"{node}/set_parameters")
-    graph.until(client.service_is_ready)
-    future = client.call_async(SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()]))
-    graph.until(future.done)
-    return future.result().results[0].successful
 
 
 def test_strict_tells_where_a_face_is_and_no_more(graph: Any, portrait: np.ndarray) -> None:
@@ -90,7 +80,7 @@ def test_a_refused_face_is_unknown_with_its_reason(graph: Any, portrait: np.ndar
     assert emotion.confidence == emotion.smoothed_confidence == 0
     assert len(emotion.probabilities) == len(emotion.smoothed_probabilities) == 0
     assert emotion.roi.width > 0
-    assert set_parameter(graph, "fer_node", "min_face_px", 0)
+    assert graph.remote("fer_node").set("min_face_px", 0).successful
     (message,) = graph.ask(portrait, "emotions")
     assert (message.emotions[0].refusal, message.emotions[0].label) == (Emotion.ANSWERED, "happy")
 
@@ -120,7 +110,7 @@ def test_decisions_are_logged_through_kills_and_restarts(graph: Any, portrait: n
     node = graph.start("fer_node", **parameters)
     for _ in range(5):
         graph.ask(portrait, "emotions")
-    assert set_parameter(graph, "fer_node", "min_face_px", 200)
+    assert graph.remote("fer_node").set("min_face_px", 200).successful
     graph.ask(portrait, "emotions")
     graph.spin(0.5)
     node.stop(signal.SIGKILL)

@@ -27,6 +27,7 @@ POLICIES = share_folder() / "security" / "policies.xml"
 FIXTURES = Path(__file__).parent / "fixtures"
 PRIVACY_OFF = ["-p", 'privacy:="off"']  # unquoted it is YAML's false
 ATTENTIVE = ["-p", "model:=hybrid_attention_lite0_ferplus"]  # a model that has attention maps
+FRAMES = ["-p", "publish_tf:=true"]
 LISTENER = FIXTURES / "secure_listener.py"
 
 
@@ -112,15 +113,8 @@ def test_no_pixels_are_granted_to_readers() -> None:
     assert not rights["reader"].request
 
 
-@pytest.fixture
-def hri_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    build = subprocess.run([sys.executable, str(FIXTURES / "build_hri_msgs.py")], stdout=subprocess.PIPE, check=True)
-    for name, value in json.loads(build.stdout).items():
-        monkeypatch.setenv(name, value)  # for the processes that are started
-
-
 def test_the_policies_grant_what_the_running_nodes_use_and_nothing_else(
-    graph: Any, portrait: np.ndarray, tmp_path: Path, hri_environment: None
+    graph: Any, portrait: np.ndarray, tmp_path: Path, more_messages: None
 ) -> None:
     write_bag((Item(portrait) for _ in range(600)), tmp_path / "bag", 2.0)
     graph.collect(Image, "/fer/overlay", IMAGE_QOS)  # it subscribes while somebody looks
@@ -128,9 +122,9 @@ def test_the_policies_grant_what_the_running_nodes_use_and_nothing_else(
         "source_node": ["-p", "loop:=true", "-p", "fps:=2.0"],
         "bag_player": ["-p", f"bag:={tmp_path / 'bag'}"],
         "overlay_node": [*PRIVACY_OFF, "-p", "show_attention:=true"],
-        "fer_node": ATTENTIVE,
+        "fer_node": [*ATTENTIVE, *FRAMES],
         "emotion_node": ATTENTIVE,
-        "face_node": PRIVACY_OFF,
+        "face_node": [*PRIVACY_OFF, *FRAMES],
         "hri_node": PRIVACY_OFF,
     }
     for name in NODES:

@@ -40,7 +40,7 @@ REQUIREMENTS = [
     "scipy",
     "tqdm",
 ]
-REPLAY = ["dask[distributed]", "jinja2", "pandas", "plotly", "pyarrow", "pympi-ling", "scikit-learn"]
+REPLAY = ["dask[distributed]", "jinja2", "matplotlib", "pandas", "plotly", "pyarrow", "pympi-ling", "scikit-learn"]
 
 
 def tree(folder: str) -> list[tuple[str, list[str]]]:

@@ -24,7 +24,7 @@ EXECUTABLES = {
     "demo": ("fer_perception.commands.demo.command", "runs the three nodes on a source, records and summarises"),
     "benchmark": (
         "fer_perception.commands.benchmark.command",
-        "speed of fer_node on a live graph, of networks alone, of gate and audit log",
+        "speed of fer_node on a live graph, of networks alone, of gate and audit log; how far faces are found",
     ),
     "replay": ("fer_perception.commands.replay", "evaluates the pipeline on recorded bags"),
     "live_replay": ("fer_perception.commands.live_replay", "the same in a running graph, drops included"),

@@ -14,14 +14,20 @@ from fer_perception.emotions.classifier import EmotionClassifier, acquire, relea
 from fer_perception.emotions.quality_gate import QualityGate, Refusal, make_gate
 from fer_perception.emotions.smoothing import Smoother
 from fer_perception.errors import FerError
-from fer_perception.faces.detector import EYES_AND_MOUTH, Face, FaceFinder
+from fer_perception.faces.face import Face
+from fer_perception.faces.finder import FaceFinder, open_finder
+from fer_perception.faces.head_pose import Camera
 from fer_perception.faces.tracker import Tracker
+from fer_perception.faces.turned_camera import Rotation
 from fer_perception.models.bundle import Bundle, Manifest
-from fer_perception.models.shipped import resolve_face_model, resolve_model
+from fer_perception.models.shipped import resolve_model
 from fer_perception.preprocessing.alignment import align
 from fer_perception.settings import EmotionSettings, FaceSettings, PipelineSettings
 from fer_perception.telemetry.timing import Stopwatch
 from fer_perception.types import Float32Array, UInt8Image
+
+# Without a sure face for so long, the image is searched in the other orientations: again after each such time.
+TURNED_AFTER_S, SURELY_UPRIGHT = 5.0, 0.85
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,9 @@ class FacePipeline:
         self.finder = finder
         self.tracker = tracker or Tracker()
         self.manifest = manifest
+        self.camera: Camera | None = None  # may be set between two images
+        self.better_rotation: Rotation | None = None  # of the image, where faces were seen that image_rotation misses
+        self._unsure_since_s: float | None = None
 
     @classmethod
     def from_settings(cls: type[FaceStage], settings: FaceSettings) -> FaceStage:
@@ -79,12 +88,12 @@ class FacePipeline:
         if unlinkable and seed is not None:
             raise FerError("privacy strict draws ids at random, and id_seed would make them known. Set id_seed to -1")
         manifest = Bundle(resolve_model(settings.model)).manifest
-        finder = FaceFinder(resolve_face_model(settings.face_model), settings.min_confidence, settings.max_faces)
-        return cls(finder, manifest, Tracker(settings.max_lost_s, seed, unlinkable))
+        return cls(open_finder(settings), manifest, Tracker(settings.max_lost_s, seed, unlinkable))
 
     def update(self, settings: FaceSettings) -> None:
         """Take over the settings that may change between two images."""
         self.finder.min_confidence, self.finder.max_faces = settings.min_confidence, settings.max_faces
+        self.finder.range, self.finder.image_rotation = settings.range, settings.image_rotation
         self.tracker.max_lost_s = settings.max_lost_s
 
     def process(
@@ -99,16 +108,31 @@ class FacePipeline:
         :raises ImageError: the array is no RGB image.
         """
         stopwatch = stopwatch or Stopwatch()
-        faces = self.find(image, mesh)
-        track_ids = self.tracker.update([face.box for face in faces], stamp_s)
+        faces = self.find(image, stamp_s, mesh)
+        track_ids = self.tracker.update([face.box for face in faces], stamp_s, [face.roll_rad for face in faces])
+        self._try_rotations(image, stamp_s, faces)
+        if self.camera and self.camera.fits(image):
+            faces = [replace(face, pose=self.camera.pose_of(face)) for face in faces]
         stopwatch.lap("detect")
         crops = self.crop(image, faces)
         stopwatch.lap("align")
         return Faces(faces, track_ids, crops)
 
-    def find(self, image: UInt8Image, mesh: bool) -> list[Face]:
+    def find(self, image: UInt8Image, stamp_s: float, mesh: bool) -> list[Face]:
         """The faces of an image."""
-        return self.finder.find(image, mesh)
+        return self.finder.find(image, self.tracker.outlook(stamp_s), mesh)
+
+    def _try_rotations(self, image: UInt8Image, stamp_s: float, faces: Sequence[Face]) -> None:
+        """Look for turned people where no sure face is found for a while."""
+        confidence = max((face.confidence for face in faces), default=0.0)
+        if confidence >= SURELY_UPRIGHT:
+            self.better_rotation = None
+            self._unsure_since_s = stamp_s
+        elif self._unsure_since_s is None or stamp_s < self._unsure_since_s:
+            self._unsure_since_s = stamp_s
+        elif stamp_s - self._unsure_since_s >= TURNED_AFTER_S:
+            self._unsure_since_s = stamp_s
+            self.better_rotation = self.finder.better_rotation(image, confidence)
 
     def with_meshes(self, image: UInt8Image, found: Faces) -> Faces:
         """The faces that :meth:`process` found without meshes, with meshes and head orientations."""
@@ -118,9 +142,7 @@ class FacePipeline:
         """The aligned crops of an image's faces, in their order."""
         spec, template = self.manifest.input, self.manifest.alignment
         source = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if faces and spec.color == "grey" else image
-        return [
-            align(source, face.keypoints[list(EYES_AND_MOUTH)], template, spec.width, spec.height) for face in faces
-        ]
+        return [align(source, face.eyes_and_mouth, template, spec.width, spec.height) for face in faces]
 
     def close(self) -> None:
         """Free the face finder."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fer_perception.faces.detector import Face
+from fer_perception.faces.face import Face
 from fer_perception.faces.single_face import NO_KEYPOINTS
 from fer_perception.geometry import clip
 from fer_perception.pipeline import Faces

@@ -19,7 +19,7 @@ from fer_perception.files import sha256_of
 from fer_perception.images.sources import open_source
 from fer_perception.labels import EMOTIONS_7
 from fer_perception.models.bundle import Manifest, ModelFile, write_manifest
-from fer_perception.models.shipped import resolve_face_model
+from fer_perception.models.shipped import resolve_detector_model, resolve_face_model
 from fer_perception.preprocessing.alignment import AlignmentTemplate
 from fer_perception.preprocessing.normalization import InputSpec
 
@@ -27,6 +27,14 @@ from fer_perception.preprocessing.normalization import InputSpec
 @pytest.fixture(scope="session")
 def face_model() -> Path:
     return resolve_face_model("")
+
+
+@pytest.fixture(scope="session")
+def detector_model() -> Path:
+    model = resolve_detector_model("")
+    if model is None:
+        pytest.skip("YuNet was not fetched: set FER_MODELS to a folder that has it, and make setup")
+    return model
 
 
 @pytest.fixture(scope="session")

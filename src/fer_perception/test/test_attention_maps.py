@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from fer_perception.emotions.attention_maps import AttentionMap, AttentionMaps
 from fer_perception.errors import BundleError
-from fer_perception.faces.detector import EYES_AND_MOUTH, FaceFinder
+from fer_perception.faces.finder import open_finder
 from fer_perception.files import sha256_of
 from fer_perception.models.bundle import Bundle, ModelFile, write_manifest
 from fer_perception.models.shipped import resolve_model
@@ -82,16 +82,14 @@ def test_a_map_lies_over_its_face(face_model: Path, portrait: np.ndarray, attent
     maps = AttentionMaps(attentive_bundle)
     manifest = maps.bundle.manifest
     turned = cv2.warpAffine(portrait, cv2.getRotationMatrix2D((220, 130), 20, 1.2), (512, 512))
-    with closing(FaceFinder(face_model)) as finder:
+    with closing(open_finder()) as finder:
         (face,) = finder.find(turned)
     grey = cv2.cvtColor(turned, cv2.COLOR_RGB2GRAY)
-    crop = align(grey, face.keypoints[list(EYES_AND_MOUTH)], manifest.alignment, 48, 48)
+    crop = align(grey, face.eyes_and_mouth, manifest.alignment, 48, 48)
     ((values, to_image),) = maps.of_faces([face], [crop])
     assert (values.dtype, values.shape) == (np.uint8, (12, 12))
     places = manifest.alignment.points(12, 12)
-    np.testing.assert_allclose(
-        places @ to_image[:, :2].T + to_image[:, 2], face.keypoints[list(EYES_AND_MOUTH)], atol=8
-    )
+    np.testing.assert_allclose(places @ to_image[:, :2].T + to_image[:, 2], face.eyes_and_mouth, atol=8)
     columns, rows = np.meshgrid(np.arange(12), np.arange(12))
     positions = np.column_stack([columns.ravel(), rows.ravel()]) @ to_image[:, :2].T + to_image[:, 2]
     x, y = positions.round().astype(int).T
@@ -102,12 +100,10 @@ def test_a_map_lies_over_its_face(face_model: Path, portrait: np.ndarray, attent
 def test_a_shipped_model_looks_at_the_face(face_model: Path, portrait: np.ndarray) -> None:
     maps = AttentionMaps(resolve_model("hybrid_attention_lite0_ferplus"))
     manifest = maps.bundle.manifest
-    with closing(FaceFinder(face_model)) as finder:
+    with closing(open_finder()) as finder:
         (face,) = finder.find(portrait)
     grey = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY)
-    ((values, _),) = maps.of_faces(
-        [face], [align(grey, face.keypoints[list(EYES_AND_MOUTH)], manifest.alignment, 48, 48)]
-    )
+    ((values, _),) = maps.of_faces([face], [align(grey, face.eyes_and_mouth, manifest.alignment, 48, 48)])
     border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
     assert values[2:10, 2:10].mean() > 2 * border.mean()
 

@@ -185,9 +185,9 @@ def test_file_that_is_no_network(tiny_bundle: Path) -> None:
 
 
 def test_network_that_does_not_fit_its_manifest(tmp_path: Path, write_tiny_bundle: Callable[..., Path]) -> None:
-    with pytest.raises(BundleError, match=r"returns \(1, 5\) where \(1, 7\)"):
+    with pytest.raises(BundleError, match=r"returns \[\(1, 5\)\] where \[\(-1, 7\)\]"):
         EmotionClassifier(write_tiny_bundle(tmp_path / "five", outputs=5))
     wide = write_tiny_bundle(tmp_path / "wide")
     change_manifest(wide, input={"width": 64, "height": 64, "color": "grey", "mean": [0.5], "std": [0.25]})
-    with pytest.raises(BundleError, match="does not take the manifest's input"):
+    with pytest.raises(BundleError, match="does not take "):
         EmotionClassifier(wide)

@@ -12,7 +12,7 @@ from std_msgs.msg import Header
 
 from fer_perception.emotions.attention_maps import AttentionMap
 from fer_perception.errors import ImageError
-from fer_perception.faces import detector as core
+from fer_perception.faces import face as core
 from fer_perception.images.messages import image_from_message
 from fer_perception.labels import EMOTIONS_7
 from fer_perception.nodes.base.conversions import (
@@ -122,7 +122,7 @@ def test_image_message_comes_back() -> None:
 
 
 def test_faces_and_emotions_come_back() -> None:
-    points = RNG.normal(size=(6, 2)).astype(np.float32)
+    points = RNG.normal(size=(5, 2)).astype(np.float32)
     mesh = RNG.normal(size=(478, 3)).astype(np.float32)
     faces = [core.Face((1, 2, 3, 4), 0.5, points, mesh, (0.0, 0.6, 0.0, 0.8)), core.Face((5, 6, 7, 8), 0.25, points)]
     probabilities = np.full((2, 7), 0.1, np.float32)

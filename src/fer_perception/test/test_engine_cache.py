@@ -22,7 +22,7 @@ FACTS = {
     "gpu": "Orin with 8 multiprocessors",
     "compute_capability": "8.7",
     "precision": "fp16",
-    "batches": [1, 1, 16],
+    "inputs": [[1, 1, 48, 48], [1, 1, 48, 48], [16, 1, 48, 48]],
     "dla_core": -1,
 }
 ENTRY = Entry(b"an engine" * 1000, {"tensors": [["crops", True, [-1, 1, 48, 48], "FLOAT"]]})
@@ -67,7 +67,7 @@ def test_it_lies_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_
         {"gpu": "Orin with 16 multiprocessors"},
         {"compute_capability": "8.6"},
         {"precision": "int8"},
-        {"batches": [1, 1, 8]},
+        {"inputs": [[1, 1, 48, 48], [1, 1, 48, 48], [8, 1, 48, 48]]},
         {"dla_core": 0},
     ],
 )

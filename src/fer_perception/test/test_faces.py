@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -7,12 +8,16 @@ import numpy as np
 import pytest
 
 from fer_perception.errors import FaceModelError, ImageError
-from fer_perception.faces.detector import FaceFinder, _orientation
+from fer_perception.faces.close_look import Place
+from fer_perception.faces.finder import FAR_PERIOD_S, FaceFinder, _is_due, open_finder
+from fer_perception.faces.landmarker import _orientation
+from fer_perception.faces.tracker import Outlook
+from fer_perception.settings import FaceSettings, Range
 
 
 @pytest.fixture(scope="module")
-def finder(face_model: Path) -> Iterator[FaceFinder]:
-    with closing(FaceFinder(face_model)) as finder:
+def finder(detector_model: Path) -> Iterator[FaceFinder]:
+    with closing(open_finder(FaceSettings(detector_model=str(detector_model)))) as finder:
         yield finder
 
 
@@ -22,11 +27,13 @@ def read_rgb(file: Path) -> np.ndarray:
 
 def test_keypoints_of_the_portrait(finder: FaceFinder, portrait: np.ndarray) -> None:
     (face,) = finder.find(portrait)
-    right_eye, left_eye, nose, mouth, *_ = face.keypoints
+    right_eye, left_eye, nose, right_mouth, left_mouth = face.keypoints
+    mouth = face.eyes_and_mouth[2]
     assert face.confidence > 0.75
     # Read off the image by eye, to some 4 pixels.
-    np.testing.assert_allclose([right_eye, left_eye, mouth], [[201, 104], [245, 108], [220, 147]], atol=5)
+    np.testing.assert_allclose([right_eye, left_eye, mouth], [[201, 104], [245, 108], [220, 147]], atol=7)
     assert right_eye[1] < nose[1] < mouth[1]
+    assert right_mouth[0] < nose[0] < left_mouth[0]
     x, y, width, height = face.box
     assert x < right_eye[0] < left_eye[0] < x + width
     assert y < right_eye[1] < mouth[1] < y + height
@@ -41,7 +48,7 @@ def test_mesh_lies_on_the_same_face(finder: FaceFinder, portrait: np.ndarray) ->
     assert fine.mesh.shape == (478, 3)
     eyes_and_mouth = [fine.mesh[[33, 133], :2], fine.mesh[[263, 362], :2], fine.mesh[[13, 14], :2]]
     middles = np.asarray([points.mean(axis=0) for points in eyes_and_mouth])
-    offset = np.linalg.norm(middles - fast.keypoints[[0, 1, 3]], axis=1)
+    offset = np.linalg.norm(middles - fast.eyes_and_mouth, axis=1)
     assert offset.max() < 0.15 * np.linalg.norm(fast.keypoints[1] - fast.keypoints[0])
     assert fine.mesh[4, 2] < fine.mesh[234, 2]  # the nose is nearer than the ear
     assert fine.orientation is not None
@@ -56,7 +63,8 @@ def test_mirrored_face_turns_the_other_way(finder: FaceFinder, portrait: np.ndar
     )
     assert face.orientation is not None
     assert mirrored.orientation is not None
-    assert face.orientation[1] * mirrored.orientation[1] < 0  # yaw, about the axis that points down
+    assert face.orientation[2] * mirrored.orientation[2] < 0  # roll, about the axis that points away from the camera
+    assert face.orientation[0] == pytest.approx(mirrored.orientation[0], abs=0.05)  # pitch
 
 
 def test_no_face_in_noise_or_black(finder: FaceFinder) -> None:
@@ -64,21 +72,82 @@ def test_no_face_in_noise_or_black(finder: FaceFinder) -> None:
     assert finder.find(np.zeros((480, 640, 3), np.uint8)) == []
 
 
-def test_a_small_face_gets_a_second_look(finder: FaceFinder, portrait: np.ndarray) -> None:
-    image = np.full((480, 640, 3), 128, np.uint8)
-    image[40:440, 72:472] = cv2.resize(portrait, (400, 400), interpolation=cv2.INTER_AREA)
-    (first_look,) = finder._detect(image)
-    (face,) = finder.find(image)
-    assert first_look.confidence < 0.75 <= face.confidence
-    scale = 400 / 512
-    np.testing.assert_allclose(face.keypoints[0], [72 + 201 * scale, 40 + 104 * scale], atol=4)
+def in_a_room(
+    portrait: np.ndarray, width: int, roll_deg: float = 0.0, middle: tuple[int, int] = (320, 240)
+) -> np.ndarray:
+    """A grey image of 640 x 480 with the portrait, whose face is some pixels wide, turned about its middle."""
+    scale = width / 90  # the face in the portrait is 90 pixels wide, and its middle at 223, 118
+    turn = cv2.getRotationMatrix2D((223, 118), -roll_deg, scale)
+    turn[:, 2] += np.asarray(middle) - (223, 118)
+    small = cv2.GaussianBlur(portrait, (0, 0), 0.4 / scale)
+    return cv2.warpAffine(small, turn, (640, 480), borderMode=cv2.BORDER_CONSTANT, borderValue=(128, 128, 128))
 
 
-def test_max_faces_keeps_the_surest(face_model: Path, portrait: np.ndarray) -> None:
+@pytest.mark.parametrize("width", [20, 24, 32, 64, 200])
+def test_far_and_near_faces_are_found(finder: FaceFinder, portrait: np.ndarray, width: int) -> None:
+    (face,) = finder.find(in_a_room(portrait, width))
+    x, y, box_width, box_height = face.box
+    assert box_width == pytest.approx(width, rel=0.3)
+    np.testing.assert_allclose([x + box_width / 2, y + box_height / 2], [320, 240], atol=0.15 * width + 1)
+    right_eye, left_eye = face.keypoints[:2]
+    assert 0.35 * width < left_eye[0] - right_eye[0] < 0.7 * width
+
+
+@pytest.mark.parametrize("roll_deg", [-30, 30])
+def test_a_tilted_head_is_looked_at_again_upright(finder: FaceFinder, portrait: np.ndarray, roll_deg: int) -> None:
+    (face,) = finder.find(in_a_room(portrait, 48, roll_deg))
+    assert face.confidence >= 0.75
+    np.testing.assert_allclose(face.keypoints.mean(0), [320, 240], atol=12)
+
+
+def test_a_followed_face_is_looked_for_where_it_should_be(finder: FaceFinder, portrait: np.ndarray) -> None:
+    """Too small for the look at the whole image that its outlook asks for, and turned further than is found unasked."""
+    image = in_a_room(portrait, 24, 60)
+    assert finder.find(image, Outlook(0.1, 0.07)) == []
+    known = Outlook(0.1, 0.07, [Place(322, 238, 26, np.radians(55))])
+    (face,) = finder.find(image, known)
+    assert np.degrees(face.roll_rad) == pytest.approx(60, abs=10)
+    np.testing.assert_allclose(face.keypoints.mean(0), [320, 240], atol=5)
+
+
+def test_how_often_it_looks_into_the_distance(finder: FaceFinder) -> None:
+    somebody = [Place(0, 0, 10, 0.0)]
+    assert _is_due(None)  # an image alone
+    assert _is_due(Outlook(5.0))  # the first one
+    assert not _is_due(Outlook(5.2, 5.17, somebody))
+    assert _is_due(Outlook(5.2, 5.17, somebody, lost=True))
+    for rate_hz in (7, 30, 100):
+        due = [_is_due(Outlook(b, a, somebody)) for a, b in pairwise(np.arange(0, 10, 1 / rate_hz))]
+        assert sum(due) == pytest.approx(10 / FAR_PERIOD_S, abs=1)
+
+
+@pytest.mark.parametrize(("chosen", "sides"), [("near", [320]), ("auto", [320, 640]), ("far", [320, 640, 640])])
+def test_the_range_says_how_far_it_looks(
+    detector_model: Path, chosen: Range, sides: list[int], portrait: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    look = FaceFinder._seen
+    monkeypatch.setattr(FaceFinder, "_seen", lambda self, image, side: (seen.append(side), look(self, image, side))[1])
+    with closing(open_finder(FaceSettings(detector_model=str(detector_model), range=chosen))) as finder:
+        (face,) = finder.find(in_a_room(portrait, 100))
+        x, y, width, height = face.box
+        finder.find(in_a_room(portrait, 100), Outlook(5.2, 5.17, [Place(x + width / 2, y + height / 2, width, 0.0)]))
+    assert seen == sides
+
+
+def test_without_yunet_near_faces_are_found(face_model: Path, portrait: np.ndarray, finder: FaceFinder) -> None:
+    with closing(FaceFinder(face_model, None)) as blind:
+        assert not blind.sees_far
+        (face,), (other,) = blind.find(portrait), finder.find(portrait)
+        np.testing.assert_allclose(face.keypoints, other.keypoints, atol=8)
+        assert blind.find(in_a_room(portrait, 24)) == []
+
+
+def test_max_faces_keeps_the_surest(portrait: np.ndarray) -> None:
     head = portrait[:256, 100:356]
     two = np.hstack([head, head])
     for max_faces, found in ((5, 2), (1, 1)):
-        with closing(FaceFinder(face_model, max_faces=max_faces)) as finder:
+        with closing(open_finder(FaceSettings(max_faces=max_faces))) as finder:
             assert len(finder.find(two)) == found
 
 
@@ -117,12 +186,14 @@ def test_other_arrays_are_refused(finder: FaceFinder, image: np.ndarray) -> None
         finder.find(image)
 
 
-def test_missing_or_wrong_model_file(tmp_path: Path) -> None:
+def test_missing_or_wrong_model_file(tmp_path: Path, face_model: Path) -> None:
     with pytest.raises(FaceModelError, match=r"face\.task: cannot be read.*fetch_face_model"):
-        FaceFinder(tmp_path / "face.task")
+        FaceFinder(tmp_path / "face.task", None)
     (tmp_path / "face.task").write_bytes(b"not a model")
     with pytest.raises(FaceModelError, match=r"face\.task: SHA-256 is .*delete it"):
-        FaceFinder(tmp_path / "face.task")
+        FaceFinder(tmp_path / "face.task", None)
+    with pytest.raises(FaceModelError, match=r"face\.task: SHA-256 is .*delete it"):
+        FaceFinder(face_model, tmp_path / "face.task")
 
 
 def test_orientation_of_known_matrices() -> None:

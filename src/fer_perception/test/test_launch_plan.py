@@ -17,7 +17,15 @@ from fer_perception.launching import replay
 from fer_perception.launching.plan import Plan, PlannedNode
 from fer_perception.settings import NODE_SETTINGS, Value, settings_of
 
-FACES = {"face_mode": "keypoints", "min_confidence": 0.75, "max_faces": 10}
+FACES = {
+    "range": "auto",
+    "image_rotation": 0,
+    "face_mode": "keypoints",
+    "min_confidence": 0.75,
+    "max_faces": 10,
+    "publish_tf": False,
+    "camera_info": "",
+}
 NOTE = "split: face_node runs with privacy off, the faces' pixels are on the topic faces"
 
 
@@ -136,12 +144,32 @@ def test_the_topic_of_the_images(arguments: str, topics: list[str]) -> None:
     assert images("overlay:=false", *arguments.split()) == topics
 
 
+@pytest.mark.parametrize(
+    ("arguments", "topics"),
+    [
+        ("cameras:=front,rear", ["", ""]),  # beside the images
+        ("cameras:=front,rear camera_info:=/cam/{camera}/info", ["/cam/front/info", "/cam/rear/info"]),
+        ("cameras:=front,rear camera_info:=info", ["info", "info"]),  # in each camera's namespace
+        ("cameras:=front camera_info:=/info", ["/info"]),
+        ("cameras:=front,rear camera_info:=/cam/{camera}/info split:=true", ["/cam/front/info", "/cam/rear/info"]),
+        ("cameras:=front,rear camera_info:=info shared_process:=true", ["info"]),
+    ],
+)
+def test_the_topic_of_the_calibration(arguments: str, topics: list[str]) -> None:
+    nodes = planned(fer.plan, "overlay:=false", *arguments.split()).nodes
+    found = [{**node.parameters, **node.chosen} for node in nodes]
+    assert [values["camera_info"] for values in found if "camera_info" in values] == topics
+
+
 def test_parameters_reach_the_nodes_that_have_them() -> None:
     given = [
         "autostart:=false",
+        "range:=far",
+        "image_rotation:=180",
         "face_mode:=mesh",
         "min_confidence:=0.5",
         "max_faces:=3",
+        "camera_info:=/eye/camera_info",
         "precision:=fp16",
         "backend:=tensorrt",
         "model:=42",
@@ -153,7 +181,8 @@ def test_parameters_reach_the_nodes_that_have_them() -> None:
     ]
     images, privacy = {"autostart": False, "image_transport": "raw"}, {"privacy": "strict"}
     engine = {"model": "42", "precision": "fp16", "backend": "tensorrt"}
-    faces = {"face_mode": "mesh", "min_confidence": 0.5, "max_faces": 3}
+    faces = {"range": "far", "image_rotation": 180, "face_mode": "mesh", "min_confidence": 0.5, "max_faces": 3}
+    faces |= {"publish_tf": False, "camera_info": "/eye/camera_info"}
     assert parameters(*given) == {
         "fer_node": {**images, **privacy, **engine, **faces, "audit.folder": "/var/log/fer"},
         "overlay_node": {**images, **privacy, "show_attention": False},
@@ -164,13 +193,16 @@ def test_parameters_reach_the_nodes_that_have_them() -> None:
 
 def test_split_sends_pixels_and_says_so() -> None:
     given = ["split:=true", "model:=baseline", "image_transport:=compressed", "source:=none", "face_mode:=mesh"]
+    given += ["publish_tf:=true"]
     assert parameters(*given, "audit_folder:=audit", "show_attention:=true") == {
         "face_node": {
             "autostart": True,
             "image_transport": "compressed",
             **FACES,
             "face_mode": "mesh",
+            "publish_tf": True,
             "model": "baseline",
+            "backend": "auto",
             "privacy": "off",
         },
         "emotion_node": {
@@ -268,6 +300,9 @@ def test_an_engine_is_built_first_where_that_is_wished() -> None:
         ("precision:=fp8", "precision:=fp8: use 'auto', 'fp32', 'fp16' or 'int8'"),
         ("backend:=cuda", "backend:=cuda: use 'auto', 'tensorrt' or 'onnxruntime'"),
         ("face_mode:=3d", "face_mode:=3d: use 'keypoints' or 'mesh'"),
+        ("range:=5", "range:=5: use 'near', 'far' or 'auto'"),
+        ("image_rotation:=45", "image_rotation:=45: use 0, 90, 180 or 270"),
+        ("image_rotation:=right", "image_rotation:=right: use 0, 90, 180 or 270"),
         ("image_transport:=h264", "image_transport:=h264: use 'raw' or 'compressed'"),
         ("privacy:=foo", "privacy:=foo: use 'off', 'no_images', 'strict' or ''"),
         ("log_level:=loud", "log_level:=loud: use 'debug', 'info', 'warn', 'error' or 'fatal'"),
@@ -292,6 +327,14 @@ def test_an_engine_is_built_first_where_that_is_wished() -> None:
         ("cameras:=a|image:=/{name}/rgb", "image:=/{name}/rgb: use letters.*; the only placeholder is {camera}"),
         ("image:=/{camera}/rgb", "image:=/{camera}/rgb: {camera} stands for the names in cameras, which is empty"),
         ("cameras:=a,b|image:=/rgb", "image:=/rgb: all cameras would have the same topic. Use {camera} in it"),
+        ("camera_info:=/eye/", "camera_info:=/eye/: use letters, digits and _"),
+        ("camera_info:=/{camera}/i", "camera_info:=/{camera}/i: {camera} stands for the names in cameras"),
+        ("cameras:=a,b|camera_info:=/i", "camera_info:=/i: all cameras would have the same topic. Use {camera} in it"),
+        (
+            "cameras:=a,b|shared_process:=true|camera_info:=/{camera}/i",
+            "camera_info:=/{camera}/i: shared_process:=true gives all cameras the same parameters",
+        ),
+        ("privacy:=strict|publish_tf:=true", "publish_tf:=true: privacy:=strict publishes no positions"),
         ("image_transport:=compressed", "image_transport:=compressed: source_node publishes raw.*Use source:=none"),
         ("shared_process:=true", "shared_process:=true: it is for several cameras. Name them"),
         ("shared_process:=true|cameras:=a,b|split:=true", "shared_process:=true: split:=true runs no fer_node"),

@@ -14,9 +14,9 @@ from fer_perception.faces.native_log import without_chatter
 
 PROGRAM = """
 import sys
-from fer_perception.faces.detector import FaceFinder
+from fer_perception.faces.finder import FaceFinder
 from skimage.data import astronaut
-finder = FaceFinder(sys.argv[1])
+finder = FaceFinder(sys.argv[1], None)
 finder.find(astronaut())
 print([face.mesh.shape for face in finder.find(astronaut(), mesh=True)])
 finder.close()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fer_perception.errors import FerError
-from fer_perception.faces.detector import Face
+from fer_perception.faces.face import Face
 from fer_perception.faces.tracker import Tracker
 from fer_perception.pipeline import FacePipeline, Faces
 from fer_perception.privacy import coarse_box, drawing_ground, published

@@ -7,13 +7,15 @@ from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
-from fer_perception.commands.make_bag import TOPIC
-from fer_perception.errors import BagError
+from fer_perception.commands.make_bag import TOPIC, Item, write_bag
+from fer_perception.errors import BagError, FaceModelError
 from fer_perception.labels import EMOTIONS_7
+from fer_perception.models import shipped
 from fer_perception.pipeline import Pipeline
 from fer_perception.replay import offline
 from fer_perception.replay.bags import Selection
@@ -66,12 +68,32 @@ def test_two_runs_give_the_same_bytes(portrait_bag: Path, tiny_bundle: Path, tmp
     assert len(list((tmp_path / "one" / "parts").glob("*/frames-*.parquet"))) == 5
 
 
+@pytest.fixture
+def tilted_bag(tmp_path: Path, portrait: np.ndarray) -> Path:
+    """A head on its side, far away: it is followed because it is known how far it is turned."""
+    turn = cv2.getRotationMatrix2D((223.0, 120.0), -70, 0.5)
+    turn[:, 2] += [97, 120]
+    shift = np.asarray([[0, 0, 3], [0, 0, 2]])
+    items = [Item(cv2.warpAffine(portrait, turn + n * shift, (640, 480))) for n in range(24)]
+    write_bag(items, tmp_path / "tilted", 10.0)
+    return tmp_path / "tilted"
+
+
 @pytest.mark.usefixtures("short_parts")
-@pytest.mark.parametrize("frames_done", [3, 5, 12, 23])
+@pytest.mark.parametrize(
+    ("bag_name", "frames_done"),
+    [("portrait_bag", 3), ("portrait_bag", 5), ("portrait_bag", 12), ("portrait_bag", 23), ("tilted_bag", 7)],
+)
 def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(
-    portrait_bag: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames_done: int
+    bag_name: str,
+    frames_done: int,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
-    whole = emotions_after(portrait_bag, tiny_bundle, tmp_path / "whole")
+    bag = request.getfixturevalue(bag_name)
+    whole = emotions_after(bag, tiny_bundle, tmp_path / "whole")
     process, seen = offline._read_emotions, []
 
     def interrupted(frame: offline.Frame, *rest: object) -> object:
@@ -82,7 +104,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(
 
     monkeypatch.setattr(offline, "_read_emotions", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        emotions_after(portrait_bag, tiny_bundle, tmp_path / "out")
+        emotions_after(bag, tiny_bundle, tmp_path / "out")
     resumed: list[int] = []
 
     def watched(frame: offline.Frame, *rest: object) -> object:
@@ -90,7 +112,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(
         return process(frame, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(offline, "_read_emotions", watched)
-    assert emotions_after(portrait_bag, tiny_bundle, tmp_path / "out") == whole
+    assert emotions_after(bag, tiny_bundle, tmp_path / "out") == whole
     assert resumed == list(range(frames_done // 5 * 5, 24))
 
 
@@ -106,6 +128,19 @@ def test_what_is_done_is_not_done_again_until_something_changes(
     emotions_after(portrait_bag, tiny_bundle, tmp_path, Selection(every=2))
     assert calls == [1]
     assert read_predictions(tmp_path).frames["frame"].tolist() == list(range(0, 24, 2))
+
+
+def test_another_detector_is_another_run(portrait_bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def folder(**settings: str) -> Path:
+        return make_task(portrait_bag, TOPIC, Selection(), ReplaySettings(**settings), tmp_path).folder
+
+    known = folder()
+    assert folder() == known
+    assert folder(detector_model="blazeface") != known
+    with pytest.raises(FaceModelError, match=r"yunet\.onnx: cannot be read"):
+        folder(detector_model=str(tmp_path / "yunet.onnx"))
+    monkeypatch.setattr(shipped, "DETECTOR_MODEL", "never_fetched.onnx")
+    assert folder() != known  # the same settings, and yet BlazeFace serves
 
 
 def test_the_stream_file_tells_what_was_read(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:

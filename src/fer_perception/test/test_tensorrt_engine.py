@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_perception.engines.network import Network, Shapes, bundle_network
 from fer_perception.engines.tensorrt.cuda import CudaSession, Gpu, find_gpu
 from fer_perception.errors import EngineError
 from fer_perception.models.bundle import Bundle
@@ -157,15 +158,18 @@ SHAPES = ((-1, *SHAPE), (-1, LABELS))
 class FakeRun:
     """An execution context: a crop's logits are its mean times 0, 1, 2 ..."""
 
-    def __init__(self, driver: FakeDriver) -> None:
+    def __init__(self, driver: FakeDriver, shapes: tuple[tuple[int, ...], ...]) -> None:
         driver.need_context()
-        self._driver = driver
+        self._driver, self._shapes = driver, shapes
         self._count = 0
         self._addresses: list[int] = [0, 0]
 
     def _set_shape(self, shape: tuple[int, ...]) -> bool:
         self._count = shape[0]
-        return shape[1:] == SHAPE and shape[0] <= LARGEST
+        return shape[1:] == self._shapes[0][1:] and shape[0] <= LARGEST
+
+    def _shape(self, tensor: int) -> tuple[int, ...]:
+        return (self._count, *self._shapes[tensor][1:])
 
     def _enqueue(self, stream: int) -> bool:
         crops, logits = (self._driver.addresses[address] for address in self._addresses)
@@ -185,6 +189,9 @@ class FakeRunByName(FakeRun):
         assert name == "crops"
         return self._set_shape(shape)
 
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self._shape(NAMES.index(name))
+
     def set_tensor_address(self, name: str, address: int) -> bool:
         self._addresses[NAMES.index(name)] = address
         return True
@@ -199,6 +206,9 @@ class FakeRunByNumber(FakeRun):
     def set_binding_shape(self, binding: int, shape: tuple[int, ...]) -> bool:
         assert binding == 0
         return self._set_shape(shape)
+
+    def get_binding_shape(self, binding: int) -> tuple[int, ...]:
+        return self._shape(binding)
 
     def execute_async_v2(self, bindings: list[int], stream_handle: int) -> bool:
         self._addresses = bindings
@@ -228,7 +238,7 @@ class FakeEngineByName(FakeEngine):
         return self.api.float32
 
     def create_execution_context(self) -> FakeRun:
-        return FakeRunByName(self.driver)
+        return FakeRunByName(self.driver, self.shapes)
 
 
 class FakeEngineByNumber(FakeEngine):
@@ -247,7 +257,7 @@ class FakeEngineByNumber(FakeEngine):
         return self.api.float32
 
     def create_execution_context(self) -> FakeRun:
-        return FakeRunByNumber(self.driver)
+        return FakeRunByNumber(self.driver, self.shapes)
 
 
 class Loader:
@@ -272,7 +282,9 @@ class Loader:
         monkeypatch.setattr(tensorrt_engine, "trt", SimpleNamespace(Runtime=lambda logger: runtime))
 
     def load(self, data: bytes = b"data") -> Any:
-        return self._module.TensorRTEngine(self._prepared(data, self.tensors, None, built=True), self.target)
+        shapes = Shapes(*((count, *SHAPE) for count in (1, 1, LARGEST)))
+        network = Network("network", Path("network.onnx"), "fp32", shapes, (SHAPES[1],))
+        return self._module.TensorRTEngine(self._prepared(data, self.tensors, None, built=True), network, self.target)
 
 
 @pytest.fixture
@@ -377,7 +389,8 @@ def test_a_cached_engine_that_cannot_be_loaded_is_built_again(
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     bundle, target = Bundle(tiny_bundle), Target(Gpu("a GPU", "8.6"))
-    file = Preparation(bundle, "fp32", target).engine().file
+    network = bundle_network(bundle, "fp32")
+    file = Preparation(network, target).engine().file
     assert file is not None
     written = file.stat().st_mtime_ns
     tries: list[FakeEngine] = []
@@ -389,7 +402,7 @@ def test_a_cached_engine_that_cannot_be_loaded_is_built_again(
             self.shapes = ((-1, 1, 48, 48), (-1, 7)) if len(tries) > 1 else ()  # the first is not as it should be
 
     loader.kind = Second
-    load_tensorrt_engine(bundle, "fp32", target).close()
+    load_tensorrt_engine(network, target).close()
     assert len(tries) == 2
     assert file.stat().st_mtime_ns > written
     assert "cannot be used" in caplog.text

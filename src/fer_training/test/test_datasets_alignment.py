@@ -10,15 +10,16 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_perception.faces.detector import FaceFinder
+from fer_perception.faces.finder import FaceFinder, open_finder
+from fer_perception.models import shipped
 from fer_perception.models.bundle import Bundle
-from fer_perception.models.shipped import resolve_face_model, resolve_model
+from fer_perception.models.shipped import resolve_model
 from fer_perception.pipeline import FacePipeline
 from fer_perception.preprocessing.alignment import AlignmentTemplate
 from fer_perception.preprocessing.normalization import InputSpec
 from fer_perception.types import UInt8Image
 from fer_training.datasets import Alignment, DatasetError, load_dataset
-from fer_training.datasets.keypoints import CACHE
+from fer_training.datasets.keypoints import cache_name
 
 TEMPLATE = AlignmentTemplate(right_eye=(0.315, 0.395), left_eye=(0.685, 0.395), mouth=(0.5, 0.78))
 RGB = Alignment(TEMPLATE, InputSpec(width=64, height=64, color="rgb", mean=[0.5] * 3, std=[0.5] * 3))
@@ -39,9 +40,9 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     shapes: list[tuple[int, ...]] = []
     find: Callable[..., object] = FaceFinder.find
 
-    def counting(finder: FaceFinder, image: UInt8Image, mesh: bool = False) -> object:
+    def counting(finder: FaceFinder, image: UInt8Image) -> object:
         shapes.append(image.shape)
-        return find(finder, image, mesh)
+        return find(finder, image)
 
     monkeypatch.setattr(FaceFinder, "find", counting)
     return shapes
@@ -76,7 +77,7 @@ def test_faces_are_aligned_and_missing_ones_counted(tree: Path, caplog: pytest.L
 
 def test_crops_are_those_that_the_robot_makes(tree: Path, portrait: UInt8Image) -> None:
     manifest = Bundle(resolve_model("")).manifest
-    pipeline = FacePipeline(FaceFinder(resolve_face_model("")), manifest)
+    pipeline = FacePipeline(open_finder(), manifest)
     crops = pipeline.process(portrait, 0.0).crops
     pipeline.close()
     samples = load_dataset(f"folder:{tree}", "test", Alignment(manifest.alignment, manifest.input))
@@ -87,7 +88,7 @@ def test_faces_are_looked_for_once(tree: Path, searches: list[tuple[int, ...]]) 
     first = load_dataset(f"folder:{tree}", "test", RGB)
     assert len(searches) >= 3
     searches.clear()
-    with open(tree / CACHE, newline="") as stream:
+    with open(tree / cache_name(), newline="") as stream:
         rows = {row["file"]: row for row in csv.DictReader(stream)}
     assert set(rows) == {"test/happy/a.png", "test/happy/b.png", "test/sad/wall.png"}
     assert 180 < float(rows["test/happy/a.png"]["right_eye_x"]) < 230
@@ -101,10 +102,23 @@ def test_faces_are_looked_for_once(tree: Path, searches: list[tuple[int, ...]]) 
     assert searches == [(512, 512, 3)]
 
 
+def test_another_detector_has_another_cache(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_dataset(f"folder:{tree}", "test", RGB)
+    known = cache_name()
+    monkeypatch.setattr(shipped, "DETECTOR_MODEL", "never_fetched.onnx")
+    assert cache_name() == "keypoints-blazeface.csv"
+    load_dataset(f"folder:{tree}", "test", RGB)
+    points = []
+    for name in (known, cache_name()):
+        with open(tree / name, newline="") as stream:
+            points.append(next(float(row["mouth_x"]) for row in csv.DictReader(stream)))
+    assert points[0] != points[1]
+
+
 def test_a_damaged_cache_is_made_again(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = load_dataset(f"folder:{tree}", "test", RGB)
     for damage in ("file,size\nx,1\n", "a,b\nx,1,2,,one,2,3,4,5,6\n", "a\nx,1,2,,1,2,3\n"):
-        (tree / CACHE).write_text(damage)
+        (tree / cache_name()).write_text(damage)
         caplog.clear()
         assert load_dataset(f"folder:{tree}", "test", RGB).fingerprint() == first.fingerprint()
         assert "cannot be read" in caplog.text
@@ -132,7 +146,7 @@ def test_a_damaged_picture_is_named_and_found_points_are_kept(tree: Path) -> Non
         broken.write_bytes(damage)
         with pytest.raises(DatasetError, match=r"broken\.png is not a readable image .*Delete or replace it"):
             load_dataset(f"folder:{tree}", "test", RGB)
-    assert "test/happy/a.png" in (tree / CACHE).read_text()
+    assert "test/happy/a.png" in (tree / cache_name()).read_text()
 
 
 def test_the_annotated_box_says_which_face(tmp_path: Path, portrait: UInt8Image) -> None:
@@ -150,7 +164,7 @@ def test_the_annotated_box_says_which_face(tmp_path: Path, portrait: UInt8Image)
     (root / "EmoLabel" / "list_patition_label.txt").write_text(rows)
     left, right = load_dataset(f"rafdb:{tmp_path}", "test", RGB).images
     assert np.abs(left.astype(int) - right[:, ::-1]).mean() < 0.7 * np.abs(left.astype(int) - right).mean()
-    with open(root / CACHE, newline="") as stream:
+    with open(root / cache_name(), newline="") as stream:
         eyes = [float(row["left_eye_x"]) for row in csv.DictReader(stream)]
     assert eyes[0] < 512 < eyes[1]
 

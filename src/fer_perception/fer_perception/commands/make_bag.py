@@ -8,7 +8,6 @@ Labels become std_msgs/String on /ground_truth, where ``replay`` finds them.
 from __future__ import annotations
 
 import argparse
-import csv
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,8 +23,9 @@ from tqdm import tqdm
 
 from fer_perception.commands.number_arguments import number, positive
 from fer_perception.errors import LabelsError, SourceError
+from fer_perception.images.manifest import labelled_images
 from fer_perception.images.sources import DEFAULT_FPS, IMAGE_SUFFIXES, Source, open_source, read_image
-from fer_perception.labels import ALIASES, EMOTIONS_8, emotion_named
+from fer_perception.labels import emotion_named
 from fer_perception.replay.ground_truth import LABEL_TOPIC, TEXT, Interval, read_file
 from fer_perception.replay.message_types import typestore
 from fer_perception.types import UInt8Image
@@ -132,7 +132,7 @@ def open_items(
 def _labelled_images(source: Path, split: str) -> list[tuple[Path, str]]:
     """The images of a CSV or of folders called like emotions; empty where the source is something else."""
     if source.suffix == ".csv":
-        return _listed_images(source, split)
+        return labelled_images(source, split)
     if not source.is_dir():
         return []
     folders = [(folder, emotion_named(folder.name)) for folder in sorted(source.iterdir()) if folder.is_dir()]
@@ -143,30 +143,6 @@ def _labelled_images(source: Path, split: str) -> list[tuple[Path, str]]:
         for file in sorted(folder.iterdir())
         if file.suffix.lower() in IMAGE_SUFFIXES
     ]
-
-
-def _listed_images(file: Path, split: str) -> list[tuple[Path, str]]:
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{file}: cannot be read ({error}). Give the path of a CSV in UTF-8") from error
-    found = []
-    for line, row in enumerate(rows, 2):
-        if split and row.get("split") != split:
-            continue
-        image, word = row.get("image") or "", row.get("emotion") or ""
-        label = emotion_named(word)
-        if not image or label is None:
-            raise SourceError(
-                f"{file}, line {line}: image is '{image}' and emotion '{word}'. It needs the columns image and "
-                f"emotion, with one of {', '.join(EMOTIONS_8)} (or {', '.join(ALIASES)})"
-            )
-        beside = file.parent / image
-        found.append((beside if beside.exists() else file.parent / "images" / image, label))
-    if not found:
-        raise SourceError(f"{file}: lists no image" + (f" of the split '{split}'" if split else ""))
-    return found
 
 
 def _held(found: list[tuple[Path, str]], hold: int) -> Iterator[Item]:

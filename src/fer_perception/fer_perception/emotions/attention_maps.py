@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fer_perception.engines.onnx_runtime import OnnxRuntimeEngine
 from fer_perception.errors import BundleError
-from fer_perception.faces.detector import EYES_AND_MOUTH, Face
+from fer_perception.faces.face import Face
 from fer_perception.models.bundle import Bundle
 from fer_perception.preprocessing.alignment import similarity_transform
 from fer_perception.preprocessing.normalization import to_batch
@@ -68,7 +68,7 @@ class AttentionMaps:
         return [
             AttentionMap(
                 np.rint(values * 255).astype(np.uint8),
-                cv2.invertAffineTransform(similarity_transform(face.keypoints[list(EYES_AND_MOUTH)], target)),
+                cv2.invertAffineTransform(similarity_transform(face.eyes_and_mouth, target)),
             )
             for face, values in zip(faces, self.infer(crops), strict=True)
         ]

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from fer_perception.errors import BundleError
-from fer_perception.faces.detector import Face
+from fer_perception.faces.face import Face
 from fer_perception.labels import UNKNOWN
 from fer_perception.models.bundle import Bundle
 from fer_perception.settings import EmotionSettings
@@ -25,7 +25,7 @@ from fer_perception.types import Float32Array, UInt8Image
 SHARPNESS_SIDE = 48
 # How far the tip of the nose stands out before the eyes, in units of their distance: the least squares fit of the yaw
 # below to that of MediaPipe's meshes, see `python -m fer_training quality`.
-NOSE_DEPTH = 0.51
+NOSE_DEPTH = 0.57
 PROFILE_DEG = 90.0
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fer_perception.faces.detector import Face
+from fer_perception.faces.face import LEFT_EYE, LEFT_MOUTH, NOSE_TIP, RIGHT_EYE, RIGHT_MOUTH, Face
 from fer_perception.types import Box, Float32Array, UInt8Image
 
 # The suite's labels as hri_msgs/Expression's words. Contempt has no word there. It becomes "skeptical": of all words
@@ -59,8 +59,8 @@ MESH_POINTS = (
 )
 # fmt: on
 
-# Without a mesh: which landmark each key point is, to some tenth of the eyes' distance. The mouth's centre is none.
-KEYPOINT_LANDMARKS = {0: 68, 1: 69, 2: 30, 4: 0, 5: 16}
+# Without a mesh: which landmark each key point is, to some tenth of the eyes' distance.
+KEYPOINT_LANDMARKS = {RIGHT_EYE: 68, LEFT_EYE: 69, NOSE_TIP: 30, RIGHT_MOUTH: 48, LEFT_MOUTH: 54}
 
 # Side of the published face images in pixels: the default that REP 155 names.
 FACE_IMAGE_SIDE = 128
@@ -136,8 +136,7 @@ def aligned_face(image: UInt8Image, face: Face) -> UInt8Image:
     :return: uint8, (128, 128, 3); black where it reaches beyond the image.
     """
     x, y, width, height = face.box
-    across = face.keypoints[1] - face.keypoints[0]
-    angle = float(np.degrees(np.arctan2(across[1], across[0])))
+    angle = float(np.degrees(face.roll_rad))
     matrix = cv2.getRotationMatrix2D((x + (width - 1) / 2, y + (height - 1) / 2), angle, 1)
     matrix[:, 2] -= (x, y)
     return _fit(cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR))

@@ -28,6 +28,9 @@ class Engine(Protocol):
         :return: float32, (N, labels).
         """
 
+    def run(self, batch: Float32Array) -> list[Float32Array]:
+        """All outputs of a network that has several, in its order, of a batch that is not divided."""
+
     def close(self) -> None:
         """Free everything; the engine cannot be used any more."""
 
@@ -66,10 +69,14 @@ class OnnxRuntimeEngine:
         others = [self._pool.submit(self._run, part) for part in parts[1:]]
         return np.concatenate([self._run(parts[0]), *(other.result() for other in others)])
 
+    def run(self, batch: Float32Array) -> list[Float32Array]:
+        """See :meth:`Engine.run`."""
+        return [np.asarray(output, np.float32) for output in self._session.run(None, {self._input: batch})]
+
     def close(self) -> None:
         """See :meth:`Engine.close`."""
         self._pool.shutdown()
         del self._session
 
     def _run(self, batch: Float32Array) -> Float32Array:
-        return np.asarray(self._session.run(None, {self._input: batch})[0], np.float32)
+        return self.run(batch)[0]

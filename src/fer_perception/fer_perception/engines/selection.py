@@ -1,12 +1,14 @@
-"""Which engine runs a bundle, and which of its files: chosen with a reason in the log, loaded and tried out."""
+"""Which engine runs a network, and which file of a bundle: chosen with a reason in the log, loaded and tried out."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from fer_perception.engines.network import Network, bundle_network, fits
 from fer_perception.engines.onnx_runtime import Engine, OnnxRuntimeEngine
 from fer_perception.engines.tensorrt.cuda import Gpu, driver_installed, find_gpu
 from fer_perception.errors import BundleError, EngineError, FerError
@@ -17,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class LoadedEngine(NamedTuple):
-    """An engine and which file of the bundle it runs."""
+    """An engine and the precision of the file it runs."""
 
     engine: Engine
     precision: Precision
@@ -39,15 +41,32 @@ def load_engine(
     :raises BundleError: the bundle or its file cannot be used.
     :raises EngineError: backend is "tensorrt" and TensorRT cannot be had or run here.
     """
+
+    def network(gpu: Gpu | None) -> Network:
+        return bundle_network(bundle, choose_precision(bundle, precision, gpu, dla_core), dla_core)
+
+    return _load(network, threads, backend, dla_core)
+
+
+def load_network(network: Network, backend: Backend) -> Engine:
+    """An engine for a network that is no bundle's, checked by one trial inference.
+
+    :raises EngineError: backend is "tensorrt" and TensorRT cannot be had or run here.
+    """
+    return _load(lambda gpu: network, 1, backend, -1).engine
+
+
+def _load(choose: Callable[[Gpu | None], Network], threads: int, backend: Backend, dla_core: int) -> LoadedEngine:
+    """``choose``: the network for a GPU, or for the CPU."""
     if backend == "tensorrt":
         try:
-            return _load_tensorrt(bundle, precision, find_gpu(), dla_core)
+            return _load_tensorrt(choose, find_gpu(), dla_core)
         except EngineError as error:
             raise EngineError(f"backend tensorrt: {error}. Or use backend auto or onnxruntime") from error
-    if backend == "auto" and (loaded := _try_tensorrt(bundle, precision, dla_core)):
+    if backend == "auto" and (loaded := _try_tensorrt(choose, dla_core)):
         return loaded
-    chosen = choose_precision(bundle, precision)
-    return _tried(bundle, LoadedEngine(OnnxRuntimeEngine(bundle.onnx_file(chosen), threads), chosen))
+    network = choose(None)
+    return _tried(network, OnnxRuntimeEngine(network.file, threads))
 
 
 def choose_precision(
@@ -82,7 +101,7 @@ def fastest_precisions(gpu: Gpu | None, dla_core: int = -1) -> tuple[tuple[Preci
     return ("fp32",), f"{where} has neither fast fp16 nor fast int8"
 
 
-def _try_tensorrt(bundle: Bundle, precision: PrecisionChoice, dla_core: int) -> LoadedEngine | None:
+def _try_tensorrt(choose: Callable[[Gpu | None], Network], dla_core: int) -> LoadedEngine | None:
     try:
         gpu = find_gpu()
     except EngineError as error:
@@ -90,41 +109,41 @@ def _try_tensorrt(bundle: Bundle, precision: PrecisionChoice, dla_core: int) -> 
         log.log(level, "backend auto: ONNX Runtime, because no GPU can be used: %s", error)
         return None
     try:
-        return _load_tensorrt(bundle, precision, gpu, dla_core)
+        return _load_tensorrt(choose, gpu, dla_core)
     except Exception as error:  # whatever TensorRT does, a robot goes on with its CPU
         unexpected = None if isinstance(error, FerError) else error
         log.warning("backend auto: ONNX Runtime, because TensorRT failed: %s", error, exc_info=unexpected)
         return None
 
 
-def _load_tensorrt(bundle: Bundle, precision: PrecisionChoice, gpu: Gpu, dla_core: int) -> LoadedEngine:
+def _load_tensorrt(choose: Callable[[Gpu | None], Network], gpu: Gpu, dla_core: int) -> LoadedEngine:
     from fer_perception.engines.tensorrt.engine import load_tensorrt_engine  # raises where TensorRT is missing
     from fer_perception.engines.tensorrt.preparation import Target
 
-    chosen = choose_precision(bundle, precision, gpu, dla_core)
-    engine = load_tensorrt_engine(bundle, chosen, Target(gpu, dla_core))
-    log.info("backend: %s", engine.name)
-    return _tried(bundle, LoadedEngine(engine, chosen))
+    network = choose(gpu)
+    engine = load_tensorrt_engine(network, Target(gpu, dla_core))
+    log.info("backend of %s: %s", network.name, engine.name)
+    return _tried(network, engine)
 
 
-def _tried(bundle: Bundle, loaded: LoadedEngine) -> LoadedEngine:
+def _tried(network: Network, engine: Engine) -> LoadedEngine:
     try:
-        _try_out(bundle, loaded)
+        _try_out(network, engine)
     except BaseException:
-        loaded.engine.close()
+        engine.close()
         raise
-    return loaded
+    return LoadedEngine(engine, network.precision)
 
 
-def _try_out(bundle: Bundle, loaded: LoadedEngine) -> None:
-    manifest = bundle.manifest
-    spec, file = manifest.input, bundle.path / manifest.files[loaded.precision].name
-    expected = (1, len(manifest.labels))
+def _try_out(network: Network, engine: Engine) -> None:
     try:
-        shape = loaded.engine.infer(np.zeros((1, spec.channels, spec.height, spec.width), np.float32)).shape
+        shapes = [output.shape for output in engine.run(np.zeros(network.inputs.usual, np.float32))]
     except FerError:
         raise
     except Exception as error:  # what engines raise has no common base
-        raise BundleError(f"{file}: does not take the manifest's input ({error}). Export the model again") from error
-    if shape != expected:
-        raise BundleError(f"{file}: returns {shape} where {expected} fits the manifest. Export the model again")
+        raise BundleError(
+            f"{network.file}: does not take {network.inputs.usual} ({error}). Export the model again"
+        ) from error
+    wanted = network.outputs
+    if len(shapes) != len(wanted) or not all(fits(*pair) for pair in zip(shapes, wanted, strict=True)):
+        raise BundleError(f"{network.file}: returns {shapes} where {list(wanted)} fits. Export the model again")

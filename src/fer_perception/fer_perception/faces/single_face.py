@@ -12,7 +12,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from fer_perception.faces.detector import Face, FaceFinder
+from fer_perception.faces.face import NO_KEYPOINTS, Face
+from fer_perception.faces.finder import FaceFinder
 from fer_perception.geometry import clip
 from fer_perception.pipeline import FacePipeline
 from fer_perception.preprocessing.normalization import prepare_crop
@@ -25,7 +26,6 @@ Region = tuple[float, float, float, float]
 BOX_MARGIN = 0.5
 # First as on the robot. Then a less sure face will do, and room is added around an image that was cut tightly.
 ATTEMPTS = ((0.75, 0.0), (0.5, 0.0), (0.5, 0.3))  # confidence, margin
-NO_KEYPOINTS = np.full((6, 2), np.nan, np.float32)
 
 
 def find_one_face(finder: FaceFinder, image: UInt8Image, box: Region | None = None) -> Face | None:
@@ -83,7 +83,7 @@ class OneFacePipeline(FacePipeline):
     Where none is found it is the whole image, with confidence 0 and key points NaN.
     """
 
-    def find(self, image: UInt8Image, mesh: bool) -> list[Face]:
+    def find(self, image: UInt8Image, stamp_s: float, mesh: bool) -> list[Face]:
         """See :meth:`FacePipeline.find`; without meshes."""
         height, width = image.shape[:2]
         face = find_one_face(self.finder, image)

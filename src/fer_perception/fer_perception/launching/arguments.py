@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -19,6 +19,7 @@ from fer_perception.settings import (
     OverlayNodeSettings,
     PrecisionChoice,
     Privacy,
+    Range,
     Settings,
     SourceNodeSettings,
     settings_of,
@@ -47,11 +48,16 @@ def _switch(text: str) -> bool:
     return SWITCH[text.lower()]
 
 
+def _whole(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",")) if text else ()
 
 
 Switch = Annotated[bool, BeforeValidator(_switch)]
+Quarters = Annotated[Literal[0, 90, 180, 270], BeforeValidator(_whole)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 LogLevel = Annotated[Literal["debug", "info", "warn", "error", "fatal"], BeforeValidator(str.lower)]
 
@@ -99,9 +105,17 @@ class FerArguments(BaseModel):
     prebuild: Switch = Field(
         False, description="Build the model's TensorRT engine first (build_engine), then start the nodes"
     )
+    range: Range = _like(FerNodeSettings, "range")
+    image_rotation: Quarters = _like(FerNodeSettings, "image_rotation")
     face_mode: FaceMode = _like(FerNodeSettings, "face_mode")
     min_confidence: float = _like(FerNodeSettings, "min_confidence")
     max_faces: int = _like(FerNodeSettings, "max_faces")
+    camera_info: str = Field(
+        "",
+        description="Topic of sensor_msgs/CameraInfo, for positions, with {camera} for a camera's name; empty: "
+        "camera_info beside the images",
+    )
+    publish_tf: Switch = _like(FerNodeSettings, "publish_tf")
     privacy: Literal[Privacy, ""] = Field(
         "",
         description=f"{PRIVACY.description} ({PRIVACY.allowed}); empty: {PRIVACY.default}, and with split off, as the "
@@ -120,12 +134,12 @@ class FerArguments(BaseModel):
         """The names of the arguments that have another value than their default."""
         return {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
 
-    @field_validator("image")
+    @field_validator("image", "camera_info")
     @classmethod
-    def _topic(cls, image: str) -> str:
-        if image and not re.fullmatch(f"(~?/)?{NAME}", image.replace(CAMERA, "camera")):
+    def _topic(cls, topic: str) -> str:
+        if topic and not re.fullmatch(f"(~?/)?{NAME}", topic.replace(CAMERA, "camera")):
             raise ValueError(f"{NAME_RULE}; the only placeholder is {CAMERA}")
-        return image
+        return topic
 
     @field_validator("cameras")
     @classmethod
@@ -152,17 +166,20 @@ class FerArguments(BaseModel):
             raise ValueError("there is no such file")
         return path
 
+    def _topic_problems(self) -> Iterator[str]:
+        for name, topic in {"image": self.image, "camera_info": self.camera_info}.items():
+            if CAMERA in topic and not self.cameras:
+                yield f"{name}:={topic}: {CAMERA} stands for the names in cameras, which is empty"
+            if topic.startswith("/") and CAMERA not in topic and len(self.cameras) > 1:
+                yield f"{name}:={topic}: all cameras would have the same topic. Use {CAMERA} in it"
+
     @model_validator(mode="after")
     def _consistent(self) -> FerArguments:
-        one_topic = self.image.startswith("/") and CAMERA not in self.image
         contradictions = (
             (
-                CAMERA in self.image and not self.cameras,
-                f"image:={self.image}: {CAMERA} stands for the names in cameras, which is empty",
-            ),
-            (
-                one_topic and len(self.cameras) > 1,
-                f"image:={self.image}: all cameras would have the same topic. Use {CAMERA} in it",
+                self.shared_process and CAMERA in self.camera_info,
+                f"camera_info:={self.camera_info}: shared_process:=true gives all cameras the same parameters. Use a "
+                "name below each camera's namespace, or leave it empty: camera_info beside the images",
             ),
             (
                 self.image_transport == "compressed" and not self.cameras and self.source != "none",
@@ -196,11 +213,15 @@ class FerArguments(BaseModel):
                 "show_attention:=true: privacy:=strict publishes no maps. Use another privacy mode",
             ),
             (
+                self.publish_tf and self.privacy == "strict",
+                "publish_tf:=true: privacy:=strict publishes no positions. Use another privacy mode",
+            ),
+            (
                 self.prebuild and self.backend == "onnxruntime",
                 "prebuild:=true: backend:=onnxruntime needs no engine. Use another backend, or prebuild:=false",
             ),
         )
-        if found := [message for is_so, message in contradictions if is_so]:
+        if found := [*self._topic_problems(), *(message for is_so, message in contradictions if is_so)]:
             raise ValueError("; ".join(found))
         return self
 

@@ -9,6 +9,7 @@ from fer_perception.launching.arguments import CAMERA, FerArguments, declared, p
 from fer_perception.settings import Value
 
 ARGUMENTS = declared(FerArguments)
+FACES = ("range", "image_rotation", "face_mode", "min_confidence", "max_faces", "publish_tf")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def _pipeline(arguments: FerArguments, camera: str) -> list[PlannedNode]:
 
 def _node(arguments: FerArguments, executable: str, camera: str = "") -> PlannedNode:
     namespace = f"{arguments.namespace.rstrip('/')}/{camera}" if camera else arguments.namespace
-    parameters, chosen = _parameters(arguments, executable)
+    parameters, chosen = _parameters(arguments, executable, camera)
     return PlannedNode(
         executable,
         name=executable,
@@ -108,17 +109,20 @@ def _image(arguments: FerArguments) -> str:
     return arguments.image or (f"/{CAMERA}/image_raw" if arguments.cameras else "image")
 
 
-def _parameters(arguments: FerArguments, executable: str) -> tuple[dict[str, Value], dict[str, Value]]:
+def _parameters(
+    arguments: FerArguments, executable: str, camera: str = ""
+) -> tuple[dict[str, Value], dict[str, Value]]:
     """The parameters that the launch arguments set, of those that a node has: by default, and by the user's choice."""
     images = {"image_transport": arguments.image_transport}
-    faces: dict[str, Value] = {name: getattr(arguments, name) for name in ("face_mode", "min_confidence", "max_faces")}
+    faces: dict[str, Value] = {name: getattr(arguments, name) for name in FACES}
+    faces["camera_info"] = arguments.camera_info.replace(CAMERA, camera)
     model = {"model": arguments.model} if arguments.model else {}
     engine = {"precision": arguments.precision, "backend": arguments.backend}
     privacy = {"privacy": arguments.privacy} if arguments.privacy else {}
     audit = {"audit.folder": arguments.audit_folder}
     nodes: dict[str, dict[str, Value]] = {
         "fer_node": {**images, **faces, **model, **engine, **privacy, **audit},
-        "face_node": {**images, **faces, **model, "privacy": "off"},
+        "face_node": {**images, **faces, **model, "backend": arguments.backend, "privacy": "off"},
         "emotion_node": {**model, **engine, **audit},
         "overlay_node": {**images, **privacy, "show_attention": arguments.show_attention},
         "hri_node": {**images, **privacy},

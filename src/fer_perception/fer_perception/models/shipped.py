@@ -9,6 +9,8 @@ from fer_perception.errors import FerError
 from fer_perception.files import cache_folder
 
 FACE_MODEL = "face_landmarker.task"
+DETECTOR_MODEL = "face_detection_yunet.onnx"
+BLAZEFACE = "blazeface"
 DEFAULT_MODEL = "hybrid_attention_lite0_ferplus"
 
 
@@ -36,10 +38,22 @@ def resolve_model(name_or_path: str) -> Path:
 
 def resolve_face_model(path: str) -> Path:
     """Path of ``face_landmarker.task``; empty stands for the one beside the shipped bundles, else in the cache."""
+    return Path(path) if path else _fetched(FACE_MODEL)
+
+
+def resolve_detector_model(path: str) -> Path | None:
+    """Path of YuNet's file, in the same way; None where it was not fetched, and for ``blazeface``."""
+    if path == BLAZEFACE:
+        return None
     if path:
         return Path(path)
-    beside = share_folder() / "models" / FACE_MODEL
-    return beside if beside.is_file() else fetched_models() / FACE_MODEL
+    fetched = _fetched(DETECTOR_MODEL)
+    return fetched if fetched.is_file() else None
+
+
+def _fetched(name: str) -> Path:
+    beside = share_folder() / "models" / name
+    return beside if beside.is_file() else fetched_models() / name
 
 
 def fetched_models() -> Path:

@@ -7,10 +7,11 @@ from std_msgs.msg import Header
 
 from fer_perception.images.messages import image_from_message
 from fer_perception.nodes.base import conversions
-from fer_perception.nodes.base.landmarks_topic import LandmarksTopic
 from fer_perception.nodes.base.managed_node import NAMESPACE, run_node
 from fer_perception.nodes.base.stream_node import Arrival, StreamNode
 from fer_perception.nodes.base.subscription import Input, image_input
+from fer_perception.nodes.outputs.landmarks import LandmarksTopic
+from fer_perception.nodes.outputs.positions import FacePositions
 from fer_perception.pipeline import FacePipeline
 from fer_perception.privacy import published
 from fer_perception.settings import FaceNodeSettings
@@ -36,12 +37,19 @@ class FaceNode(StreamNode):
         self.at_cleanup(self._pipeline.close)
         self._faces = self.publisher(FaceArray, "faces")
         self._landmarks = LandmarksTopic(self, self.settings.privacy)
+        self._positions = FacePositions(self, self.settings, self._pipeline)
         crops = "with" if self.settings.privacy == "off" else "without"
         self.get_logger().info(f"privacy {self.settings.privacy}: faces are published {crops} their pixels")
 
     def subscribe(self) -> Input:
         """See :meth:`StreamNode.subscribe`."""
-        return image_input(self, self.settings, self.receive, self.reject, own_thread=True)
+        image = image_input(self, self.settings, self.receive, self.reject, own_thread=True)
+        self._positions.subscribe(image.topic)
+        return image
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, str]]:
+        """See :meth:`ManagedNode.diagnose`."""
+        return self._positions.diagnosed(*super().diagnose())
 
     def changed(self) -> None:
         """See :meth:`ManagedNode.changed`."""
@@ -57,6 +65,7 @@ class FaceNode(StreamNode):
         disclosed = published(found, privacy, image.shape[1], image.shape[0])
         crops_for = self._pipeline.manifest if privacy == "off" else None
         self._faces.publish(conversions.face_array_message(header, image, disclosed, meshes, crops_for))
+        self._positions.publish(header, image, disclosed)
         self._landmarks.offer(self.settings, stamp_s, header, image, disclosed)
         stopwatch.lap("publish")
         return len(found.faces)

@@ -9,12 +9,14 @@ from std_msgs.msg import Header
 
 from fer_perception.images.messages import image_from_message
 from fer_perception.nodes.base import conversions
-from fer_perception.nodes.base.attention_topic import AttentionTopic
-from fer_perception.nodes.base.audited_decisions import AuditedDecisions
-from fer_perception.nodes.base.landmarks_topic import LandmarksTopic
 from fer_perception.nodes.base.managed_node import NAMESPACE, run_node
 from fer_perception.nodes.base.stream_node import Arrival, StreamNode
 from fer_perception.nodes.base.subscription import Input, image_input
+from fer_perception.nodes.outputs.attention import AttentionTopic
+from fer_perception.nodes.outputs.decisions import AuditedDecisions
+from fer_perception.nodes.outputs.detections import DetectionsTopic
+from fer_perception.nodes.outputs.landmarks import LandmarksTopic
+from fer_perception.nodes.outputs.positions import FacePositions
 from fer_perception.pipeline import Pipeline
 from fer_perception.privacy import published
 from fer_perception.settings import FerNodeSettings
@@ -23,7 +25,7 @@ from fer_perception.telemetry.timing import Stopwatch
 
 class FerNode(StreamNode):
     """Subscribes to ``image``; publishes ``emotions``, and while somebody subscribes ``faces``, ``landmarks``,
-    ``attention``.
+    ``attention``, ``detections``.
     """
 
     settings_type = FerNodeSettings
@@ -40,14 +42,22 @@ class FerNode(StreamNode):
         self._emotions = self.publisher(EmotionArray, "emotions")
         self._faces = self.publisher(FaceArray, "faces")
         self._landmarks = LandmarksTopic(self, self.settings.privacy)
+        self._positions = FacePositions(self, self.settings, self._pipeline.faces)
         classifier = self._pipeline.emotions.classifier
         self._attention = AttentionTopic(self, classifier.bundle, self.settings.threads, self.settings.privacy)
+        self._detections = DetectionsTopic(self)
         self._audit = AuditedDecisions(self, self.settings.audit, classifier, self.settings.privacy)
         self.get_logger().info(f"model {classifier.model_id}, {classifier.engine_name}")
 
     def subscribe(self) -> Input:
         """See :meth:`StreamNode.subscribe`."""
-        return image_input(self, self.settings, self.receive, self.reject, own_thread=True)
+        image = image_input(self, self.settings, self.receive, self.reject, own_thread=True)
+        self._positions.subscribe(image.topic)
+        return image
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, str]]:
+        """See :meth:`ManagedNode.diagnose`."""
+        return self._positions.diagnosed(*super().diagnose())
 
     def changed(self) -> None:
         """See :meth:`ManagedNode.changed`."""
@@ -58,6 +68,7 @@ class FerNode(StreamNode):
         """See :meth:`ManagedNode.tick`."""
         super().tick()
         self._attention.tick()
+        self._detections.tick()
 
     def process(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
         """See :meth:`StreamNode.process`."""
@@ -69,14 +80,15 @@ class FerNode(StreamNode):
         disclosed = published(found, privacy, image.shape[1], image.shape[0])
         classifier = self._pipeline.emotions.classifier
         regions = [conversions.region(face.box) for face in disclosed.faces]
-        self._emotions.publish(
-            conversions.emotion_array_message(
-                header, classifier.labels, classifier.model_id, disclosed.track_ids, regions, emotions
-            )
+        message = conversions.emotion_array_message(
+            header, classifier.labels, classifier.model_id, disclosed.track_ids, regions, emotions
         )
+        self._emotions.publish(message)
+        self._detections.publish(message)
         if self._faces.get_subscription_count():
             self._faces.publish(conversions.face_array_message(header, image, disclosed, meshes))
         self._attention.publish(header, found, regions, emotions)
+        self._positions.publish(header, image, disclosed)
         self._landmarks.offer(self.settings, stamp_s, header, image, disclosed)
         stopwatch.lap("publish")
         self._audit.decided(stamp_s, found.track_ids, emotions, stopwatch.total_ms)

@@ -12,10 +12,10 @@ from sensor_msgs.msg import Image
 
 from fer_perception.images.messages import image_from_message
 from fer_perception.nodes.base import conversions
-from fer_perception.nodes.base.attention_topic import TOPIC as ATTENTION
 from fer_perception.nodes.base.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
 from fer_perception.nodes.base.qos import IMAGE_QOS, RESULT_QOS
 from fer_perception.nodes.base.subscription import Input, image_input
+from fer_perception.nodes.outputs.attention import TOPIC as ATTENTION
 from fer_perception.privacy import drawing_ground
 from fer_perception.settings import OverlayNodeSettings
 from fer_perception.visualization.drawing import draw_attention, draw_results

@@ -12,16 +12,17 @@ import cv2
 import pandas as pd
 
 from fer_perception.errors import BagError
-from fer_perception.faces.detector import CANDIDATE_CONFIDENCE, FaceFinder
-from fer_perception.models.shipped import resolve_face_model
+from fer_perception.faces.finder import open_finder
 from fer_perception.replay.bags import Bag, read_frame
 from fer_perception.replay.tables import STREAM
+from fer_perception.settings import FaceSettings
 from fer_perception.types import Box, UInt8Image
 from fer_perception.visualization.drawing import color_of, redact
 
 WIDTH = 360
 QUALITY = 80
 MAX_FACES = 100
+LOWEST_CONFIDENCE = 0.3
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def draw_frames(
     :raises BagError: a bag is missing or damaged.
     """
     drawn = []
-    with closing(FaceFinder(resolve_face_model(""), CANDIDATE_CONFIDENCE, MAX_FACES)) as finder:
+    with closing(open_finder(FaceSettings(min_confidence=LOWEST_CONFIDENCE, max_faces=MAX_FACES))) as finder:
         for row, image, caption in zip(_rows(frames), _images(frames), captions, strict=True):
             mine = emotions[
                 (emotions[list(STREAM)] == [row.bag, row.topic]).all(axis=1) & (emotions["frame"] == row.frame)

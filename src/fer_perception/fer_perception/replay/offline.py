@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_perception.emotions.smoothing import Smoother
-from fer_perception.faces.detector import FACE_MODEL_SHA256
+from fer_perception.faces.model_files import LANDMARKER_SHA256, detector_identity
 from fer_perception.faces.single_face import OneFacePipeline
 from fer_perception.faces.tracker import Tracker
 from fer_perception.files import sha256_of
@@ -72,7 +72,9 @@ def make_task(bag: Path, topic: str, selection: Selection, settings: ReplaySetti
     """A task whose folder below ``parts`` is named by everything that decides about the predictions.
 
     Whatever changes gets another folder: the bag (told by its files' sizes and times of change), the topic, the
-    selection, the settings, the model, the versions of the libraries, and the tables' columns.
+    selection, the settings, the models, the versions of the libraries, and the tables' columns.
+
+    :raises FerError: a model cannot be used.
     """
     settings = settings.model_copy(update={"model": str(resolve_model(settings.model).resolve())})
     files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in bag_files(bag)]
@@ -80,7 +82,8 @@ def make_task(bag: Path, topic: str, selection: Selection, settings: ReplaySetti
     libraries = {name: import_module(name).__version__ for name in LIBRARIES}
     columns = [*frame_schema().names, *emotion_schema([]).names]
     decisive = [str(bag.resolve()), files, topic, asdict(selection), values_of(settings), model, libraries, columns]
-    digest = hashlib.sha256(json.dumps([*decisive, FACE_MODEL_SHA256, FRAMES_PER_PART]).encode()).hexdigest()
+    faces = [LANDMARKER_SHA256, detector_identity(settings.detector_model)]
+    digest = hashlib.sha256(json.dumps([*decisive, *faces, FRAMES_PER_PART]).encode()).hexdigest()
     folder = parts.resolve() / digest[:16]
     return Task(str(bag), bag.resolve(), topic, selection, settings, folder)
 
@@ -176,6 +179,7 @@ def _remember(folder: Path, labels: tuple[str, ...], tracker: Tracker, smoother:
         boxes = list(zip(*(emotions[name].to_pylist() for name in ("x", "y", "width", "height")), strict=True))
         columns = [emotions[label].to_numpy() for label in labels]
         probabilities = np.stack(columns, axis=1).astype(np.float32)
+        rolls_rad = emotions["roll_rad"].to_pylist()
         predicted = np.asarray(emotions["refusal"].to_pylist(), str) == ""
         row = 0
         for frame in frames.select(["frame", "stamp_ns", "faces", "rejected"]).to_pylist():
@@ -184,7 +188,7 @@ def _remember(folder: Path, labels: tuple[str, ...], tracker: Tracker, smoother:
                 continue
             rows = slice(row, row + frame["faces"])
             stamp_s = seconds(frame["stamp_ns"])
-            track_ids = tracker.update(boxes[rows], stamp_s)
+            track_ids = tracker.update(boxes[rows], stamp_s, rolls_rad[rows])
             kept = predicted[rows]
             known = [track_id for track_id, is_kept in zip(track_ids, kept, strict=True) if is_kept]
             smoother.update(known, probabilities[rows][kept], stamp_s)

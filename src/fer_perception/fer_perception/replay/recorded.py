@@ -15,7 +15,7 @@ import numpy as np
 
 from fer_perception.emotions.quality_gate import Refusal
 from fer_perception.errors import BagError
-from fer_perception.faces.detector import Face
+from fer_perception.faces.face import Face
 from fer_perception.faces.single_face import NO_KEYPOINTS
 from fer_perception.pipeline import Emotions, Faces
 from fer_perception.replay.bags import Bag, Frame, Selection, deserialize, nanoseconds, read_frames

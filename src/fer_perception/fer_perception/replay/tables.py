@@ -61,15 +61,16 @@ def emotion_schema(labels: Sequence[str]) -> pa.Schema:
     """Columns of ``emotions``.
 
     ``frame``, ``stamp_ns``, ``time_ns`` as in ``frames``. ``prominent``: of the faces of its image the most central
-    large one. ``x``, ``y``, ``width``, ``height``: the box in pixels. ``face_confidence``: of the detector; NaN for a
-    live run, whose messages lack it. ``refusal``: why the face gets no emotion, see :class:`Refusal`, else empty. Then
+    large one. ``x``, ``y``, ``width``, ``height``: the box in pixels. ``face_confidence``: of the detector.
+    ``roll_rad``: how far the face is turned in the image, clockwise. Both NaN for a live run, whose messages lack them.
+    ``refusal``: why the face gets no emotion, see :class:`Refusal`, else empty. Then
     the emotion of this image and smoothed, each with its label, its confidence and all probabilities; under a refusal
     ``unknown``, 0 and NaN.
     """
     columns = [("frame", pa.int64()), ("stamp_ns", pa.int64()), ("time_ns", pa.int64())]
     columns += [("track_id", pa.string()), ("prominent", pa.bool_())]
     columns += [(name, pa.int32()) for name in ("x", "y", "width", "height")]
-    columns += [("face_confidence", pa.float32()), ("refusal", pa.string())]
+    columns += [("face_confidence", pa.float32()), ("roll_rad", pa.float64()), ("refusal", pa.string())]
     for prefix in ("", "smoothed_"):
         columns += [(f"{prefix}label", pa.string()), (f"{prefix}confidence", pa.float32())]
         columns += [(f"{prefix}{label}", pa.float32()) for label in labels]
@@ -116,6 +117,7 @@ class Part:
                 "width": box_width,
                 "height": box_height,
                 "face_confidence": face.confidence,
+                "roll_rad": face.roll_rad,
                 "refusal": "" if (refusal := emotions.refusal(index)) is None else refusal.reason,
             }
             for prefix, values in (("", emotions.probabilities[index]), ("smoothed_", emotions.smoothed[index])):

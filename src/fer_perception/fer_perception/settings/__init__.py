@@ -33,6 +33,7 @@ from fer_perception.settings.pipeline import (
     PipelineSettings,
     PrecisionChoice,
     Privacy,
+    Range,
     ReplaySettings,
 )
 
@@ -62,6 +63,7 @@ __all__ = [
     "PlayerSettings",
     "PrecisionChoice",
     "Privacy",
+    "Range",
     "ReplaySettings",
     "Setting",
     "Settings",

@@ -40,14 +40,14 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting as it is declared. ``bounds``: both included; ``choices``: of a setting that is a word."""
+    """One setting as it is declared. ``bounds``: both included; ``choices``: of one that has only some values."""
 
     name: str
     default: Value
     description: str
     unit: str
     bounds: tuple[float, float] | None
-    choices: tuple[str, ...]
+    choices: tuple[Value, ...]
     changes: Changes
 
     @property
@@ -55,7 +55,7 @@ class Setting:
         """The values it takes, in words; empty where the type says all."""
         if self.bounds:
             return " ".join(filter(None, (f"{self.bounds[0]:.10g} to {self.bounds[1]:.10g}", self.unit)))
-        return ", ".join(self.choices)
+        return ", ".join(map(str, self.choices))
 
     @property
     def default_text(self) -> str:

@@ -50,6 +50,19 @@ class LandmarksSettings(Settings):
     )
 
 
+class PoseSettings(Settings):
+    """Where faces are in space."""
+
+    camera_info: str = setting(
+        "", "Topic of the camera's sensor_msgs/CameraInfo, for positions; empty: camera_info beside the images"
+    )
+    publish_tf: bool = setting(
+        False,
+        "Publish the frames face_ID and gaze_ID of faces whose position is known (REP 155)",
+        changes="unconfigured",
+    )
+
+
 class NodeSettings(Settings):
     """Any node."""
 
@@ -60,13 +73,13 @@ class NodeSettings(Settings):
     )
 
 
-class FerNodeSettings(ImageSettings, PipelineSettings, LandmarksSettings, NodeSettings):
+class FerNodeSettings(ImageSettings, PipelineSettings, LandmarksSettings, PoseSettings, NodeSettings):
     """``fer_node``."""
 
     audit: AuditSettings = AuditSettings()
 
 
-class FaceNodeSettings(ImageSettings, FaceSettings, LandmarksSettings, NodeSettings):
+class FaceNodeSettings(ImageSettings, FaceSettings, LandmarksSettings, PoseSettings, NodeSettings):
     """``face_node``."""
 
 

@@ -9,6 +9,7 @@ from fer_perception.settings.declaration import Settings, setting, with_default
 Backend = Literal["auto", "tensorrt", "onnxruntime"]
 FaceMode = Literal["keypoints", "mesh"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "int8"]
+Range = Literal["near", "far", "auto"]
 Privacy = Literal["off", "no_images", "strict"]
 
 
@@ -18,14 +19,19 @@ class ModelSettings(Settings):
     model: str = setting("", "Model bundle: a folder, or the name of a shipped one; empty: the default")
 
 
-class EngineSettings(ModelSettings):
+class BackendSettings(Settings):
+    """Where networks run."""
+
+    backend: Backend = setting(
+        "auto", "What runs the networks: tensorrt on a GPU, onnxruntime on the CPU; auto: TensorRT where it can be used"
+    )
+
+
+class EngineSettings(BackendSettings, ModelSettings):
     """What runs the emotion network."""
 
     precision: PrecisionChoice = setting(
         "auto", "Which file of the bundle; auto: of those it has, the fastest on this machine"
-    )
-    backend: Backend = setting(
-        "auto", "What runs the network: tensorrt on a GPU, onnxruntime on the CPU; auto: TensorRT where it can be used"
     )
     dla_core: int = setting(
         -1, "With TensorRT: the deep learning accelerator of that number; -1: the GPU", low=-1, high=7
@@ -56,14 +62,29 @@ class PrivacySettings(Settings):
     )
 
 
-class FaceSettings(TrackSettings, PrivacySettings, ModelSettings):
+class FaceSettings(TrackSettings, PrivacySettings, BackendSettings, ModelSettings):
     """The face stage."""
 
     face_model: str = setting("", "Path of face_landmarker.task; empty: the one of make setup")
+    detector_model: str = setting(
+        "", "Path of YuNet's ONNX file; empty: the one of make setup; blazeface: MediaPipe's, for near faces only"
+    )
+    range: Range = setting(
+        "auto",
+        "How far away people are found, by a camera of 640 pixels and 60 degrees; near: 1.7 m, at the least cost; far: "
+        "3.5 m in every image; auto: 3.5 m, searched for once a second, five times while nobody is there",
+        changes="always",
+    )
+    image_rotation: Literal[0, 90, 180, 270] = setting(
+        0,
+        "Turn images clockwise by so much to have people upright; results are in pixels of the image as received",
+        unit="deg",
+        changes="always",
+    )
     face_mode: FaceMode = setting(
         "keypoints",
-        "keypoints: six points a face, meshes only for landmarks, while it has a subscriber; mesh: 478 points and head "
-        "orientation in faces, always",
+        "keypoints: five points a face, meshes only for landmarks, while it has a subscriber; mesh: 478 points and "
+        "head orientation in faces, always",
         changes="always",
     )
     min_confidence: float = setting(

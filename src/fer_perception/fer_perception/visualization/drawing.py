@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from fer_perception.emotions.attention_maps import AttentionMap
-from fer_perception.faces.detector import Face
+from fer_perception.faces.face import Face
 from fer_perception.geometry import clip
 from fer_perception.labels import EMOTIONS_8, UNKNOWN
 from fer_perception.types import Box, Float32Array, UInt8Image

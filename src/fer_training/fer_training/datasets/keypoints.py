@@ -9,14 +9,12 @@ from types import TracebackType
 
 import numpy as np
 
-from fer_perception.faces.detector import EYES_AND_MOUTH, FACE_MODEL_SHA256, FaceFinder
+from fer_perception.faces.finder import FaceFinder, open_finder
+from fer_perception.faces.model_files import detector_identity
 from fer_perception.faces.single_face import Region, find_one_face
 from fer_perception.files import written_atomically
-from fer_perception.models.shipped import resolve_face_model
 from fer_perception.types import Float32Array, UInt8Image
 
-# Another face model finds other points: it gets another file.
-CACHE = f"keypoints-{FACE_MODEL_SHA256[:8]}.csv"
 POINTS = tuple(f"{point}_{axis}" for point in ("right_eye", "left_eye", "mouth") for axis in "xy")
 COLUMNS = ("file", "size", "mtime_ns", "box", *POINTS)
 
@@ -30,7 +28,7 @@ class KeyPoints:
     """
 
     def __init__(self, root: Path) -> None:
-        self._file = root / CACHE
+        self._file = root / cache_name()
         self._known = _read(self._file)
         self._changed = False
         self._finder: FaceFinder | None = None  # made when an image is new: it takes a second
@@ -58,9 +56,9 @@ class KeyPoints:
         state = (str(status.st_size), str(status.st_mtime_ns), " ".join(map(repr, box or ())))
         if name not in self._known or self._known[name][0] != state:
             if self._finder is None:
-                self._finder = FaceFinder(resolve_face_model(""))
+                self._finder = open_finder()
             face = find_one_face(self._finder, image, box)
-            self._known[name] = (state, None if face is None else face.keypoints[list(EYES_AND_MOUTH)])
+            self._known[name] = (state, None if face is None else face.eyes_and_mouth)
             self._changed = True
         return self._known[name][1]
 
@@ -77,6 +75,11 @@ class KeyPoints:
                     writer.writerow((name, *state, *values))
         except OSError as error:
             log.warning("%s: cannot be written (%s): the faces will be looked for again", self._file, error.strerror)
+
+
+def cache_name() -> str:
+    """The file's name: another detector finds other points, and has another file."""
+    return f"keypoints-{detector_identity()[:9]}.csv"
 
 
 def _read(file: Path) -> dict[str, tuple[tuple[str, str, str], Float32Array | None]]:

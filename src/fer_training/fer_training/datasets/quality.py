@@ -17,7 +17,7 @@ import numpy.typing as npt
 from fer_perception.emotions.quality_gate import NOSE_DEPTH, sharpness, yaw_deg
 from fer_perception.errors import FerError
 from fer_perception.evaluation.results import ResultFile
-from fer_perception.faces.detector import Face
+from fer_perception.faces.face import Face
 from fer_perception.pipeline import FacePipeline
 from fer_perception.settings import FaceSettings
 
@@ -55,7 +55,7 @@ def measure_quality(folder: Path, count: int) -> QualityResult:
             if (stored := cv2.imread(str(file))) is None:
                 continue
             image = cv2.cvtColor(stored, cv2.COLOR_BGR2RGB)
-            faces = [face for face in pipeline.find(image, mesh=True)[:1] if face.orientation]
+            faces = [face for face in pipeline.finder.find(image, mesh=True)[:1] if face.orientation]
             for face, crop in zip(faces, pipeline.crop(image, faces), strict=True):
                 rows.append((min(face.box[2:]), sharpness(crop), yaw_deg(face), yaw_by_mesh_deg(face)))
     if not rows:

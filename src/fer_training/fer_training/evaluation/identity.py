@@ -7,7 +7,7 @@ standardised features, reduced to 128 principal components where there are more)
 
     crop            the aligned crop's pixels; mode off
     mesh            the 478 points, in distances between the eyes and turned level; mode no_images
-    keypoints       box and six key points, in pixels and as the mesh; mode no_images
+    keypoints       box and five key points, in pixels and as the mesh; mode no_images
     coarse_box      the box on strict's grid
     distribution    the emotions' probabilities; mode strict
     label           the most probable emotion alone: strict's least
@@ -41,10 +41,10 @@ from tqdm import tqdm
 from fer_perception.emotions.classifier import softmax
 from fer_perception.errors import FerError
 from fer_perception.evaluation.results import RESAMPLES, Interval, Result, ResultFile, interval
-from fer_perception.faces.detector import EYES_AND_MOUTH, Face, FaceFinder
+from fer_perception.faces.face import Face
+from fer_perception.faces.finder import open_finder
 from fer_perception.faces.single_face import find_one_face
 from fer_perception.models.bundle import Bundle
-from fer_perception.models.shipped import resolve_face_model
 from fer_perception.preprocessing.alignment import align
 from fer_perception.preprocessing.normalization import to_batch
 from fer_perception.privacy import coarse_box
@@ -113,14 +113,6 @@ class Portrait(NamedTuple):
     target: int
 
 
-class MeshFinder(FaceFinder):
-    """Finds faces with their meshes; one whose mesh is not found counts as not found."""
-
-    def find(self, image: UInt8Image, mesh: bool = True) -> list[Face]:
-        """See :meth:`FaceFinder.find`."""
-        return [face for face in super().find(image, mesh) if face.mesh is not None]
-
-
 class Observed(NamedTuple):
     """What is known of N images in which a face was found.
 
@@ -176,14 +168,15 @@ def observe(model: Path, labels: tuple[str, ...], portraits: list[Portrait]) -> 
     crops: list[UInt8Image] = []
     kept: list[Portrait] = []
     boxes: list[Box] = []
-    with closing(MeshFinder(resolve_face_model(""))) as finder:
+    with closing(open_finder()) as finder:
         for portrait in tqdm(portraits, unit="image", mininterval=1.0):
             image = read_image(portrait.photograph.file, portrait.photograph.where)
-            face = find_one_face(finder, image)
-            if face is None:
+            found = find_one_face(finder, image)
+            face = finder.with_meshes(image, [found])[0] if found else None
+            if face is None or face.mesh is None:
                 continue
             source = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if spec.color == "grey" else image
-            crops.append(align(source, face.keypoints[list(EYES_AND_MOUTH)], template, spec.width, spec.height))
+            crops.append(align(source, face.eyes_and_mouth, template, spec.width, spec.height))
             faces.append(face)
             boxes.append(coarse_box(face.box, image.shape[1], image.shape[0]))
             kept.append(portrait)
@@ -237,9 +230,9 @@ def embed(bundle: Bundle, crops: list[UInt8Image]) -> tuple[Float32Array, Float3
 
 
 def keypoints_and_box(face: Face) -> Float32Array:
-    """Box and key points in pixels, and key points in distances between the eyes, turned level: float32, (28,)."""
+    """Box and key points in pixels, and key points in distances between the eyes, turned level: float32, (24,)."""
     turn, _ = _levelling(face)
-    right, left = face.keypoints[list(EYES_AND_MOUTH[:2])]
+    right, left = face.keypoints[:2]
     relative = (face.keypoints - (right + left) / 2) @ turn.T
     return np.concatenate([face.box, face.keypoints.ravel(), relative.ravel()]).astype(np.float32)
 
@@ -254,7 +247,7 @@ def mesh_shape(face: Face) -> Float32Array:
 
 def _levelling(face: Face) -> tuple[npt.NDArray[np.float64], float]:
     """The matrix that turns and scales the image so that the eyes lie level at a distance of 1, and its scale."""
-    right, left = face.keypoints[list(EYES_AND_MOUTH[:2])].astype(np.float64)
+    right, left = face.keypoints[:2].astype(np.float64)
     across = left - right
     squared = max(float(across @ across), 1e-6)
     return np.array([[across[0], across[1]], [-across[1], across[0]]]) / squared, squared**-0.5

@@ -1,1 +1,1 @@
-"""Latency, throughput and energy of a live pipeline, and of engines side by side."""
+"""Latency, throughput and energy of a live pipeline, of engines side by side, and how far faces are found."""

@@ -1,10 +1,11 @@
-"""``benchmark``: how fast the pipeline is, and what it costs.
+"""``benchmark``: how fast the pipeline is, what it costs, and how far it sees.
 
     benchmark [live]      fer_node on a live graph against the bare pipeline: latency, peak rate, memory, energy
     benchmark engines     the networks of bundles alone, side by side
     benchmark overhead    what quality gate and audit log cost
+    benchmark range       how far away each detector finds people, what is read in their faces, and what that costs
 
-The images lie in memory before anything is measured. Everything stays on this machine; the graph is in a ROS domain of
+The images lie in memory before anything is timed. Everything stays on this machine; the graph is in a ROS domain of
 its own. End to end is from before the publication of an image to the arrival of its EmotionArray.
 """
 
@@ -21,10 +22,14 @@ from tqdm import tqdm
 
 from fer_perception.commands.benchmark.engines import format_engines, measure_engines
 from fer_perception.commands.benchmark.overhead import format_overhead, measure_overhead
+from fer_perception.commands.benchmark.range.measure import measure_range
+from fer_perception.commands.benchmark.range.text import format_range
 from fer_perception.commands.benchmark.text import format_live
+from fer_perception.commands.number_arguments import positive
 from fer_perception.commands.processes import end_on_signals
 from fer_perception.commands.settings_options import ENGINE, add_settings, values_from
 from fer_perception.errors import FerError
+from fer_perception.evaluation.range import RangeResult
 from fer_perception.evaluation.results import ResultFile
 from fer_perception.evaluation.speed import LiveResult, machine
 from fer_perception.images.sources import PORTRAIT, open_source
@@ -34,7 +39,7 @@ from fer_perception.telemetry.malloc import keep_freed_memory
 from fer_perception.types import UInt8Image
 
 MODES: tuple[FaceMode, ...] = get_args(FaceMode)
-VERBS = ("live", "engines", "overhead")
+VERBS = ("live", "engines", "overhead", "range")
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -46,10 +51,11 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         epilog="examples:\n  benchmark --json result.json\n  benchmark live --source film.mp4 --modes keypoints\n"
         "  benchmark live --modes keypoints --rounds 1 --soak 600   (ten minutes at 30 Hz)\n"
         "  benchmark engines --rounds 30 --json engines.json   (all shipped models side by side)\n"
-        "  benchmark engines baseline path/to/mine --precision int8",
+        "  benchmark engines baseline path/to/mine --precision int8\n"
+        "  benchmark range path/to/wildfaces/labels.csv --split test --json range.json --plot range.png",
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    live, engines, overhead = (verbs.add_parser(verb) for verb in VERBS)
+    live, engines, overhead, range_ = (verbs.add_parser(verb) for verb in VERBS)
     _add_live(live)
     engines.add_argument("models", nargs="*", metavar="MODEL", help="all shipped, or these; ratios are to the first")
     add_settings(engines, FerNodeSettings, ["precision", "backend"])
@@ -57,6 +63,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     _add_source(overhead)
     add_settings(overhead, FerNodeSettings, ENGINE)
     overhead.add_argument("--count", type=int, default=600, help="images through each pipeline (600)")
+    _add_range(range_)
     for verb in (live, engines):
         verb.add_argument(
             "--grid-intensity",
@@ -64,7 +71,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
             metavar="G_PER_KWH",
             help="gCO2e per kWh of your electricity; without it carbon is not stated",
         )
-    for verb in (live, engines, overhead):
+    for verb in (live, engines, overhead, range_):
         verb.add_argument("--json", type=Path, help="also write the result to this file")
     named = arguments[:1] and (arguments[0] in VERBS or arguments[0] in ("-h", "--help"))
     return parser.parse_args(arguments if named else ["live", *arguments])
@@ -73,6 +80,29 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", default=PORTRAIT, help="video, image, folder, or 'astronaut' (640x480, one face)")
     parser.add_argument("--frames", type=int, default=150, help="so many images of the source are used, in turn (150)")
+
+
+def _add_range(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = (
+        "How far away each detector finds people, and what is read in their faces: labelled faces,\n"
+        "shrunk and put into pictures without people. Then the face stage's time at 30 Hz with one face, eight faces\n"
+        "and nobody. See docs/range.md."
+    )
+    parser.epilog = (
+        "examples:\n  benchmark range path/to/labels.csv --faces 20 --rounds 3   (a first impression, in a minute)\n"
+        "  benchmark range path/to/wildfaces/labels.csv --split test --json range.json --plot range.png\n"
+        "  benchmark range path/to/labels.csv --backgrounds path/to/empty_rooms --model baseline"
+    )
+    parser.add_argument("manifest", type=Path, help="CSV of photographs: image, emotion, and split if there are some")
+    parser.add_argument("--split", default="", help="only the rows with this split (all)")
+    parser.add_argument("--faces", type=positive, default=111, help="at most so many of the photographs (111)")
+    parser.add_argument("--backgrounds", type=Path, help="folder of pictures without people, beside scikit-image's")
+    parser.add_argument(
+        "--rounds", type=positive, default=9, help="of clocking, in which each detector has its turn (9)"
+    )
+    parser.add_argument("--plot", type=Path, help="also draw the result into this PNG")
+    add_settings(parser, FerNodeSettings, ENGINE)
 
 
 def _add_live(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +130,9 @@ def main(arguments: list[str] | None = None) -> int:
         settings = PipelineSettings.model_validate(values_from(options, ENGINE))
         result = measure_overhead(settings, load_frames(options.source, options.frames), options.count)
         text = format_overhead(result)
+    elif options.verb == "range":
+        result = measure_reach(options)
+        text = format_range(result)
     else:
         result = measure_live(options)
         text = format_live(result)
@@ -108,6 +141,19 @@ def main(arguments: list[str] | None = None) -> int:
         result.write(options.json)
         print(f"written: {options.json}")
     return 0
+
+
+def measure_reach(options: argparse.Namespace) -> RangeResult:
+    """All that ``benchmark range`` was asked for."""
+    if options.plot:
+        from fer_perception.commands.benchmark.range.plot import plot_range  # a missing matplotlib is told at once
+    settings = PipelineSettings.model_validate(values_from(options, ENGINE))
+    result = measure_range(
+        settings, options.manifest, options.split, options.faces, options.backgrounds, options.rounds
+    )
+    if options.plot:
+        plot_range(result, options.plot)
+    return result
 
 
 def measure_live(options: argparse.Namespace) -> LiveResult:

@@ -5,23 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from functools import partial
 from subprocess import Popen
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from fer_perception.commands.benchmark.graph import Graph, Usage
 from fer_perception.commands.benchmark.load import LoadNode, Run, serialize
+from fer_perception.commands.benchmark.tiles import tile_face
 from fer_perception.commands.processes import start, stop
 from fer_perception.commands.settings_options import ENGINE, values_from
-from fer_perception.errors import FerError
 from fer_perception.evaluation.results import rounded
 from fer_perception.evaluation.speed import CamerasResult, FacesResult, SoakResult, Stages
-from fer_perception.faces.detector import FaceFinder
-from fer_perception.models.shipped import resolve_face_model
 from fer_perception.nodes.base.managed_node import NAMESPACE
 from fer_perception.telemetry.timing import percentiles
 from fer_perception.types import UInt8Image
@@ -52,29 +48,6 @@ def _stages(runs: list[Run]) -> Stages:
         for stage in ("detect", "align", "infer")
     }
     return Stages(count=max(runs[-1].faces), frame=round(sum(medians.values()), 3), **medians)
-
-
-def tile_face(frame: UInt8Image, columns: int, rows: int) -> UInt8Image:
-    """An image of the frame's size with the frame's face in each of columns x rows tiles.
-
-    :raises FerError: the frame holds no face.
-    """
-    with closing(FaceFinder(resolve_face_model(""))) as finder:
-        faces = finder.find(frame)
-    if not faces:
-        raise FerError("the first image holds no face: choose another --source")
-    x, y, width, height = faces[0].box
-    tile_width, tile_height = frame.shape[1] // columns, frame.shape[0] // rows
-    side = max(width, height) * 1.6
-    scale = min(tile_width, tile_height) / side
-    matrix = np.asarray(
-        [
-            [scale, 0, tile_width / 2 - scale * (x + width / 2)],
-            [0, scale, tile_height / 2 - scale * (y + height / 2)],
-        ]
-    )
-    tile = cv2.warpAffine(frame, matrix, (tile_width, tile_height), borderMode=cv2.BORDER_REPLICATE)
-    return np.ascontiguousarray(np.tile(tile, (rows, columns, 1)))
 
 
 def measure_cameras(options: argparse.Namespace, frames: list[UInt8Image]) -> dict[str, CamerasResult]:

@@ -11,43 +11,25 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from fer_perception.engines.tensorrt.bindings import LOGGER, RTX, VERSION, Tensor, network_tensors, sizes, trt
+from fer_perception.engines.network import WORKSPACE_MB, Network, Shapes, fits
+from fer_perception.engines.tensorrt.bindings import LOGGER, RTX, VERSION, Tensor, network_tensors, trt
 from fer_perception.errors import BundleError, EngineError
 from fer_perception.models.bundle import Precision
 
 log = logging.getLogger(__name__)
 
-# More is not needed by networks of a few megabytes; a Nano shares 4 GB between everything.
-WORKSPACE_MB = 256
 PROGRESS_S = 10.0
-
-
-class Batches(NamedTuple):
-    """Sizes of batch an engine takes: from ``smallest`` to ``largest``, and fastest at ``usual``."""
-
-    smallest: int
-    usual: int
-    largest: int
-
-    @property
-    def static(self) -> bool:
-        """There is only one size."""
-        return self.smallest == self.largest
 
 
 class BuildOptions(NamedTuple):
     """How to build.
 
-    ``precision``: what the ONNX file is typed in; from TensorRT 10 on the file alone decides, before that flags allow
-    it. ``compute_capability``: of the GPU, such as "8.6"; TensorRT-RTX builds for it without having it. ``dla_core``:
-    -1 for the GPU, else a deep learning accelerator, with the GPU for what it cannot do.
+    ``compute_capability``: of the GPU, such as "8.6"; TensorRT-RTX builds for it without having it. ``dla_core``: -1
+    for the GPU, else a deep learning accelerator, with the GPU for what it cannot do.
     """
 
-    precision: Precision
-    batches: Batches
     compute_capability: str
     dla_core: int = -1
     workspace_mb: int = WORKSPACE_MB
@@ -61,13 +43,14 @@ class BuiltEngine(NamedTuple):
     timing_cache: bytes
 
 
-def build(onnx_file: Path, content: bytes, options: BuildOptions, timing_cache: bytes = b"") -> BuiltEngine:
+def build(network: Network, content: bytes, options: BuildOptions, timing_cache: bytes = b"") -> BuiltEngine:
     """Build an engine. Takes from less than a second to many minutes; the log says how it goes.
 
-    :param onnx_file: named in messages.
-    :param content: of that file.
+    From TensorRT 10 on the file alone decides about precision, before that flags allow the network's.
+
+    :param content: of the network's file.
     :param timing_cache: of an earlier build on the same GPU with the same TensorRT; b"": none.
-    :raises BundleError: the file's input and output are not as bundles have them.
+    :raises BundleError: the file's input and outputs are not the network's.
     :raises EngineError: TensorRT cannot parse the file, or cannot build the engine on this machine.
     """
     LOGGER.errors.clear()
@@ -80,17 +63,18 @@ def build(onnx_file: Path, content: bytes, options: BuildOptions, timing_cache: 
             f"dla_core is {options.dla_core}, this machine has {builder.num_DLA_cores} such cores: use -1 for the GPU"
         )
     strongly_typed = _strongly_typed(options)
-    network = builder.create_network(_network_flags(strongly_typed))
-    parser = trt.OnnxParser(network, LOGGER)
+    onnx_file = network.file
+    definition = builder.create_network(_network_flags(strongly_typed))
+    parser = trt.OnnxParser(definition, LOGGER)
     if not parser.parse(content):
         reasons = "; ".join(parser.get_error(index).desc() for index in range(parser.num_errors))
         raise EngineError(f"{onnx_file}: {VERSION} cannot parse it ({reasons}). Use backend onnxruntime")
-    _check(onnx_file, network_tensors(network))
+    _check(network, network_tensors(definition))
     config = builder.create_builder_config()
     if not strongly_typed:
-        _allow_precision(config, options.precision)
+        _allow_precision(config, network.precision)
     _limit_workspace(config, options.workspace_mb)
-    _set_batches(builder, network, config, options.batches)
+    _set_shapes(builder, definition, config, network.inputs)
     _set_device(config, options)
     if not RTX:  # which times nothing while it builds
         known = config.create_timing_cache(timing_cache) or config.create_timing_cache(b"")
@@ -98,13 +82,13 @@ def build(onnx_file: Path, content: bytes, options: BuildOptions, timing_cache: 
     begin_s = time.monotonic()
     log.info("building a TensorRT engine of %s with %s: this can take minutes", onnx_file, VERSION)
     with _progress(config):
-        serialized = builder.build_serialized_network(network, config)
+        serialized = builder.build_serialized_network(definition, config)
     if serialized is None:
         raise EngineError(f"{onnx_file}: {VERSION} built no engine ({LOGGER.reasons()}). Use backend onnxruntime")
     data = bytes(serialized)
     log.info("engine of %.1f MB built in %.1f s", len(data) / 1e6, time.monotonic() - begin_s)
     timings = b"" if RTX else bytes(config.get_timing_cache().serialize())
-    return BuiltEngine(data, network_tensors(network), timings)
+    return BuiltEngine(data, network_tensors(definition), timings)
 
 
 def _strongly_typed(options: BuildOptions) -> bool:
@@ -120,19 +104,18 @@ def _network_flags(strongly_typed: bool) -> int:
     return 1 << int(flags.EXPLICIT_BATCH)
 
 
-def _check(onnx_file: Path, tensors: tuple[Tensor, ...]) -> None:
-    inputs = [tensor for tensor in tensors if tensor.is_input]
-    outputs = [tensor for tensor in tensors if not tensor.is_input]
+def _check(network: Network, tensors: tuple[Tensor, ...]) -> None:
+    outputs = [tensor.shape for tensor in tensors if not tensor.is_input]
     if (
-        len(inputs) != 1
-        or len(outputs) != 1
-        or any(tensor.dtype != "FLOAT" or tensor.shape[0] != -1 for tensor in tensors)
-        or (len(inputs[0].shape), len(outputs[0].shape)) != (4, 2)
+        len(tensors) != 1 + len(network.outputs)
+        or not network.inputs.are_taken_by(tensors[0].shape)
+        or not all(fits(shape, wanted) for shape, wanted in zip(outputs, network.outputs, strict=True))
+        or any(tensor.dtype != "FLOAT" for tensor in tensors)
     ):
         found = ", ".join(f"{tensor.name} {tensor.shape} {tensor.dtype}" for tensor in tensors)
         raise BundleError(
-            f"{onnx_file}: has {found}; a bundle's network has one input (N, C, H, W) and one output (N, labels), "
-            "both float32, with any N. Export the model again"
+            f"{network.file}: has {found}; expected are one input {network.inputs.pattern} and outputs "
+            f"{list(network.outputs)}, all float32, with any number for -1. Export the model again"
         )
 
 
@@ -151,16 +134,16 @@ def _limit_workspace(config: trt.IBuilderConfig, megabytes: int) -> None:
         older.max_workspace_size = megabytes << 20
 
 
-def _set_batches(
-    builder: trt.Builder, network: trt.INetworkDefinition, config: trt.IBuilderConfig, batches: Batches
+def _set_shapes(
+    builder: trt.Builder, definition: trt.INetworkDefinition, config: trt.IBuilderConfig, shapes: Shapes
 ) -> None:
-    crops = network.get_input(0)
-    smallest, usual, largest = (trt.Dims([count, *sizes(crops.shape)[1:]]) for count in batches)
-    if batches.static:
-        crops.shape = usual
+    tensor = definition.get_input(0)
+    smallest, usual, largest = (trt.Dims(list(shape)) for shape in shapes)
+    if shapes.smallest == shapes.largest:
+        tensor.shape = usual
         return
     profile = builder.create_optimization_profile()
-    profile.set_shape(crops.name, smallest, usual, largest)
+    profile.set_shape(tensor.name, smallest, usual, largest)
     config.add_optimization_profile(profile)
 
 

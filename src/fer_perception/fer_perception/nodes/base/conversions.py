@@ -20,14 +20,16 @@ from fer_msgs.msg import (
     LatencyStatistics,
     StageStatistics,
 )
-from geometry_msgs.msg import Quaternion
+from geometry_msgs.msg import Point, PoseWithCovariance, Quaternion, Transform, TransformStamped, Vector3
+from geometry_msgs.msg import Pose as PoseMessage
 from sensor_msgs.msg import Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from fer_perception.emotions.attention_maps import AttentionMap
 from fer_perception.emotions.quality_gate import Refusal, strongest
 from fer_perception.errors import ImageError
-from fer_perception.faces import detector as core
+from fer_perception.faces import face as core
+from fer_perception.faces.head_pose import FACE_FRAME, GAZE_FRAME, turned
 from fer_perception.labels import UNKNOWN
 from fer_perception.models.bundle import Manifest
 from fer_perception.pipeline import Emotions, Faces
@@ -84,6 +86,7 @@ def _face_message(face: core.Face, track_id: str, crop: UInt8Image | None, mesh:
         keypoints=face.keypoints.ravel(),
         mesh=array("f", face.mesh.ravel()) if mesh and face.mesh is not None else [],
         head_orientation=[_quaternion(face.orientation)] if mesh and face.orientation is not None else [],
+        pose=[pose_message(face.pose)] if face.pose else [],
         crop=_bytes(crop) if crop is not None else [],
     )
 
@@ -114,6 +117,34 @@ def _crop_text(width: int, height: int, encoding: str, template: str) -> str:
     return f"{width} x {height} {encoding[:20]}, template {template[:20]}" if encoding else "missing"
 
 
+def pose_message(pose: core.Pose) -> PoseWithCovariance:
+    """A head's pose, as REP 155's frame face_<id>."""
+    x, y, z = pose.position_m.tolist()
+    orientation = _quaternion(turned(pose.orientation, FACE_FRAME))
+    return PoseWithCovariance(
+        pose=PoseMessage(position=Point(x=x, y=y, z=z), orientation=orientation), covariance=pose.covariance.ravel()
+    )
+
+
+def face_transforms(header: Header, faces: Faces) -> list[TransformStamped]:
+    """REP 155's frames face_<id> and gaze_<id> of those faces whose pose is known."""
+    transforms = []
+    for face, track_id in zip(faces.faces, faces.track_ids, strict=True):
+        if face.pose is None:
+            continue
+        x, y, z = face.pose.position_m.tolist()
+        for name, frame in (("face", FACE_FRAME), ("gaze", GAZE_FRAME)):
+            rotation = _quaternion(turned(face.pose.orientation, frame))
+            transforms.append(
+                TransformStamped(
+                    header=header,
+                    child_frame_id=f"{name}_{track_id}",
+                    transform=Transform(translation=Vector3(x=x, y=y, z=z), rotation=rotation),
+                )
+            )
+    return transforms
+
+
 def _quaternion(orientation: tuple[float, float, float, float]) -> Quaternion:
     x, y, z, w = orientation
     return Quaternion(x=x, y=y, z=z, w=w)
@@ -139,7 +170,7 @@ def face_from_message(message: Face) -> core.Face:
     return core.Face(
         box=(roi.x_offset, roi.y_offset, roi.width, roi.height),
         confidence=message.confidence,
-        keypoints=np.asarray(message.keypoints, np.float32).reshape(6, 2),
+        keypoints=np.asarray(message.keypoints, np.float32).reshape(5, 2),
         mesh=np.asarray(message.mesh, np.float32).reshape(-1, 3) if message.mesh else None,
         orientation=(orientation[0].x, orientation[0].y, orientation[0].z, orientation[0].w) if orientation else None,
     )
@@ -196,6 +227,25 @@ def probabilities_from_message(message: EmotionArray) -> Float32Array:
     nothing = [math.nan] * len(message.labels)
     rows = [nothing if emotion.refusal else emotion.smoothed_probabilities for emotion in message.emotions]
     return np.asarray(rows, np.float32).reshape(len(rows), len(message.labels))
+
+
+def detection_array_message(messages: Any, emotions: EmotionArray) -> Any:
+    """What a message of emotions tells, as a Detection2DArray.
+
+    :param messages: the module ``vision_msgs.msg``.
+    """
+    detections = []
+    for emotion in emotions.emotions:
+        roi, box = emotion.roi, messages.BoundingBox2D()
+        box.center.position.x, box.center.position.y = roi.x_offset + roi.width / 2, roi.y_offset + roi.height / 2
+        box.size_x, box.size_y = float(roi.width), float(roi.height)
+        scores = sorted(zip(emotion.smoothed_probabilities, emotions.labels), reverse=True)
+        results = [
+            messages.ObjectHypothesisWithPose(hypothesis=messages.ObjectHypothesis(class_id=label, score=score))
+            for score, label in scores
+        ]
+        detections.append(messages.Detection2D(header=emotions.header, results=results, bbox=box, id=emotion.track_id))
+    return messages.Detection2DArray(header=emotions.header, detections=detections)
 
 
 def attention_array_message(

@@ -13,39 +13,32 @@ from fer_perception.errors import BundleError
 from fer_perception.models.bundle import Bundle
 from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.managed_node import ManagedNode
+from fer_perception.nodes.outputs.optional_topic import OptionalTopic
 from fer_perception.pipeline import Emotions, Faces
 from fer_perception.settings import Privacy
 
 TOPIC = "attention"
 
 
-class AttentionTopic:
+class AttentionTopic(OptionalTopic):
     """Publishes maps while somebody subscribes; where there are none to publish, there is no publisher.
 
-    Made in the transition configure, and freed by cleanup. Maps that cannot be had keep no node from its work: who
-    subscribes to them is told in the log.
+    Made in the transition configure, and freed by cleanup.
     """
 
     def __init__(self, node: ManagedNode, bundle: Bundle, threads: int, privacy: Privacy = "no_images") -> None:
-        self._node = node
+        super().__init__(node, TOPIC)
         self._maps: AttentionMaps | None = None
-        self._why_not = ""
         if privacy == "strict":
-            self._why_not = "privacy strict publishes no attention maps. Set privacy to no_images"
+            self.why_not = "privacy strict publishes no attention maps. Set privacy to no_images"
             return
         try:
             self._maps = AttentionMaps(bundle, threads)
         except BundleError as error:
-            self._why_not = str(error)
+            self.why_not = str(error)
             return
         node.at_cleanup(self._maps.close)
         self._publisher = node.publisher(AttentionArray, TOPIC)
-
-    def tick(self) -> None:
-        """Warn once where somebody waits in vain; to be called once a second."""
-        if self._why_not and self._node.count_subscribers(self._node.resolve_topic_name(TOPIC)):
-            self._node.get_logger().warning(f"{TOPIC} has a subscriber and is not published: {self._why_not}")
-            self._why_not = ""
 
     def publish(self, header: Header, found: Faces, regions: Sequence[RegionOfInterest], emotions: Emotions) -> None:
         """Publish the maps of the faces that got an emotion, if somebody subscribes.

@@ -1,0 +1,283 @@
+"""The face stage: where faces are, in images of people half a metre to four metres away.
+
+A detector of small faces (:mod:`.yunet`) sees the whole image, shrunk, some times a second, and proposes. A close look
+(:mod:`.close_look`) at what it proposes, and in every image at the places where followed faces should be, decides, and
+gives key points that are as good for small faces as for large ones.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fer_perception.engines.selection import load_network
+from fer_perception.errors import ImageError
+from fer_perception.faces.blazeface import BlazeFace
+from fer_perception.faces.close_look import Detector, Place, look_closely
+from fer_perception.faces.face import LEFT_EYE, RIGHT_EYE, Face
+from fer_perception.faces.landmarker import Landmarker
+from fer_perception.faces.model_files import verify_detector, verify_face_model
+from fer_perception.faces.tracker import Outlook
+from fer_perception.faces.turned_camera import ROTATIONS, Rotation, Turn
+from fer_perception.faces.yunet import MOST_SIDE, Detections, YuNet, joined, without_repetitions, yunet_network
+from fer_perception.geometry import clip
+from fer_perception.models.shipped import BLAZEFACE, resolve_detector_model, resolve_face_model
+from fer_perception.settings import Backend, FaceSettings, Range
+from fer_perception.types import Box, Float32Array, UInt8Image
+
+# The longer side of the image that the detector sees, in pixels.
+NEAR_SIDE, FAR_SIDE = 320, MOST_SIDE
+# In seconds of the images' time: how often the detector sees the whole image, and how often it looks into the distance
+# while somebody is followed and while nobody is.
+NEAR_PERIOD_S, FAR_PERIOD_S, SEARCH_PERIOD_S = 0.1, 1.0, 0.2
+# Weaker detections than this are nothing; stronger ones get a close look.
+LEAST = 0.3
+TILT_DEG = 40
+# A face that is less sure, and was not there before, is one only where the landmarker finds its landmarks. That takes
+# long, so it is asked only as often as the detector looks into the distance.
+SURE = 0.9
+# A face is turned, not upright, where the detector is surer by so much after turning it.
+SURER = 0.05
+MAX_CLOSE_LOOKS = 12
+
+WITHOUT_DETECTOR = (
+    "the face detector YuNet is missing, and BlazeFace serves: people further away than some 1.3 m are not found. "
+    "Fetch it with 'ros2 run fer_perception fetch_face_model'"
+)
+
+log = logging.getLogger(__name__)
+
+
+def open_finder(settings: FaceSettings | None = None) -> FaceFinder:
+    """The finder that the settings ask for; without settings that of their defaults, on the CPU.
+
+    :raises FaceModelError: a model is missing or not a known one.
+    :raises EngineError: backend is "tensorrt" and TensorRT cannot be had or run here.
+    """
+    settings = settings or FaceSettings(backend="onnxruntime")
+    detector_model = resolve_detector_model(settings.detector_model)
+    if detector_model is None and settings.detector_model != BLAZEFACE:
+        log.warning(WITHOUT_DETECTOR)
+    face_model = resolve_face_model(settings.face_model)
+    return FaceFinder(
+        face_model,
+        detector_model,
+        settings.min_confidence,
+        settings.max_faces,
+        settings.range,
+        settings.image_rotation,
+        settings.backend,
+    )
+
+
+class FaceFinder:
+    """Finds the faces of images.
+
+    ``min_confidence``, ``max_faces``, ``range`` and ``image_rotation`` may be changed between two. Nothing else has a
+    memory: an image and its outlook give the same faces whatever came before. ``sees_far``: small faces are
+    found, which BlazeFace does not do.
+
+    :param face_model: path of ``face_landmarker.task``.
+    :param detector_model: path of YuNet's ONNX file; None: BlazeFace, which is in the face model, finds near faces.
+    :param min_confidence: 0.3 to 1; weaker detections are dropped.
+    :param max_faces: at most so many faces of an image, the most confident ones.
+    :param image_rotation: by so many degrees clockwise an image is turned to be upright; what is found is in pixels of
+        the image as it was.
+    :param backend: what runs YuNet; see :func:`fer_perception.engines.selection.load_engine`.
+    :raises FaceModelError: a file is missing or is not a known one.
+    :raises EngineError: backend is "tensorrt" and TensorRT cannot be had or run here.
+    """
+
+    def __init__(
+        self,
+        face_model: str | Path,
+        detector_model: str | Path | None,
+        min_confidence: float = 0.75,
+        max_faces: int = 10,
+        range: Range = "auto",
+        image_rotation: Rotation = 0,
+        backend: Backend = "onnxruntime",
+    ) -> None:
+        self.min_confidence, self.max_faces, self.range = min_confidence, max_faces, range
+        self.image_rotation = image_rotation
+        verify_face_model(Path(face_model))
+        self._landmarker = Landmarker(Path(face_model))
+        self._detector: Detector
+        if detector_model is None:
+            self._detector = BlazeFace(Path(face_model))
+        else:
+            verify_detector(Path(detector_model))
+            self._detector = YuNet(load_network(yunet_network(Path(detector_model)), backend))
+        self.sees_far = detector_model is not None
+
+    def find(self, image: UInt8Image, outlook: Outlook | None = None, mesh: bool = False) -> list[Face]:
+        """The faces of an image, most confident first.
+
+        :param image: uint8, (H, W, 3), RGB.
+        :param outlook: what the images before tell; None: it is alone.
+        :param mesh: fit meshes as well, see :meth:`with_meshes`.
+        :raises ImageError: the array is no RGB image.
+        """
+        turn = Turn(self.image_rotation, _checked(image).shape)
+        upright = turn.upright(image)
+        return [turn.face(face) for face in self._faces(upright, turn.outlook(outlook), mesh)]
+
+    def with_meshes(self, image: UInt8Image, faces: Sequence[Face]) -> list[Face]:
+        """Fit a mesh to each face of an image. A face whose mesh the landmarker does not find comes without."""
+        turn = Turn(self.image_rotation, image.shape)
+        upright = turn.upright(image)
+        return [turn.face(self._landmarker.with_mesh(upright, turn.face(face, upright=True))) for face in faces]
+
+    def better_rotation(self, image: UInt8Image, confidence: float) -> Rotation | None:
+        """Another ``image_rotation`` with which the detector is surer of a face than so far; None: there is none."""
+        found = {
+            rotation: self._faces(Turn(rotation, image.shape).upright(image), None)
+            for rotation in ROTATIONS
+            if rotation != self.image_rotation
+        }
+        sure = {rotation: faces[0].confidence for rotation, faces in found.items() if faces}
+        best = max(sure, key=lambda rotation: sure[rotation], default=None)
+        return best if best is not None and sure[best] > confidence + SURER else None
+
+    def close(self) -> None:
+        """Free engine and graphs. The finder cannot be used afterwards."""
+        self._landmarker.close()
+        self._detector.close()
+
+    def _faces(self, image: UInt8Image, outlook: Outlook | None, mesh: bool = False) -> list[Face]:
+        """The faces of an upright image."""
+        height, width = image.shape[:2]
+        seen = [
+            Face(clip(_whole(box), width, height), float(score), points)
+            for box, score, points in zip(*self._look(image, outlook), strict=True)
+        ]
+        expected = outlook.expected if outlook else ()
+        is_due = _is_due(outlook)
+        faces = []
+        for face in seen[: self.max_faces]:
+            is_known = face.confidence >= SURE or any(_is_at(place, face.box) for place in expected)
+            if mesh or (is_due and not is_known):
+                fitted = self._landmarker.with_mesh(image, face)
+                is_known = is_known or (is_due and fitted.mesh is not None)
+                face = fitted if mesh else face
+            if is_known:
+                faces.append(face)
+        return faces
+
+    def _look(self, image: UInt8Image, outlook: Outlook | None) -> Detections:
+        """What is seen of faces, the surest first."""
+        seen = joined(*(self._seen(image, side) for side in self._sides(outlook)))
+        places = list(outlook.expected) if outlook else []
+        for box, points in zip(seen.boxes, seen.points, strict=True):
+            x, y = (box[:2] + box[2:] / 2).tolist()
+            place = Place(x, y, float(box[2]), _roll_rad(points))
+            if not any(_is_same(place, other) for other in places):
+                places.append(place)
+        # What was surely seen stays, also where the close look does not agree.
+        found = joined(self._close(image, places), seen.of(seen.scores >= self.min_confidence))
+        if self.sees_far and self.range != "near" and not len(found.boxes) and _is_due(outlook):
+            found = self._close(image, self._tilted(image, outlook))
+        first = without_repetitions(found.boxes)
+        found = found.of(first)
+        return found.of(np.argsort(-found.scores, kind="stable"))
+
+    def _sides(self, outlook: Outlook | None) -> Iterator[int]:
+        """At which sizes the whole image is seen."""
+        if _is_due(outlook) or _is_new(outlook, NEAR_PERIOD_S):
+            yield NEAR_SIDE
+        if self.sees_far and (self.range == "far" or (self.range == "auto" and _is_due(outlook))):
+            yield FAR_SIDE
+
+    def _close(self, image: UInt8Image, places: Sequence[Place]) -> Detections:
+        return look_closely(self._detector, image, places[:MAX_CLOSE_LOOKS], self.min_confidence)
+
+    def _seen(self, image: UInt8Image, side: int) -> Detections:
+        """What the detector sees in the whole image, shrunk to a longer side; in pixels of the image."""
+        scale = min(1.0, side / max(image.shape[:2]))
+        seen = self._detector.detect(_shrunk(image, scale), LEAST)
+        shift = np.float32(0.5 / scale - 0.5)  # centres of pixels are at whole numbers, before and after
+        return Detections(
+            seen.boxes / np.float32(scale) + shift * np.asarray([1, 1, 0, 0], np.float32),
+            seen.scores,
+            seen.points / np.float32(scale) + shift,
+        )
+
+    def _tilted(self, image: UInt8Image, outlook: Outlook | None) -> list[Place]:
+        """Where tilted heads may be: the detector sees little of those that are turned by more than 30 degrees.
+
+        Both sides in an image that is alone, else in turns.
+        """
+        scale = min(1.0, FAR_SIDE / max(image.shape[:2]))
+        small = _shrunk(image, scale)
+        height, width = small.shape[:2]
+        middle = np.asarray([(width - 1) / 2, (height - 1) / 2])
+        places: list[Place] = []
+        sides: tuple[int, ...] = (-TILT_DEG, TILT_DEG)
+        if outlook is not None:
+            sides = (sides[int(outlook.stamp_s // SEARCH_PERIOD_S) % 2],)
+        for roll_deg in sides:
+            turn = cv2.getRotationMatrix2D(middle.tolist(), roll_deg, 1.0)
+            seen = self._detector.detect(cv2.warpAffine(small, turn, (width, height)), LEAST)
+            back = cv2.invertAffineTransform(turn)
+            for box, points in zip(seen.boxes, seen.points, strict=True):
+                x, y = back[:, :2] @ (box[:2] + box[2:] / 2) + back[:, 2]
+                roll_rad = math.radians(roll_deg) + _roll_rad(points)
+                place = Place((x + 0.5) / scale - 0.5, (y + 0.5) / scale - 0.5, float(box[2]) / scale, roll_rad)
+                if not any(_is_same(place, other) for other in places):
+                    places.append(place)
+        return places
+
+
+def _is_due(outlook: Outlook | None) -> bool:
+    """Whether it is time for what takes long."""
+    if outlook is None or outlook.lost:
+        return True
+    return _is_new(outlook, FAR_PERIOD_S if outlook.expected else SEARCH_PERIOD_S)
+
+
+def _is_new(outlook: Outlook | None, period_s: float) -> bool:
+    """Whether an image is the first of a period. That depends on the images' times, not on how many there are."""
+    return outlook is None or outlook.last_s is None or outlook.stamp_s // period_s != outlook.last_s // period_s
+
+
+def _checked(image: UInt8Image) -> UInt8Image:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ImageError(f"an RGB image is uint8 (H, W, 3), got {image.dtype} {image.shape}: convert it first")
+    return image
+
+
+def _shrunk(image: UInt8Image, scale: float) -> UInt8Image:
+    if scale == 1:
+        return image
+    size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
+def _is_among(place: Place, boxes: Float32Array) -> bool:
+    """Whether one of the boxes is the face expected there: its middle is in the box's middle part."""
+    middles = boxes[:, :2] + boxes[:, 2:] / 2
+    return bool((np.abs(middles - [place.x, place.y]) < place.width * 0.75).all(1).any())
+
+
+def _is_at(place: Place, box: Box) -> bool:
+    return _is_among(place, np.asarray([box], np.float32))
+
+
+def _is_same(one: Place, other: Place) -> bool:
+    return max(abs(one.x - other.x), abs(one.y - other.y)) < 0.5 * max(one.width, other.width)
+
+
+def _roll_rad(points: Float32Array) -> float:
+    across, down = (points[LEFT_EYE] - points[RIGHT_EYE]).tolist()
+    return math.atan2(down, across)
+
+
+def _whole(box: Float32Array) -> Box:
+    """A box in whole numbers, of the pixels that lie in it."""
+    x, y, width, height = box.tolist()
+    return round(x + 0.5), round(y + 0.5), round(width), round(height)
