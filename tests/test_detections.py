@@ -46,6 +46,7 @@ def test_detections_tell_what_emotions_tell(graph: Any, portrait: np.ndarray, sh
         graph.start("fer_node", privacy="strict" if shape == "strict" else "no_images")
     reader = graph.read("echo.py", DETECTIONS, graph.node.resolve_topic_name("detections"))
     head = portrait[:256, 100:356]
+    ask(graph, reader, np.hstack([head, head]))  # both faces are followed from then on
     emotions, answer = ask(graph, reader, np.hstack([head, head]))
     assert len(emotions.emotions) == 2
     for emotion, detection in zip(emotions.emotions, answer["detections"], strict=True):

@@ -77,15 +77,21 @@ def offline(bag: Path, out: Path) -> Predictions:
 def assert_agreement(live: Predictions, offline: Predictions) -> None:
     """On the frames that both processed: the same faces and the same predictions for each frame by itself.
 
-    Tracks and smoothed predictions depend on which frames were seen, so they may differ where frames were dropped.
+    Where one of both saw other frames before, it looked at the followed face in a slightly different place. Tracks and
+    smoothed predictions may differ then, too.
     """
+    same_frames = len(live.emotions) == len(offline.emotions)
     columns = ["frame", "stamp_ns", "time_ns", "label", "x", "y", "width", "height", *live.labels]
     both = live.emotions[columns].merge(offline.emotions[columns], on="frame", suffixes=("", "_offline"))
     assert len(both) == len(live.emotions) > 0
-    for name in columns[1:8]:
+    for name in columns[1:4]:
         assert (both[name] == both[f"{name}_offline"]).all(), name
+    for name in columns[4:8]:
+        tolerance = 0 if same_frames else 0.1 * both["width"].min()
+        np.testing.assert_allclose(both[name], both[f"{name}_offline"], atol=tolerance)
     for label in live.labels:
-        np.testing.assert_allclose(both[label], both[f"{label}_offline"], atol=1e-5)
+        tolerance = 1e-5 if same_frames else 0.1
+        np.testing.assert_allclose(both[label], both[f"{label}_offline"], atol=tolerance)
 
 
 def test_live_and_offline_agree(bag: Path, tmp_path: Path) -> None:
