@@ -162,6 +162,7 @@ def test_distances() -> None:
     assert distance_m(32, view_deg=90, image_width_px=1280) == pytest.approx(3.0)
 
 
+@pytest.mark.usefixtures("detector_model")
 def test_the_command(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -198,6 +199,7 @@ def test_the_command(
     assert sum("rolled 30°" in line for line in text.splitlines()) == 1
 
 
+@pytest.mark.usefixtures("detector_model")
 def test_scenes_look_like_what_their_truth_says(manifest: Path) -> None:
     """At every width the finder, which knows nothing of the truth, agrees with it."""
     finder, backgrounds = open_finder(), load_backgrounds()

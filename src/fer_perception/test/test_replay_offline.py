@@ -130,6 +130,7 @@ def test_what_is_done_is_not_done_again_until_something_changes(
     assert read_predictions(tmp_path).frames["frame"].tolist() == list(range(0, 24, 2))
 
 
+@pytest.mark.usefixtures("detector_model")
 def test_another_detector_is_another_run(portrait_bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def folder(**settings: str) -> Path:
         return make_task(portrait_bag, TOPIC, Selection(), ReplaySettings(**settings), tmp_path).folder

@@ -76,6 +76,7 @@ def test_a_followed_face_is_expected_where_it_is(finder: FaceFinder) -> None:
     assert place.roll_rad == pytest.approx(0)
 
 
+@pytest.mark.usefixtures("detector_model")
 def test_people_upside_down_are_noticed(pipeline_of_faces: FacePipeline, portrait: np.ndarray) -> None:
     image = received(portrait, 180)
     for stamp_s in np.arange(0, TURNED_AFTER_S + 0.5, 0.5):

@@ -134,7 +134,9 @@ class FaceFinder:
         return [turn.face(self._landmarker.with_mesh(upright, turn.face(face, upright=True))) for face in faces]
 
     def better_rotation(self, image: UInt8Image, confidence: float) -> Rotation | None:
-        """Another ``image_rotation`` with which the detector is surer of a face than so far; None: there is none."""
+        """Another ``image_rotation`` with which YuNet is surer of a face than so far; None: there is none."""
+        if not self.sees_far:
+            return None
         found = {
             rotation: self._faces(Turn(rotation, image.shape).upright(image), None)
             for rotation in ROTATIONS
