@@ -11,7 +11,7 @@ from fer_perception.errors import FaceModelError, ImageError
 from fer_perception.faces.close_look import Place
 from fer_perception.faces.finder import FAR_PERIOD_S, FaceFinder, _is_due, open_finder
 from fer_perception.faces.landmarker import _orientation
-from fer_perception.faces.tracker import Outlook
+from fer_perception.faces.tracker import Outlook, Tracker
 from fer_perception.settings import FaceSettings, Range
 
 
@@ -141,6 +141,18 @@ def test_without_yunet_near_faces_are_found(face_model: Path, portrait: np.ndarr
         (face,), (other,) = blind.find(portrait), finder.find(portrait)
         np.testing.assert_allclose(face.keypoints, other.keypoints, atol=8)
         assert blind.find(in_a_room(portrait, 24)) == []
+
+
+@pytest.mark.usefixtures("detector_model")
+def test_a_crowd_is_followed_in_every_image(portrait: np.ndarray) -> None:
+    head = cv2.resize(portrait[:256, 100:356], (128, 128), interpolation=cv2.INTER_AREA)
+    crowd = np.tile(head, (4, 5, 1))
+    tracker = Tracker(seed=0)
+    with closing(open_finder(FaceSettings(max_faces=30))) as finder:
+        for stamp_s in (0.0, 0.02, 0.04, 0.06):  # only the first is seen whole
+            faces = finder.find(crowd, tracker.outlook(stamp_s))
+            tracker.update([face.box for face in faces], stamp_s, [face.roll_rad for face in faces])
+            assert len(faces) == 20
 
 
 def test_max_faces_keeps_the_surest(portrait: np.ndarray) -> None:

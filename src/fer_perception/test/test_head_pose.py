@@ -14,9 +14,8 @@ from fer_perception.faces.head_pose import (
     PUPILS_M,
     SHAPE,
     Camera,
-    quaternion,
-    turned,
 )
+from fer_perception.faces.orientation import from_rotation_vector, product
 from fer_perception.types import Float32Array
 
 MATRIX = [[554.3, 0, 320], [0, 554.3, 240], [0, 0, 1]]
@@ -48,7 +47,7 @@ def test_a_head_is_where_its_points_come_from(
     pose = Camera(MATRIX, distortion).pose_of(face)
     assert pose is not None
     np.testing.assert_allclose(pose.position_m, position, rtol=0.01, atol=0.005)
-    same = abs(np.dot(pose.orientation, quaternion(turn)))
+    same = abs(np.dot(pose.orientation, from_rotation_vector(turn)))
     assert 2 * np.arccos(min(1.0, same)) < 0.03
     assert np.all(np.linalg.eigvalsh(pose.covariance) > 0)
     deviation_m = np.sqrt(pose.covariance[2, 2])
@@ -61,7 +60,7 @@ def test_the_frames_of_rep_155() -> None:
     head = (0.0, 0.0, 0.0, 1.0)
     towards, down, right = (0, 0, -1), (0, 1, 0), (1, 0, 0)  # in the camera's optical frame
     left = (-1, 0, 0)
-    face, gaze = turned(head, FACE_FRAME), turned(head, GAZE_FRAME)
+    face, gaze = product(head, FACE_FRAME), product(head, GAZE_FRAME)
     np.testing.assert_allclose(rotate(face, (1, 0, 0)), towards, atol=1e-9)
     np.testing.assert_allclose(rotate(face, (0, 1, 0)), right, atol=1e-9)  # the person's left
     np.testing.assert_allclose(rotate(face, (0, 0, 1)), (0, -1, 0), atol=1e-9)

@@ -8,16 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fer_perception.faces.orientation import Quaternion
 from fer_perception.types import Box, Float32Array
 
 # Rows of a face's key points; right and left are the person's own.
 RIGHT_EYE, LEFT_EYE, NOSE_TIP, RIGHT_MOUTH, LEFT_MOUTH = range(5)
 KEYPOINTS = 5
 NO_KEYPOINTS = np.full((KEYPOINTS, 2), np.nan, np.float32)
-
-
-Quaternion = tuple[float, float, float, float]
-"""A unit quaternion x, y, z, w."""
 
 
 @dataclass(frozen=True)
@@ -61,5 +58,13 @@ class Face:
     @property
     def roll_rad(self) -> float:
         """How far the line through the eyes is turned, clockwise in the image; NaN without key points."""
-        across, down = (self.keypoints[LEFT_EYE] - self.keypoints[RIGHT_EYE]).tolist()
-        return math.atan2(down, across)
+        return roll_rad(self.keypoints)
+
+
+def roll_rad(keypoints: Float32Array) -> float:
+    """See :attr:`Face.roll_rad`.
+
+    :param keypoints: as those of a face.
+    """
+    across, down = (keypoints[LEFT_EYE] - keypoints[RIGHT_EYE]).tolist()
+    return math.atan2(down, across)

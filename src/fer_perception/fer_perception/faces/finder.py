@@ -19,7 +19,7 @@ from fer_perception.engines.selection import load_network
 from fer_perception.errors import ImageError
 from fer_perception.faces.blazeface import BlazeFace
 from fer_perception.faces.close_look import Detector, Place, look_closely
-from fer_perception.faces.face import LEFT_EYE, RIGHT_EYE, Face
+from fer_perception.faces.face import Face, roll_rad
 from fer_perception.faces.landmarker import Landmarker
 from fer_perception.faces.model_files import verify_detector, verify_face_model
 from fer_perception.faces.tracker import Outlook
@@ -43,7 +43,8 @@ TILT_DEG = 40
 SURE = 0.9
 # A face is turned, not upright, where the detector is surer by so much after turning it.
 SURER = 0.05
-MAX_CLOSE_LOOKS = 12
+# At most so many new places of an image get a close look, beside those of followed faces.
+MAX_PROPOSALS = 12
 
 WITHOUT_DETECTOR = (
     "the face detector YuNet is missing, and BlazeFace serves: people further away than some 1.3 m are not found. "
@@ -175,15 +176,16 @@ class FaceFinder:
         """What is seen of faces, the surest first."""
         seen = joined(*(self._seen(image, side) for side in self._sides(outlook)))
         places = list(outlook.expected) if outlook else []
+        most = len(places) + MAX_PROPOSALS
         for box, points in zip(seen.boxes, seen.points, strict=True):
             x, y = (box[:2] + box[2:] / 2).tolist()
-            place = Place(x, y, float(box[2]), _roll_rad(points))
-            if not any(_is_same(place, other) for other in places):
+            place = Place(x, y, float(box[2]), roll_rad(points))
+            if len(places) < most and not any(_is_same(place, other) for other in places):
                 places.append(place)
         # What was surely seen stays, also where the close look does not agree.
         found = joined(self._close(image, places), seen.of(seen.scores >= self.min_confidence))
         if self.sees_far and self.range != "near" and not len(found.boxes) and _is_due(outlook):
-            found = self._close(image, self._tilted(image, outlook))
+            found = self._close(image, self._tilted(image, outlook)[:MAX_PROPOSALS])
         first = without_repetitions(found.boxes)
         found = found.of(first)
         return found.of(np.argsort(-found.scores, kind="stable"))
@@ -196,7 +198,7 @@ class FaceFinder:
             yield FAR_SIDE
 
     def _close(self, image: UInt8Image, places: Sequence[Place]) -> Detections:
-        return look_closely(self._detector, image, places[:MAX_CLOSE_LOOKS], self.min_confidence)
+        return look_closely(self._detector, image, places, self.min_confidence)
 
     def _seen(self, image: UInt8Image, side: int) -> Detections:
         """What the detector sees in the whole image, shrunk to a longer side; in pixels of the image."""
@@ -228,8 +230,8 @@ class FaceFinder:
             back = cv2.invertAffineTransform(turn)
             for box, points in zip(seen.boxes, seen.points, strict=True):
                 x, y = back[:, :2] @ (box[:2] + box[2:] / 2) + back[:, 2]
-                roll_rad = math.radians(roll_deg) + _roll_rad(points)
-                place = Place((x + 0.5) / scale - 0.5, (y + 0.5) / scale - 0.5, float(box[2]) / scale, roll_rad)
+                turned_rad = math.radians(roll_deg) + roll_rad(points)
+                place = Place((x + 0.5) / scale - 0.5, (y + 0.5) / scale - 0.5, float(box[2]) / scale, turned_rad)
                 if not any(_is_same(place, other) for other in places):
                     places.append(place)
         return places
@@ -260,23 +262,14 @@ def _shrunk(image: UInt8Image, scale: float) -> UInt8Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
 
 
-def _is_among(place: Place, boxes: Float32Array) -> bool:
-    """Whether one of the boxes is the face expected there: its middle is in the box's middle part."""
-    middles = boxes[:, :2] + boxes[:, 2:] / 2
-    return bool((np.abs(middles - [place.x, place.y]) < place.width * 0.75).all(1).any())
-
-
 def _is_at(place: Place, box: Box) -> bool:
-    return _is_among(place, np.asarray([box], np.float32))
+    """Whether a box is the face expected there: its middle is near."""
+    x, y, width, height = box
+    return max(abs(x + width / 2 - place.x), abs(y + height / 2 - place.y)) < 0.75 * place.width
 
 
 def _is_same(one: Place, other: Place) -> bool:
     return max(abs(one.x - other.x), abs(one.y - other.y)) < 0.5 * max(one.width, other.width)
-
-
-def _roll_rad(points: Float32Array) -> float:
-    across, down = (points[LEFT_EYE] - points[RIGHT_EYE]).tolist()
-    return math.atan2(down, across)
 
 
 def _whole(box: Float32Array) -> Box:

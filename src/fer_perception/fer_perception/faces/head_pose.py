@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_perception.errors import FerError
-from fer_perception.faces.face import Face, Pose, Quaternion
+from fer_perception.faces.face import Face, Pose
+from fer_perception.faces.orientation import Quaternion, from_rotation_vector
 from fer_perception.types import UInt8Image
 
 # The key points of a face in its own frame (x to its left, y down, z backwards), in distances between the pupils:
@@ -81,30 +82,10 @@ class Camera:
         # Another distance between the pupils moves the head along the line of sight.
         line = position.ravel()
         covariance[:3, :3] += PUPILS_DEVIATION**2 * np.outer(line, line)
-        return Pose(line, quaternion(rotation), covariance)
-
-
-def quaternion(rotation_vector: npt.ArrayLike) -> Quaternion:
-    """Unit quaternion x, y, z, w of a rotation by an axis times an angle in radians."""
-    vector = np.asarray(rotation_vector, np.float64).ravel()
-    angle = float(np.linalg.norm(vector))
-    x, y, z = vector / angle * np.sin(angle / 2) if angle > 0 else (0.0, 0.0, 0.0)
-    return float(x), float(y), float(z), float(np.cos(angle / 2))
+        return Pose(line, from_rotation_vector(rotation), covariance)
 
 
 # From the head's axes to those of REP 155's frames: gaze_<id> (x to the right, y down, z where the head looks) and
 # face_<id> (x where it looks, y to its left, z up).
 GAZE_FRAME: Quaternion = (0.0, 1.0, 0.0, 0.0)
 FACE_FRAME: Quaternion = (0.5, 0.5, -0.5, 0.5)
-
-
-def turned(orientation: Quaternion, frame: Quaternion) -> Quaternion:
-    """The orientation of a frame that is fixed to something: the product of both."""
-    ax, ay, az, aw = orientation
-    bx, by, bz, bw = frame
-    return (
-        aw * bx + ax * bw + ay * bz - az * by,
-        aw * by - ax * bz + ay * bw + az * bx,
-        aw * bz + ax * by - ay * bx + az * bw,
-        aw * bw - ax * bx - ay * by - az * bz,
-    )

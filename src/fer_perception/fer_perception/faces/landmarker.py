@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from fer_perception.faces.face import Face
 from fer_perception.faces.native_log import without_chatter
+from fer_perception.faces.orientation import Quaternion, from_rotation_vector
 from fer_perception.geometry import cut_out
 from fer_perception.types import UInt8Image
 
 SIDE = 256
 MARGIN = 2.0
-# Stricter than MediaPipe's 0.5: the landmarker also decides whether what the detector is not sure of is a face. Of 368
-# faces on photographs none loses its mesh.
+# Stricter than MediaPipe's 0.5: the landmarker also decides whether what the detector is not sure of is a face.
 MIN_DETECTION, MIN_PRESENCE = 0.6, 0.8
 
 
@@ -77,10 +77,7 @@ class Landmarker:
         )
 
 
-def _orientation(matrix: npt.ArrayLike) -> tuple[float, float, float, float]:
-    """Quaternion x, y, z, w in optical axes (y down, z forward) of a MediaPipe pose matrix (y up, z backward)."""
+def _orientation(matrix: npt.ArrayLike) -> Quaternion:
+    """In optical axes (y down, z forward), of a MediaPipe pose matrix (y up, z backward)."""
     flip = np.diag([1.0, -1.0, -1.0])
-    rotation_vector = cv2.Rodrigues(flip @ np.asarray(matrix, np.float64)[:3, :3] @ flip)[0].ravel()
-    angle = float(np.linalg.norm(rotation_vector))
-    x, y, z = rotation_vector / angle * np.sin(angle / 2) if angle > 0 else (0.0, 0.0, 0.0)
-    return float(x), float(y), float(z), float(np.cos(angle / 2))
+    return from_rotation_vector(cv2.Rodrigues(flip @ np.asarray(matrix, np.float64)[:3, :3] @ flip)[0])

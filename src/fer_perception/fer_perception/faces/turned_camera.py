@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from fer_perception.faces.close_look import Place
-from fer_perception.faces.face import Face, Quaternion
+from fer_perception.faces.face import Face
+from fer_perception.faces.orientation import Quaternion, product
 from fer_perception.faces.tracker import Outlook
 from fer_perception.types import Box, Float32Array, UInt8Image
 
@@ -74,7 +75,5 @@ class Turn:
 
 def _rolled(orientation: Quaternion, quarters: int) -> Quaternion:
     """An orientation as a camera sees it that is turned about its axis, clockwise in the image."""
-    x, y, z, w = orientation
     half = quarters * math.pi / 4
-    sine, cosine = math.sin(half), math.cos(half)
-    return cosine * x - sine * y, cosine * y + sine * x, cosine * z + sine * w, cosine * w - sine * z
+    return product((0.0, 0.0, math.sin(half), math.cos(half)), orientation)

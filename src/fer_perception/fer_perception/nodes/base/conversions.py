@@ -29,7 +29,8 @@ from fer_perception.emotions.attention_maps import AttentionMap
 from fer_perception.emotions.quality_gate import Refusal, strongest
 from fer_perception.errors import ImageError
 from fer_perception.faces import face as core
-from fer_perception.faces.head_pose import FACE_FRAME, GAZE_FRAME, turned
+from fer_perception.faces.head_pose import FACE_FRAME, GAZE_FRAME
+from fer_perception.faces.orientation import product
 from fer_perception.labels import UNKNOWN
 from fer_perception.models.bundle import Manifest
 from fer_perception.pipeline import Emotions, Faces
@@ -120,7 +121,7 @@ def _crop_text(width: int, height: int, encoding: str, template: str) -> str:
 def pose_message(pose: core.Pose) -> PoseWithCovariance:
     """A head's pose, as REP 155's frame face_<id>."""
     x, y, z = pose.position_m.tolist()
-    orientation = _quaternion(turned(pose.orientation, FACE_FRAME))
+    orientation = _quaternion(product(pose.orientation, FACE_FRAME))
     return PoseWithCovariance(
         pose=PoseMessage(position=Point(x=x, y=y, z=z), orientation=orientation), covariance=pose.covariance.ravel()
     )
@@ -134,7 +135,7 @@ def face_transforms(header: Header, faces: Faces) -> list[TransformStamped]:
             continue
         x, y, z = face.pose.position_m.tolist()
         for name, frame in (("face", FACE_FRAME), ("gaze", GAZE_FRAME)):
-            rotation = _quaternion(turned(face.pose.orientation, frame))
+            rotation = _quaternion(product(face.pose.orientation, frame))
             transforms.append(
                 TransformStamped(
                     header=header,
