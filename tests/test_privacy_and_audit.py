@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def test_strict_tells_where_a_face_is_and_no_more(graph: Any, portrait: np.ndarr
     graph.collect(EmotionArray, "emotions")
     graph.collect(FaceArray, "faces")
     graph.start("fer_node", privacy="strict", face_mode="mesh")
-    faces, emotions = graph.ask(portrait, "faces", "emotions")
+    begin_s = round(time.time())
+    faces, emotions = graph.ask(portrait, "faces", "emotions", stamp_s=begin_s)
     (face,) = faces.faces
     assert np.isnan(face.keypoints).all()
     assert len(face.mesh) == len(face.head_orientation) == len(face.crop) == 0
@@ -35,8 +37,8 @@ def test_strict_tells_where_a_face_is_and_no_more(graph: Any, portrait: np.ndarr
     assert emotions.emotions[0].roi == face.roi
     assert emotions.emotions[0].label == "happy"
     assert not graph.node.count_publishers(graph.node.resolve_topic_name("landmarks"))
-    graph.ask(BLACK, "faces", "emotions")
-    (again,) = graph.ask(portrait, "emotions")
+    graph.ask(BLACK, "faces", "emotions", stamp_s=begin_s + 0.2)
+    (again,) = graph.ask(portrait, "emotions", stamp_s=begin_s + 0.4)
     assert again.emotions[0].track_id != face.track_id
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from fer_perception.faces.tracker import Tracker
 
@@ -70,3 +71,14 @@ def test_time_going_backwards_begins_anew() -> None:
     (second,) = tracker.update([box(100)], 1.0)
     (third,) = tracker.update([box(100)], 1.03)
     assert first != second == third
+
+
+@pytest.mark.parametrize("unlinkable", [False, True])
+def test_the_image_after_a_face_was_lost_is_looked_at_thoroughly(unlinkable: bool) -> None:
+    tracker = Tracker(unlinkable=unlinkable)
+    tracker.update([(10, 10, 40, 40)], 0.0)
+    assert not tracker.outlook(0.03).lost
+    tracker.update([], 0.03)
+    assert tracker.outlook(0.06).lost
+    tracker.update([], 0.06)
+    assert not tracker.outlook(0.09).lost

@@ -121,7 +121,7 @@ class Tracker:
         self._next_id = self._random.randrange(IDS)
         self._tracks: list[_Track] = []
         self._last_s: float | None = None
-        self._before_s: float | None = None
+        self._has_lost = False
 
     def outlook(self, now_s: float) -> Outlook:
         """What is known of the next image before it is seen."""
@@ -129,8 +129,7 @@ class Tracker:
             return Outlook(now_s)
         tracks = [track for track in self._tracks if now_s - track.seen_s <= self.max_lost_s]
         places = [track.expected(now_s) for track in tracks]
-        lost = any(track.seen_s == self._before_s < self._last_s for track in tracks if self._before_s is not None)
-        return Outlook(now_s, self._last_s, places, lost)
+        return Outlook(now_s, self._last_s, places, self._has_lost)
 
     def update(self, boxes: Sequence[Box], now_s: float, rolls_rad: Sequence[float] = ()) -> list[str]:
         """Ids of the boxes of the next image, in their order.
@@ -142,7 +141,7 @@ class Tracker:
         """
         if self._last_s is not None and now_s < self._last_s:
             self._tracks.clear()
-        self._before_s, self._last_s = self._last_s, now_s
+        before_s, self._last_s = self._last_s, now_s
         self._tracks = [track for track in self._tracks if now_s - track.seen_s <= self.max_lost_s]
         centers = np.asarray([(x + width / 2, y + height / 2) for x, y, width, height in boxes], float).reshape(-1, 2)
         sizes = np.asarray([np.sqrt(width * height) for _, _, width, height in boxes], float)
@@ -160,6 +159,8 @@ class Tracker:
                 track.update(centers[index], sizes[index], now_s)
                 track.look(width, roll_rad)
             ids.append(track.track_id)
+        # Told also where the track itself is forgotten.
+        self._has_lost = any(track.seen_s == before_s != now_s for track in self._tracks)
         if self._unlinkable:
             self._tracks = [track for track in self._tracks if track.track_id in ids]
         return ids
