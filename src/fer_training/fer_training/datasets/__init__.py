@@ -8,10 +8,12 @@ from pathlib import Path
 from fer_perception.errors import FerError
 from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
 from fer_training.datasets.affectnet import affectnet
+from fer_training.datasets.camera import seen_by_camera
 from fer_training.datasets.ckplus import FOLDS, ckplus
 from fer_training.datasets.fer2013 import load_fer2013
 from fer_training.datasets.ferplus import load_ferplus
 from fer_training.datasets.folder import list_folder
+from fer_training.datasets.joint import join
 from fer_training.datasets.manifest import list_manifest
 from fer_training.datasets.photographs import Alignment, Listing, load_photographs
 from fer_training.datasets.rafdb import list_rafdb, list_rafdb_compound
@@ -32,6 +34,7 @@ PHOTOGRAPHS: dict[str, Callable[[Path, Split], Listing]] = {
 }
 
 __all__ = [
+    "CAMERA",
     "CROPS",
     "PHOTOGRAPHS",
     "SPLITS",
@@ -40,22 +43,48 @@ __all__ = [
     "Samples",
     "Split",
     "balanced",
+    "dataset_name",
     "load_dataset",
+    "load_unlabelled",
 ]
+
+
+CAMERA = "camera/"  # before a dataset's name: its faces as a robot's camera gives them
 
 
 def load_dataset(name_and_path: str, split: Split, alignment: Alignment | None = None) -> Samples:
     """Load one split of a dataset given as ``NAME:PATH``.
 
+    ``camera/NAME:PATH`` is the dataset through :mod:`fer_training.datasets.camera`, ``ferplus+fer2013:PATH`` the same
+    images with both label sets (:func:`fer_training.datasets.joint.join`).
+
     :param alignment: how to cut faces out of photographs; without it these stay whole. FER2013 and FER+ do not need it.
     :raises FerError: unknown name, unreadable path, or a row or image that cannot be used.
     """
+    if name_and_path.startswith(CAMERA):
+        in_colour = None if alignment is None else alignment.in_colour()
+        return seen_by_camera(load_dataset(name_and_path.removeprefix(CAMERA), split, in_colour))
     name, separator, path = name_and_path.partition(":")
-    if not separator or name not in CROPS | PHOTOGRAPHS:
-        raise FerError(f"dataset '{name_and_path}': write NAME:PATH with NAME one of {', '.join(CROPS | PHOTOGRAPHS)}")
+    names = name.split("+")
+    if not separator or not (name in PHOTOGRAPHS or all(part in CROPS for part in names)):
+        raise FerError(
+            f"dataset '{name_and_path}': write NAME:PATH with NAME one of {', '.join(CROPS | PHOTOGRAPHS)}, "
+            f"ferplus+fer2013, or one of these after '{CAMERA}'"
+        )
     if split == "adapt" and name != "manifest":
         raise DatasetError(f"dataset '{name_and_path}': only a manifest has a split 'adapt'. Choose another split")
     folder = Path(path).expanduser()
-    if name in CROPS:
-        return CROPS[name](folder, split)
-    return load_photographs(name, split, PHOTOGRAPHS[name](folder, split), alignment)
+    if name in PHOTOGRAPHS:
+        return load_photographs(name, split, PHOTOGRAPHS[name](folder, split), alignment)
+    parts = [CROPS[part](folder, split) for part in names]
+    return parts[0] if len(parts) == 1 else join(parts)
+
+
+def load_unlabelled(name_and_path: str, alignment: Alignment) -> Samples:
+    """Images to learn from without their labels: of a manifest the split ``adapt``, of other datasets ``val``."""
+    return load_dataset(name_and_path, "adapt" if dataset_name(name_and_path) == "manifest" else "val", alignment)
+
+
+def dataset_name(name_and_path: str) -> str:
+    """The name of a dataset given as ``NAME:PATH``, whether or not it is seen through the camera model."""
+    return name_and_path.removeprefix(CAMERA).partition(":")[0]

@@ -32,6 +32,11 @@ class Alignment:
     template: AlignmentTemplate
     spec: InputSpec
 
+    def in_colour(self) -> Alignment:
+        """The same cut, in colour."""
+        spec = self.spec.model_copy(update={"color": "rgb", "mean": [0.5] * 3, "std": [0.25] * 3})
+        return Alignment(self.template, spec)
+
 
 @dataclass(frozen=True)
 class Photograph:

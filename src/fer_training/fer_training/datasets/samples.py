@@ -28,7 +28,8 @@ class Samples:
     ``images``: N uint8 face crops, each (H, W) grey or (H, W, 3) RGB. ``targets``: int64, (N,), indices into
     ``labels``. ``names``: N, the file or row of each sample. ``soft_targets``: float32, (N, labels), rows that sum to
     1, where the dataset knows more than one label for an image. ``groups``: for every column the N values, an empty
-    one where it is not known.
+    one where it is not known. ``label_sets``: see :func:`fer_training.datasets.joint.join`; by dataset its labels, where
+    ``soft_targets`` are of several.
     """
 
     dataset: str
@@ -39,6 +40,18 @@ class Samples:
     names: list[str] = field(default_factory=list)
     soft_targets: Float32Array | None = None
     groups: dict[str, list[str]] = field(default_factory=dict)
+    label_sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def heads(self) -> dict[str, tuple[str, ...]]:
+        """The labels of each of the label sets, by the dataset that they are of."""
+        return self.label_sets or {self.dataset: self.labels}
+
+    def distributions(self) -> Float32Array:
+        """What annotators said: float32, (N, labels of all sets). Rows of a set sum to 1, or 0 where it has no label."""
+        if self.soft_targets is not None:
+            return self.soft_targets
+        return np.eye(len(self.labels), dtype=np.float32)[self.targets]
 
     def __len__(self) -> int:
         return len(self.images)

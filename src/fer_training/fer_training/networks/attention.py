@@ -6,6 +6,9 @@ convolutions are too small to gain from INT8 and are better left in floating poi
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +29,7 @@ class ChannelAttention(nn.Module):
         hidden = max(8, channels // REDUCTION)
         self.squeeze = nn.Conv2d(channels, hidden, 1)
         self.excite = nn.Conv2d(hidden, channels, 1)
+        _start_at_zero(self.excite)
 
     def forward(self, x: Tensor) -> Tensor:
         mean = nn.functional.adaptive_avg_pool2d(x, 1)
@@ -63,13 +67,67 @@ class HybridAttention(nn.Module):
         self.channels = channels
         self.channel = ChannelAttention(channels)
         self.spatial = SpatialAttention()
-        nn.init.normal_(self.channel.excite.weight, 0, 1e-3)
-        assert self.channel.excite.bias is not None
-        nn.init.zeros_(self.channel.excite.bias)
         nn.init.constant_(self.spatial.norm.weight, 0.1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.spatial(self.channel(x))
+
+
+class EfficientChannelAttention(nn.Module):
+    """Weigh channels by the means of the channels beside them: ECA (Wang et al., 2020, arXiv:1910.03151).
+
+    Factors lie in 0..2 and start at 1. Maps (N, C, H, W) to the same shape.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        kernel = int(abs((math.log2(channels) + 1) / 2))
+        kernel += 1 - kernel % 2
+        self.conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
+        nn.init.normal_(self.conv.weight, 0, 1e-3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = nn.functional.adaptive_avg_pool2d(x, 1).flatten(2).transpose(1, 2)
+        return x * (2 * torch.sigmoid(self.conv(mean))).transpose(1, 2).unsqueeze(3)
+
+
+class CoordinateAttention(nn.Module):
+    """Weigh rows and columns, of each channel, by their means: coordinate attention (Hou et al., 2021, arXiv:2103.02907).
+
+    Factors of rows and of columns lie in 0..2 and start at 1. Unlike the original, the directions share no layers, as
+    in :class:`DualDirectionPooling`. Maps (N, C, H, W) to the same shape.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.rows, self.columns = (self._direction(channels) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = self.rows(x.mean(3, keepdim=True)), self.columns(x.mean(2, keepdim=True))
+        return x * (2 * torch.sigmoid(rows)) * (2 * torch.sigmoid(columns))
+
+    @staticmethod
+    def _direction(channels: int) -> nn.Sequential:
+        hidden = max(8, channels // DIRECTION_REDUCTION)
+        excite = nn.Conv2d(hidden, channels, 1)
+        _start_at_zero(excite)
+        return nn.Sequential(
+            nn.Conv2d(channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.Hardswish(inplace=True), excite
+        )
+
+
+def _start_at_zero(layer: nn.Conv2d) -> None:
+    nn.init.normal_(layer.weight, 0, 1e-3)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+
+
+# Attention inside every block, after its depthwise convolution, by name.
+BLOCK_ATTENTION: dict[str, Callable[[int], nn.Module]] = {
+    "coordinate": CoordinateAttention,
+    "efficient_channel": EfficientChannelAttention,
+    "squeeze_excite": ChannelAttention,
+}
 
 
 class Direction(nn.Sequential):

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: EfficientNet-B0 (Tan and Le, 2019, arXiv:1905.11946) without squeeze-and-excite, with ReLU6.
+"""EfficientNet-Lite0 to Lite2: EfficientNet (Tan and Le, 2019, arXiv:1905.11946) with ReLU6, without squeeze-and-excite.
 
 The layers are those of the TensorFlow original, so that its ImageNet weights load
 (:mod:`fer_training.networks.pretrained`): batch normalisation's epsilon is 1e-3, and strided convolutions are padded
@@ -8,13 +8,15 @@ input should be multiples of 16 times the stem's stride; at others, strided conv
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from fer_training.networks.layers import Backbone, DepthwiseConv2d, initialise
+from fer_training.networks.layers import Backbone, DepthwiseConv2d, initialise, round_channels
 
 # expansion, channels, blocks, stride of the first block, kernel
 STAGES = (
@@ -26,6 +28,8 @@ STAGES = (
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 )
+# width, depth
+SCALES = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2))
 STEM_CHANNELS = 32
 LAST_CHANNELS = 1280
 
@@ -96,25 +100,36 @@ class MBConv(nn.Module):
         self.layers = nn.Sequential(layers)
         self.use_residual = stride == 1 and inputs == outputs
 
+    @property
+    def depthwise(self) -> nn.Sequential:
+        """The depthwise convolution, its batch normalisation and activation."""
+        return cast(nn.Sequential, self.layers.depthwise)
+
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x) if self.use_residual else self.layers(x)
 
 
-class EfficientNetLite0(Backbone):
-    """EfficientNet-Lite0.
+class EfficientNetLite(Backbone):
+    """EfficientNet-Lite.
 
     :param num_classes: number of logits.
     :param in_channels: 1 for grey, 3 for RGB.
+    :param scale: 0 to 2, which of the family.
     :param stem_stride: 2 as in the original for large inputs, 1 for inputs of 48 to 64 pixels.
     """
 
-    def __init__(self, num_classes: int, in_channels: int = 3, stem_stride: int = 2, dropout: float = 0.2) -> None:
+    def __init__(
+        self, num_classes: int, in_channels: int = 3, scale: int = 0, stem_stride: int = 2, dropout: float = 0.2
+    ) -> None:
         super().__init__()
+        width, depth = SCALES[scale]
         channels = STEM_CHANNELS
         features: list[nn.Module] = [ConvBlock(in_channels, channels, kernel=3, stride=stem_stride)]
         stages = []
-        for expansion, outputs, blocks, stride, kernel in STAGES:
-            for block in range(blocks):
+        for number, (expansion, base, blocks, stride, kernel) in enumerate(STAGES):
+            outputs = round_channels(base * width)
+            is_repeated = 0 < number < len(STAGES) - 1  # the first and the last stage are the same in all of the family
+            for block in range(math.ceil(blocks * depth) if is_repeated else blocks):
                 features.append(MBConv(channels, outputs, stride if block == 0 else 1, expansion, kernel))
                 channels = outputs
             stages.append((len(features) - 1, channels))
@@ -124,3 +139,8 @@ class EfficientNetLite0(Backbone):
         self.features = nn.Sequential(*features)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(LAST_CHANNELS, num_classes))
         self.apply(initialise)
+
+
+EfficientNetLite0, EfficientNetLite1, EfficientNetLite2 = (
+    partial(EfficientNetLite, scale=scale) for scale in range(len(SCALES))
+)

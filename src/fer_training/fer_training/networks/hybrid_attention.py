@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fer_perception.errors import FerError
-from fer_training.networks.attention import DualDirectionPooling, HybridAttention
-from fer_training.networks.efficientnet_lite import EfficientNetLite0
+from fer_training.networks.attention import BLOCK_ATTENTION, DualDirectionPooling, HybridAttention
+from fer_training.networks.efficientnet_lite import EfficientNetLite0, EfficientNetLite1, EfficientNetLite2, MBConv
 from fer_training.networks.layers import Backbone, initialise
-from fer_training.networks.mobilenet_v2 import MobileNetV2
+from fer_training.networks.mobilenet_v2 import InvertedResidual, MobileNetV2
 
-BACKBONES: dict[str, type[Backbone]] = {"mobilenet_v2": MobileNetV2, "efficientnet_lite0": EfficientNetLite0}
+BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "mobilenet_v2": MobileNetV2,
+    "efficientnet_lite0": EfficientNetLite0,
+    "efficientnet_lite1": EfficientNetLite1,
+    "efficientnet_lite2": EfficientNetLite2,
+}
 # Counted from 1. Their maps are a quarter and an eighth of the input with a stem stride of 1: 12 and 6 of 48 pixels.
 ATTENDED_STAGES = (3, 5)
 
 
 class HybridAttentionNetwork(nn.Module):
-    """MobileNetV2 or EfficientNet-Lite0 with attention after the third and fifth stage.
+    """MobileNetV2 or EfficientNet-Lite with attention between stages, inside blocks, and where maps are pooled.
 
     Names in the state dict are the backbone's, and ``attention.*`` and ``pool.*``.
 
@@ -28,6 +34,8 @@ class HybridAttentionNetwork(nn.Module):
     :param backbone: a key of ``BACKBONES``.
     :param dual_direction_size: pool the last feature map, which must have this many rows and columns (3 for inputs of
         48 pixels at a stem stride of 1, 4 for 64), by :class:`DualDirectionPooling`; 0: by its mean.
+    :param attended_stages: counted from 1: after which :class:`HybridAttention` follows, whose maps can be had.
+    :param block_attention: a key of ``BLOCK_ATTENTION``: attention inside every block; empty: none.
     :param options: the backbone's, such as ``stem_stride``.
     :raises FerError: unknown backbone.
     """
@@ -38,6 +46,8 @@ class HybridAttentionNetwork(nn.Module):
         in_channels: int = 3,
         backbone: str = "mobilenet_v2",
         dual_direction_size: int = 0,
+        attended_stages: Sequence[int] = ATTENDED_STAGES,
+        block_attention: str = "",
         **options: Any,
     ) -> None:
         super().__init__()
@@ -45,7 +55,9 @@ class HybridAttentionNetwork(nn.Module):
             raise FerError(f"backbone '{backbone}' is unknown, known are {', '.join(sorted(BACKBONES))}")
         base = BACKBONES[backbone](num_classes, in_channels, **options)
         self.features = base.features
-        attended = [base.stages[stage - 1] for stage in ATTENDED_STAGES]
+        if block_attention:
+            _add_block_attention(base, block_attention)
+        attended = [base.stages[stage - 1] for stage in attended_stages]
         self.attention = nn.ModuleDict({str(index): HybridAttention(channels) for index, channels in attended})
         self.pool: nn.Module = nn.AdaptiveAvgPool2d(1)
         if dual_direction_size:
@@ -71,6 +83,19 @@ class HybridAttentionNetwork(nn.Module):
                 maps.append(attention)
                 x = attended
         return x, attended, maps
+
+
+def _add_block_attention(backbone: Backbone, name: str) -> None:
+    """Attention after every block's depthwise convolution, in place.
+
+    :raises FerError: unknown attention.
+    """
+    if name not in BLOCK_ATTENTION:
+        raise FerError(f"block_attention '{name}' is unknown, known are {', '.join(BLOCK_ATTENTION)}")
+    for block in backbone.features:
+        if isinstance(block, InvertedResidual | MBConv):
+            channels = next(layer.num_features for layer in block.depthwise if isinstance(layer, nn.BatchNorm2d))
+            block.depthwise.add_module("attention", BLOCK_ATTENTION[name](channels))
 
 
 class AttentionOutputs(nn.Module):

@@ -38,6 +38,12 @@ class DepthwiseConv2d(nn.Conv2d):
         return super().forward(x)
 
 
+def round_channels(channels: float, divisor: int = 8) -> int:
+    """Nearest multiple of ``divisor`` that takes away at most a tenth of the channels."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
 def initialise(module: nn.Module) -> None:
     """Random weights for one layer, for ``Module.apply``."""
     if isinstance(module, nn.Conv2d):

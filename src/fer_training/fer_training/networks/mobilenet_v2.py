@@ -5,9 +5,11 @@ So weights saved by ``torchvision.models.mobilenet_v2`` load here where the shap
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
-from fer_training.networks.layers import Backbone, DepthwiseConv2d, initialise
+from fer_training.networks.layers import Backbone, DepthwiseConv2d, initialise, round_channels
 
 # expansion, channels, blocks, stride of the first block: table 2 of the paper
 STAGES = (
@@ -21,12 +23,6 @@ STAGES = (
 )
 STEM_CHANNELS = 32
 LAST_CHANNELS = 1280
-
-
-def _round_channels(channels: float, divisor: int = 8) -> int:
-    """Nearest multiple of ``divisor`` that takes away at most a tenth of the channels."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
 def pointwise(inputs: int, outputs: int) -> nn.Conv2d:
@@ -56,6 +52,11 @@ class InvertedResidual(nn.Module):
         self.conv = nn.Sequential(*layers)
         self.use_residual = stride == 1 and inputs == outputs
 
+    @property
+    def depthwise(self) -> nn.Sequential:
+        """The depthwise convolution, its batch normalisation and activation."""
+        return cast(nn.Sequential, self.conv[-3])
+
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv(x) if self.use_residual else self.conv(x)
 
@@ -78,17 +79,17 @@ class MobileNetV2(Backbone):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        channels = _round_channels(STEM_CHANNELS * width)
+        channels = round_channels(STEM_CHANNELS * width)
         features: list[nn.Module] = [ConvBlock(nn.Conv2d(in_channels, channels, 3, stem_stride, padding=1, bias=False))]
         stages = []
         for expansion, stage_channels, blocks, stride in STAGES:
-            outputs = _round_channels(stage_channels * width)
+            outputs = round_channels(stage_channels * width)
             for block in range(blocks):
                 features.append(InvertedResidual(channels, outputs, stride if block == 0 else 1, expansion))
                 channels = outputs
             stages.append((len(features) - 1, channels))
         self.stages = tuple(stages)
-        self.out_channels = _round_channels(LAST_CHANNELS * max(1.0, width))
+        self.out_channels = round_channels(LAST_CHANNELS * max(1.0, width))
         features.append(ConvBlock(pointwise(channels, self.out_channels)))
         self.features = nn.Sequential(*features)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.out_channels, num_classes))

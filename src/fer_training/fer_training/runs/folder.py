@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,20 @@ def build_network(config: TrainConfig, num_classes: int) -> nn.Module:
         raise FerError(f"network '{config.network.name}': {error}. Mend network.options") from error
 
 
+def heads(facts: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The labels of each of a run's label sets, by their dataset; of the first one are its predictions."""
+    return {name: tuple(labels) for name, labels in facts.get("heads", {"": facts["labels"]}).items()}
+
+
+def outputs(heads: Mapping[str, Sequence[str]]) -> int:
+    """How many logits a network has for these label sets."""
+    return sum(map(len, heads.values()))
+
+
 def load_run(folder: Path, config: TrainConfig) -> tuple[nn.Module, dict[str, Any]]:
     """The selected network of a finished or running training, in evaluation mode, and the facts saved with it."""
     groups, facts = load_checkpoint(folder / BEST)
-    network = build_network(config, len(facts["labels"]))
+    network = build_network(config, outputs(heads(facts)))
     load_weights(network, groups["network"], folder / BEST)
     return network.eval(), facts
 

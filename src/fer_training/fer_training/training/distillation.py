@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fer_perception.errors import FerError
 from fer_training.datasets import Samples
+from fer_training.evaluation.inference import by_head
 from fer_training.runs.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -20,7 +22,7 @@ def save_soft_targets(file: Path, samples: Samples, probabilities: Tensor, teach
 
 
 def load_soft_targets(file: Path, samples: Samples, temperature: float) -> Tensor:
-    """The teachers' probabilities at a temperature: float32, (N, labels), in the order of the samples.
+    """The teachers' probabilities at a temperature: float32, (N, labels of all sets), in the order of the samples.
 
     :raises FerError: the file is not readable, or is about other samples.
     """
@@ -29,16 +31,19 @@ def load_soft_targets(file: Path, samples: Samples, temperature: float) -> Tenso
         raise FerError(
             f"{file}: is about other training data than {samples.dataset}. Make it again with the verb soft_targets"
         )
-    return torch.softmax(groups["teacher"]["probabilities"].clamp_min(1e-8).log() / temperature, 1)
+    logits = groups["teacher"]["probabilities"].clamp_min(1e-8).log() / temperature
+    return by_head(torch.softmax, logits, [*map(len, samples.heads.values())])
 
 
-def distillation_loss(logits: Tensor, soft_targets: Tensor, temperature: float) -> Tensor:
-    """Cross entropy at a temperature, times its square, so that gradients keep their size.
+def distillation_loss(logits: Tensor, soft_targets: Tensor, sizes: Sequence[int], temperature: float) -> Tensor:
+    """Cross entropy at a temperature, times its square, so that gradients keep their size; the mean over label sets.
 
-    :param logits: (N, labels), the student's.
-    :param soft_targets: (N, labels), the teachers' probabilities at the same temperature.
+    :param logits: (N, labels of all sets), the student's.
+    :param soft_targets: (N, labels of all sets), the teachers' probabilities at the same temperature.
+    :param sizes: how many labels each set has.
     """
-    return nn.functional.cross_entropy(logits / temperature, soft_targets) * temperature**2
+    log_probabilities = by_head(torch.log_softmax, logits / temperature, sizes)
+    return -(soft_targets * log_probabilities).sum(1).mean() / len(sizes) * temperature**2
 
 
 def _identity(samples: Samples) -> str:

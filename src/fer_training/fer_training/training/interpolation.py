@@ -14,14 +14,13 @@ import torch
 from torch import Tensor
 
 from fer_perception.errors import FerError
-from fer_perception.evaluation.metrics import classification_metrics
 from fer_training.datasets import Alignment, load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.evaluation.inference import predict, prepare_images
+from fer_training.evaluation.inference import prepare_images
 from fer_training.runs.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from fer_training.runs.config import load_config, save_config
-from fer_training.runs.folder import BEST, CONFIG, build_network
-from fer_training.training.supervised import validation_facts
+from fer_training.runs.folder import BEST, CONFIG, build_network, heads, outputs
+from fer_training.training.supervised import validation
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +48,16 @@ def interpolate(start: Path, tuned: Path, fraction: float, data: str, out: Path)
     config = replace(load_config(tuned / CONFIG), name=out.name, out=str(out.parent), data=data)
     mixed = {name: _between(before["network"][name], tensor, fraction) for name, tensor in weights["network"].items()}
     facts["interpolation"] = {"start": load_config(start / CONFIG).name, "tuned": tuned.name, "fraction": fraction}
-    network = build_network(config, len(facts["labels"]))
+    network = build_network(config, outputs(heads(facts)))
     load_weights(network, mixed, tuned / BEST)
 
     spec = config.input.spec()
     samples = load_dataset(data, "val", Alignment(FER2013_TEMPLATE, spec))
-    if samples.labels != tuple(facts["labels"]):
+    if [*samples.heads.values()] != [*heads(facts).values()]:
         raise FerError(f"{data}: has other labels than {tuned}. Give the data that it was trained on")
-    probabilities = predict(network.eval(), prepare_images(samples, spec), spec)
-    metrics = classification_metrics(samples.targets, probabilities, samples.labels)
-    facts["validation"] = validation_facts(metrics)
-    log.info("validation: accuracy %.4f, macro-F1 %.4f", metrics.accuracy, metrics.macro_f1)
+    measured, found = validation(network, samples, prepare_images(samples, spec), spec, "cpu")
+    facts |= found
+    log.info("validation: %s", ", ".join(f"{name} {value:.4f}" for name, value in measured.items()))
     out.mkdir(parents=True)
     save_config(config, out / CONFIG)
     save_checkpoint(out / BEST, {"network": mixed}, facts)

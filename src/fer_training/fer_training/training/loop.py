@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -22,6 +21,8 @@ from fer_training.runs.config import TrainConfig
 from fer_training.runs.folder import BEST, CURVES, HISTORY, LAST, Row, open_run, read_history, write_history
 from fer_training.training.curves import plot_history
 from fer_training.training.distributed import Processes, global_mean
+
+SHOWN_EVERY = 20  # steps
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +57,17 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
     they spoil the averaged network for ten epochs.
     """
 
-    def average(averaged: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
-        if not averaged.is_floating_point():  # batch normalisation's count of batches
-            return current
-        return torch.lerp(averaged, current, 1 - min(decay, (1 + int(steps)) / (10 + int(steps))))
+    @torch.no_grad()
+    def average(averaged: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
+        if not averaged[0].is_floating_point():  # batch normalisation's count of batches
+            torch._foreach_copy_(averaged, current)
+            return
+        count = torch.as_tensor(steps, device=averaged[0].device)  # nothing here waits for the device
+        changes = torch._foreach_sub(current, averaged)
+        torch._foreach_mul_(changes, 1 - ((1 + count) / (10 + count)).clamp(max=decay))
+        torch._foreach_add_(averaged, changes)
 
-    return AveragedModel(network, avg_fn=average, use_buffers=True)
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
 
 
 def fit(config: TrainConfig, task: Task, group: Processes, on_epoch_end: Callable[[int], None] | None = None) -> Path:
@@ -127,8 +133,8 @@ def _train_epoch(
 ) -> tuple[float, float]:
     """Returns the last learning rate and the mean loss."""
     torch.manual_seed(config.seed * 100_003 + epoch)
-    order = torch.randperm(task.count)
-    losses = []
+    order = torch.randperm(task.count).to(group.device)
+    losses: list[Tensor] = []
     objective.train()
     steps = min(task.count // config.batch_size, config.steps_per_epoch or sys.maxsize)
     name = f"epoch {epoch + 1}/{config.epochs}"
@@ -142,12 +148,12 @@ def _train_epoch(
         part = tuple(group.shard(tensor).to(group.device) for tensor in batch)
         losses.append(optimizer_step(objective, optimizer, part))
         task.average.update_parameters(task.network)
-        bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
-    if not math.isfinite(losses[-1]):
-        raise FerError(
-            f"epoch {epoch + 1}: the loss is {losses[-1]}. Lower learning_rate and delete {config.run_folder}"
-        )
-    return rate, float(np.mean(losses))
+        if step % SHOWN_EVERY == 0:  # to show it, the device must be waited for
+            bar.set_postfix(loss=f"{float(losses[-1]):.3f}", refresh=False)
+    loss = float(torch.stack(losses).mean())
+    if not math.isfinite(loss):
+        raise FerError(f"epoch {epoch + 1}: the loss is {loss}. Lower learning_rate and delete {config.run_folder}")
+    return rate, loss
 
 
 def _log_epoch(logs: SummaryWriter, row: Row) -> None:
@@ -158,13 +164,13 @@ def _log_epoch(logs: SummaryWriter, row: Row) -> None:
     log.info("epoch %d: %s", row["epoch"], measured)
 
 
-def optimizer_step(objective: nn.Module, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...]) -> float:
-    """One step of the optimizer; returns the loss before it."""
+def optimizer_step(objective: nn.Module, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...]) -> Tensor:
+    """One step of the optimizer; returns the loss before it, a scalar on the device."""
     optimizer.zero_grad(set_to_none=True)
     loss = objective(*batch)
     loss.backward()
     optimizer.step()
-    return float(global_mean(loss.detach()))
+    return global_mean(loss.detach())
 
 
 def learning_rate(config: TrainConfig, epoch: float) -> float:

@@ -1,4 +1,4 @@
-"""Draw training images so that groups are treated alike, as a mitigation of unfairness."""
+"""Draw training images so that groups are treated alike, or labels are equally frequent."""
 
 from __future__ import annotations
 
@@ -19,10 +19,17 @@ def sampling_weights(config: SamplingConfig, samples: Samples) -> Tensor | None:
     discrimination*, 2012; drawing by these weights is their uniform sampling). By ``balanced`` groups become equally
     frequent, too. Images whose group is not known form a group of their own.
 
+    Without a group, ``label_balance`` makes labels more equally frequent: a label of frequency f is drawn as if it had
+    f ** (1 - label_balance).
+
     :raises FerError: the data have no such column.
     """
-    if not config.group:
+    if not config.group and not config.label_balance:
         return None
+    if not config.group:
+        frequencies = np.bincount(samples.targets, minlength=len(samples.labels)) / len(samples)
+        weights = frequencies[samples.targets] ** -config.label_balance
+        return torch.from_numpy(weights / weights.sum())
     if config.group not in samples.groups:
         known = ", ".join(samples.groups) or "none"
         raise FerError(f"sampling.group: {samples.dataset} has no column '{config.group}' (it has: {known})")

@@ -47,7 +47,7 @@ def add_adapt(parser: argparse.ArgumentParser) -> Run:
     parser.description = "Adapt a trained network to unlabelled images of another domain, or go on with that."
     parser.epilog = (
         "example: python -m fer_training adapt src/fer_training/configs/dual_adaptive.yaml data=ferplus:~/data/fer2013 "
-        "adaptation.start=runs/hybrid_attention_lite0_ferplus adaptation.target=manifest:~/data/robot"
+        "adaptation.start=runs/hybrid_attention_lite0_ferplus adaptation.targets=[manifest:~/data/robot]"
     )
     take_config(parser)
 
@@ -122,6 +122,7 @@ def add_soft_targets(parser: argparse.ArgumentParser) -> Run:
     teachers.add_argument("--annotators", action="store_true", help="FER+'s votes on the images of fer2013")
     parser.add_argument("--data", required=True, metavar="NAME:PATH", help="the student's training data")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .safetensors file")
+    parser.add_argument("--device", default="cpu", help="of the teachers: cpu (default) or cuda")
 
     def run(arguments: argparse.Namespace) -> None:
         from fer_training.training.soft_targets import soft_targets_of_annotators, soft_targets_of_runs
@@ -130,6 +131,6 @@ def add_soft_targets(parser: argparse.ArgumentParser) -> Run:
             fraction = soft_targets_of_annotators(arguments.data, arguments.out)
             print(f"{arguments.out}: the votes give {fraction:.1%} of the validation split's labels")
         else:
-            soft_targets_of_runs(arguments.run, arguments.data, arguments.out)
+            soft_targets_of_runs(arguments.run, arguments.data, arguments.out, arguments.device)
 
     return run

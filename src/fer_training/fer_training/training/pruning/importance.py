@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from fer_training.runs.config import PruningConfig
 from fer_training.training.pruning.graph import takes_inputs
+from fer_training.training.supervised import cross_entropy
 
 BATCH_SIZE = 64
 
 # Maps a group to the importance of its channels: float32, (channels,).
 Criterion = Callable[[Any], Tensor]
+# Of images: float32, (N, labels of all sets), and how many labels each set has.
+Labels = tuple[Tensor, Sequence[int]]
 
 
 class LandmarkImportance(tp.importance.Importance):
@@ -33,12 +36,13 @@ class LandmarkImportance(tp.importance.Importance):
     Responses are taken at the inputs of convolutions and linear layers, thus after normalisation and activation.
 
     :param network: in evaluation mode; its gradients are overwritten.
-    :param images: float32, (N, C, H, W), normalised and aligned, with their labels ``targets``, int64 (N,).
+    :param images: float32, (N, C, H, W), normalised and aligned.
+    :param labels: their labels, float32 (N, labels of all sets), and how many labels each set has.
     :param regions: float32, (1, 1, H, W) in 0..1, see :func:`fer_training.networks.landmark_regions.landmark_regions`.
     :param guidance: the power; 0 leaves Taylor's criterion alone.
     """
 
-    def __init__(self, network: nn.Module, images: Tensor, targets: Tensor, regions: Tensor, guidance: float) -> None:
+    def __init__(self, network: nn.Module, images: Tensor, labels: Labels, regions: Tensor, guidance: float) -> None:
         self._regions, self._guidance = regions, guidance
         # By layer, of its inputs: importance, mean response in the regions and anywhere; sums over the images.
         self._sums: dict[nn.Module, Tensor] = {}
@@ -47,10 +51,11 @@ class LandmarkImportance(tp.importance.Importance):
             for module in network.modules()
             if isinstance(module, nn.Conv2d | nn.Linear)
         ]
-        for batch, labels in zip(images.split(BATCH_SIZE), targets.split(BATCH_SIZE), strict=True):
+        targets, sizes = labels
+        for batch, wanted in zip(images.split(BATCH_SIZE), targets.split(BATCH_SIZE), strict=True):
             # The images have a gradient, so that there is one at the first layer's input.
-            loss = nn.functional.cross_entropy(network(batch.clone().requires_grad_()), labels, reduction="sum")
-            loss.backward()
+            loss = cross_entropy(network(batch.clone().requires_grad_()), wanted, sizes)
+            (loss * len(batch)).backward()
         for hook in hooks:
             hook.remove()
         network.zero_grad()
@@ -89,7 +94,7 @@ class LandmarkImportance(tp.importance.Importance):
 
 
 def criterion(
-    settings: PruningConfig, network: nn.Module, images: Tensor, targets: Tensor, regions: Tensor
+    settings: PruningConfig, network: nn.Module, images: Tensor, labels: Labels, regions: Tensor
 ) -> Criterion:
     """The configured criterion for a network; the parameters are those of :class:`LandmarkImportance`.
 
@@ -98,7 +103,7 @@ def criterion(
     """
     if settings.criterion in ("landmark", "taylor"):
         guidance = settings.guidance if settings.criterion == "landmark" else 0.0
-        return LandmarkImportance(network, images, targets, regions, guidance)
+        return LandmarkImportance(network, images, labels, regions, guidance)
     if settings.criterion == "magnitude":
         return tp.importance.GroupMagnitudeImportance()
     return tp.importance.RandomImportance()

@@ -8,7 +8,7 @@ folder.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -18,20 +18,20 @@ import torch
 from torch import Tensor, nn
 
 from fer_perception.errors import FerError
-from fer_perception.preprocessing.normalization import InputSpec, normalize
+from fer_perception.preprocessing.normalization import InputSpec
 from fer_training.datasets import balanced
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.evaluation.inference import predict
+from fer_training.evaluation.inference import normalized
 from fer_training.export.onnx import count_macs
 from fer_training.networks.landmark_regions import landmark_regions
 from fer_training.networks.pruned import NAME, changed_widths, without_pruning
 from fer_training.runs.checkpoint import load_checkpoint
 from fer_training.runs.config import NetworkConfig, PruningConfig, TrainConfig, load_config
-from fer_training.runs.folder import BEST, CONFIG, LAST, build_network, load_run
+from fer_training.runs.folder import BEST, CONFIG, LAST, build_network, load_run, outputs
 from fer_training.training.loop import fit
 from fer_training.training.pruning.graph import Macs, choose, find_groups
 from fer_training.training.pruning.importance import criterion
-from fer_training.training.supervised import LabelledImages, Supervision, prepared
+from fer_training.training.supervised import LabelledImages, Supervision, prepared, validation
 
 BATCH_SIZE = 128
 
@@ -69,7 +69,7 @@ class Start(NamedTuple):
 def prune(config: TrainConfig, on_epoch_end: Callable[[int], None] | None = None) -> Path:
     """Prune the run ``pruning.start``, or go on with that; returns the run's folder.
 
-    Weights are selected by accuracy on the validation split; the test split is not read.
+    Weights are selected by macro-F1 on the validation split; the test split is not read.
 
     :param on_epoch_end: see :func:`fer_training.training.loop.fit`; counts each step's epochs.
     :raises FerError: bad configuration or data, a target out of reach, or the folder holds a run of another
@@ -79,7 +79,7 @@ def prune(config: TrainConfig, on_epoch_end: Callable[[int], None] | None = None
     with prepared(config) as group:
         if group.count > 1:
             raise FerError("prune: works in one process. Start it without torchrun")
-        data = LabelledImages(config)
+        data = LabelledImages(config, group.device)
         teacher = deepcopy(start.network).to(group.device)
         steps = _steps(config)
         begun = [number for number, step in enumerate(steps) if (step.run_folder / LAST).exists()]
@@ -88,7 +88,7 @@ def prune(config: TrainConfig, on_epoch_end: Callable[[int], None] | None = None
             log.info("%s: step %d of %d", config.name, number + 1, len(steps))
             if number in begun:
                 step = replace(step, network=load_config(step.run_folder / CONFIG).network)
-                network = build_network(step, len(start.facts["labels"]))  # fit loads its weights
+                network = build_network(step, outputs(data.heads))  # fit loads its weights
                 facts = load_checkpoint(step.run_folder / BEST)[1]["pruning"]
             else:
                 network = deepcopy(start.network) if number == 0 else _load(steps[number - 1].run_folder)
@@ -119,42 +119,47 @@ def _prune(
 ) -> tuple[TrainConfig, dict[str, Any]]:
     """Prune a network, in place. Returns the configuration that rebuilds it, and facts for its checkpoint."""
     picked = balanced(data.samples.targets, config.pruning.images)
-    images = torch.from_numpy(normalize(data.images[picked], data.spec))
+    images = normalized(data.images[picked].cpu(), data.spec)
     unpruned = count_macs(start.network, data.spec)
     torch.manual_seed(config.seed)
-    remove_channels(
-        network, config.pruning, data.spec, images, torch.from_numpy(data.samples.targets[picked]), unpruned
-    )
+    sizes = [*map(len, data.heads.values())]
+    remove_channels(network, config.pruning, data.spec, images, data.targets[picked].cpu(), sizes, unpruned)
     estimate_statistics(network, images)
     name, options = without_pruning(start.config.network.name, start.config.network.options)
-    original = build_network(replace(config, network=NetworkConfig(name, options)), len(start.facts["labels"]))
+    original = build_network(replace(config, network=NetworkConfig(name, options)), sum(sizes))
     widths = changed_widths(network, original)
-    accuracy = float((predict(network, data.val_images, data.spec).argmax(1) == data.val_samples.targets).mean())
+    before_tuning, _ = validation(network, data.val_samples, data.val_images, data.spec, "cpu")
     facts = {
         "start": start.config.name,
         "criterion": config.pruning.criterion,
         "macs_fraction": count_macs(network, data.spec) / unpruned,
         "accuracy_of_start": start.facts["validation"]["accuracy"],
-        "accuracy_before_fine_tuning": accuracy,
+        "accuracy_before_fine_tuning": before_tuning["val_accuracy"],
     }
     log.info("pruned: %s", facts)
     return replace(config, network=NetworkConfig(NAME, {"network": name, **options, "widths": widths})), facts
 
 
 def remove_channels(
-    network: nn.Module, settings: PruningConfig, spec: InputSpec, images: Tensor, targets: Tensor, unpruned: int
+    network: nn.Module,
+    settings: PruningConfig,
+    spec: InputSpec,
+    images: Tensor,
+    targets: Tensor,
+    sizes: Sequence[int],
+    unpruned: int,
 ) -> None:
     """Remove the least important channels of a network on the CPU, in place.
 
     :param images: float32, (N, C, H, W), normalised and aligned: by what the network does with them and their labels
-        ``targets``, int64 (N,), channels are judged.
+        ``targets``, float32 (N, labels of all sets), channels are judged; ``sizes``: how many labels each set has.
     :param unpruned: MACs of which ``settings.macs`` are left.
     :raises FerError: the target is out of reach.
     """
     network.eval()
     groups = find_groups(network, spec)
     regions = torch.from_numpy(landmark_regions(FER2013_TEMPLATE, spec.width, spec.height))[None, None]
-    judge = criterion(settings, network, images, targets, regions)
+    judge = criterion(settings, network, images, (targets, sizes), regions)
     scores = [judge(group.members) for group in groups]
     target = int(settings.macs * unpruned)
     for group, channels in zip(
