@@ -39,7 +39,7 @@ from fer_perception.preprocessing.normalization import InputSpec
 from fer_perception.types import Float32Array, UInt8Image
 from fer_training.datasets import SPLITS, Alignment
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.evaluation.evaluate import evaluate_model, format_result
+from fer_training.evaluation.evaluate import evaluate_models, format_result
 from fer_training.evaluation.predictions import Model
 
 
@@ -197,8 +197,8 @@ def main(arguments: list[str] | None = None) -> None:
         if options.speed:
             print(compare_speed(peer, options.speed))
             return
-        model = load_peer(peer)
-        result = evaluate_model(model, peer.requirement, options.dataset, options.split, "int8")
+        models = [load_peer(peer)] * len(options.dataset)
+        result = evaluate_models(models, peer.requirement, options.dataset, options.split, "int8")
         print(format_result(result))
         if options.json:
             result.write(options.json)

@@ -102,7 +102,7 @@ def adaptation(config_file: Path, start: Path, target: Path, *overrides: str) ->
             "network.name=dual_adaptive",
             "network.options.region_size=3",
             f"adaptation.start={start}",
-            f"adaptation.target=manifest:{target}",
+            f"adaptation.targets=[manifest:{target}]",
             "adaptation.threshold_decay=0.9",
             "learning_rate=0.02",
             *overrides,
@@ -127,23 +127,24 @@ def test_from_start_to_adapted_bundle(
     run = config.run_folder
 
     facts = load_checkpoint(run / BEST)[1]
-    before, after = (facts["adaptation"]["val_accuracy"][key] for key in ("before", "after"))
-    assert facts["adaptation"]["target"] == {"dataset": "manifest", "images": 70}
+    before, after = facts["adaptation"]["before"]["val_macro_f1"], facts["validation"]["macro_f1"]
+    assert facts["adaptation"]["targets"] == {"manifest": 70}
     assert set(facts["adaptation"]["mean_prediction"]) == set(EMOTIONS_7)
     history = read_history(run / HISTORY, 9)
     assert [row["epoch"] for row in history] == [1, 2]
     for row in history:
         assert 0 < row["pseudo_labels"] <= 1  # a batch's surest image always has one
-        is_kept = row["val_accuracy"] >= before - TOLERANCE
-        assert row["selection"] == (row["target_information"] if is_kept else row["val_accuracy"] - 1)
+        is_kept = row["val_macro_f1"] >= before - TOLERANCE
+        assert row["selection"] == (row["target_information"] if is_kept else row["val_macro_f1"] - 1)
     chosen = max(history, key=lambda row: row["selection"])
-    assert (facts["epoch"], after) == (chosen["epoch"], chosen["val_accuracy"])
+    assert (facts["epoch"], after) == (chosen["epoch"], chosen["val_macro_f1"])
 
     saved = load_config(run / CONFIG)
     samples = load_dataset(f"manifest:{target}", "test", Alignment(FER2013_TEMPLATE, saved.input.spec()))
     images = prepare_images(samples, saved.input.spec())
     expected = predict(load_run(run, saved)[0], images, saved.input.spec())
     bundle = EmotionClassifier(export(run, tmp_path / "models"))
+    assert bundle.bundle.manifest.training["recipe"]["adaptation"]["targets"] == ["manifest"]
     np.testing.assert_allclose(bundle.classify([image[..., 0] for image in images]), expected, atol=1e-4)
 
     # The labels of the target's images were not used: with others the same comes out.
@@ -173,7 +174,7 @@ def test_adaptation_helps_in_the_other_domain(config_file: Path, target: Path) -
 def objective_of(config: TrainConfig, teacher: nn.Module) -> AdaptationLoss:
     torch.manual_seed(0)
     network = NETWORKS["dual_adaptive"](7, 1, **config.network.options)
-    return AdaptationLoss(config, network, AveragedModel(teacher), 7)  # type: ignore[arg-type]
+    return AdaptationLoss(config, network, AveragedModel(teacher), [7])  # type: ignore[arg-type]
 
 
 def test_rarely_named_labels_have_a_lower_threshold(config_file: Path, target: Path) -> None:
@@ -182,10 +183,9 @@ def test_rarely_named_labels_have_a_lower_threshold(config_file: Path, target: P
     objective = objective_of(config, nn.Flatten())
     sure, middling = torch.tensor([0.9, *[0.1 / 6] * 6]), torch.tensor([0.5, *[0.5 / 6] * 6])
     probabilities = torch.stack([sure, sure, middling, middling[[1, 0, 2, 3, 4, 5, 6]]])
-    labels, trusted = objective._pseudo_labels(probabilities.log()[..., None, None])
-    assert labels.tolist() == [0, 0, 0, 1]
+    pseudo = objective._pseudo_labels(probabilities.log()[..., None, None])
     # Confident enough is 0.7 for the label that prevails, and for the second one 0.7 x 0.154 / 0.596.
-    assert trusted.tolist() == [1, 1, 0, 1]
+    assert pseudo.tolist() == [[1, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0], [0] * 7, [0, 1, 0, 0, 0, 0, 0]]
     assert float(objective.confidence) == pytest.approx(0.7)
     assert objective.named[:2].tolist() == pytest.approx(
         [(0.9 + 0.9 + 0.5 + 0.5 / 6) / 4, (0.2 / 6 + 0.5 / 6 + 0.5) / 4]
@@ -229,11 +229,12 @@ def test_what_the_loss_consists_of(config_file: Path, target: Path) -> None:
     torch.testing.assert_close(turned - still, still - straight, atol=1e-6, rtol=1e-3)
 
     adopted, *_ = loss_and_gradients(0.0, 1.0)
-    labels, trusted = objective._pseudo_labels(weak)
-    assert trusted.sum() > 0
+    pseudo = objective._pseudo_labels(weak)
+    trusted = pseudo.sum(1)
+    assert 0 < trusted.sum() < len(trusted)
     with torch.no_grad():
         logits = objective.network.forward_branches(strong).logits.float()
-    expected = (nn.functional.cross_entropy(logits, labels, reduction="none") * trusted).mean()
+    expected = (nn.functional.cross_entropy(logits, pseudo.argmax(1), reduction="none") * trusted).mean()
     torch.testing.assert_close((adopted - loss).float(), expected)
 
 
@@ -258,11 +259,14 @@ def test_bfloat16_changes_the_loss_little(config_file: Path, target: Path) -> No
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("adaptation.target=''", "adaptation.target is missing"),
+        ("adaptation.targets=[]", "adaptation.targets is missing"),
         ("adaptation.start=''", "adaptation.start is missing"),
         ("network.name=hybrid_attention", "must be dual_adaptive"),
         ("adaptation.start=/nowhere", "/nowhere"),
-        ("adaptation.target=fer2013:x", "only a manifest has a split 'adapt'"),
+        ("adaptation.targets=[fer2013:/nowhere]", "/nowhere"),
+        ("adaptation.targets=[faces:x]", "write NAME:PATH"),
+        ("sampling.label_balance=0.5", "sampling or augmentation.camera_views, which adapt does not take"),
+        ("augmentation.camera_views=1", "sampling or augmentation.camera_views, which adapt does not take"),
     ],
 )
 def test_bad_configurations(config_file: Path, target: Path, tmp_path: Path, override: str, message: str) -> None:
@@ -273,6 +277,6 @@ def test_bad_configurations(config_file: Path, target: Path, tmp_path: Path, ove
 
 def test_train_and_adapt_are_not_confused(config_file: Path) -> None:
     with pytest.raises(SystemExit, match="configuration for the verb adapt"):
-        main(["train", str(config_file), "adaptation.target=manifest:x"])
-    with pytest.raises(SystemExit, match=r"adaptation\.target is missing"):
+        main(["train", str(config_file), "adaptation.targets=[manifest:x]"])
+    with pytest.raises(SystemExit, match=r"adaptation\.targets is missing"):
         main(["adapt", str(config_file)])

@@ -235,9 +235,8 @@ def test_training_sees_the_groups_as_configured(manifest: Path, config_file: Pat
     with processes("cpu", config.batch_size) as group:
         task = Supervision(config, group)
     # A image tells its place by its first pixel.
-    task.data.images = np.broadcast_to(
-        np.arange(len(task.data.images), dtype=np.uint8)[:, None, None, None], task.data.images.shape
-    ).copy()
+    places = torch.arange(len(task.data.images), dtype=torch.uint8)
+    task.data.images = places[:, None, None, None].expand(task.data.images.shape)
     task.augment = lambda images, regions: (images, regions)  # type: ignore[assignment]
     spec = task.data.spec
     places = np.concatenate(

@@ -10,9 +10,10 @@ from fer_perception.errors import FerError
 from fer_perception.preprocessing.alignment import AlignmentTemplate
 from fer_perception.preprocessing.normalization import InputSpec
 from fer_training.export.onnx import write_onnx
-from fer_training.networks import AttentionOutputs, HybridAttentionNetwork, MobileNetV2
-from fer_training.networks.attention import HybridAttention
+from fer_training.networks import AttentionOutputs, HybridAttentionNetwork, MobileNetV2, load_pretrained
+from fer_training.networks.attention import BLOCK_ATTENTION, EfficientChannelAttention, HybridAttention
 from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_fraction
+from fer_training.runs.checkpoint import save_checkpoint
 
 TEMPLATE = AlignmentTemplate(right_eye=(0.3, 0.4), left_eye=(0.7, 0.4), mouth=(0.5, 0.8))
 
@@ -53,6 +54,76 @@ def test_starts_as_the_backbone() -> None:
 def test_unknown_backbone_is_named() -> None:
     with pytest.raises(FerError, match="backbone 'resnet' is unknown"):
         HybridAttentionNetwork(7, backbone="resnet")
+
+
+@pytest.mark.parametrize("name", BLOCK_ATTENTION)
+def test_block_attention_weighs_channels_or_places(name: str) -> None:
+    torch.manual_seed(0)
+    attention = BLOCK_ATTENTION[name](64)
+    x = torch.randn(4, 64, 6, 5).abs() * torch.arange(64)[:, None, None] / 16 + 0.1
+    torch.testing.assert_close(attention(x), x, rtol=0.02, atol=0)  # it starts near the identity
+    for parameter in attention.parameters():
+        nn.init.normal_(parameter)
+    factors = attention(x) / x
+    assert factors.min() >= 0
+    assert factors.max() <= (4 if name == "coordinate" else 2)
+    assert factors.std() > 0.1
+    spread = factors.std((2, 3)).mean()
+    assert spread > 0.1 if name == "coordinate" else spread < 1e-5
+    rows = factors[:, :, :, :1] / factors[:, :, :1, :1]  # a row's factor is the same in all columns
+    torch.testing.assert_close(factors / factors[:, :, :1], rows.expand(-1, -1, -1, 5), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("channels", "kernel"), [(32, 3), (96, 3), (384, 5), (1152, 5)])
+def test_efficient_channel_attention_convolves_along_the_channels(channels: int, kernel: int) -> None:
+    torch.manual_seed(0)
+    attention = EfficientChannelAttention(channels)
+    nn.init.normal_(attention.conv.weight)
+    assert attention.conv.weight.shape == (1, 1, kernel)
+    x = torch.randn(2, channels, 3, 3)
+    expected = x * 2 * torch.sigmoid(attention.conv(x.mean((2, 3))[:, None]))[:, 0, :, None, None]
+    torch.testing.assert_close(attention(x), expected)
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "efficientnet_lite0"])
+@pytest.mark.parametrize("name", BLOCK_ATTENTION)
+def test_block_attention_starts_from_a_checkpoint_without_it(name: str, backbone: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    options = {"backbone": backbone, "stem_stride": 1, "dropout": 0.0}
+    plain = HybridAttentionNetwork(7, in_channels=1, **options)
+    plain.train()(images(8))  # batch normalisation's statistics
+    file = tmp_path / "plain.safetensors"
+    save_checkpoint(file, {"network": plain.state_dict()}, {})
+    network = HybridAttentionNetwork(7, in_channels=1, block_attention=name, **options)
+    load_pretrained(network, file, with_classifier=True)
+    blocks = [part for part, _ in network.named_modules() if part.endswith(".attention")]
+    assert len(blocks) == {"mobilenet_v2": 17, "efficientnet_lite0": 16}[backbone]
+    with torch.inference_mode():
+        expected, found = plain.eval()(images()), network.eval()(images())
+    assert 0 < (found - expected).abs().max() < 0.05 * expected.abs().max()
+
+    # Its own checkpoints keep it, and are refused by networks without it.
+    save_checkpoint(file, {"network": network.state_dict()}, {})
+    again = HybridAttentionNetwork(7, in_channels=1, block_attention=name, **options)
+    load_pretrained(again, file, with_classifier=True)
+    assert all(torch.equal(tensor, again.state_dict()[entry]) for entry, tensor in network.state_dict().items())
+    with pytest.raises(FerError, match="holds another network"):
+        load_pretrained(HybridAttentionNetwork(7, in_channels=1, **options), file)
+
+
+def test_attended_stages_can_be_chosen() -> None:
+    network = HybridAttentionNetwork(7, in_channels=1, attended_stages=[4, 2], stem_stride=1).eval()
+    assert network.attended_stages == (2, 4)
+    with torch.inference_mode():
+        _, maps = network.forward_with_attention(images())
+    assert [tuple(m.shape[2:]) for m in maps] == [(24, 24), (6, 6)]
+    without = HybridAttentionNetwork(7, in_channels=1, attended_stages=[], block_attention="coordinate").eval()
+    assert without.forward_with_attention(images())[1] == []
+
+
+def test_unknown_block_attention_is_named() -> None:
+    with pytest.raises(FerError, match="block_attention 'cbam' is unknown, known are coordinate"):
+        HybridAttentionNetwork(7, block_attention="cbam")
 
 
 def test_dual_direction_pooling_wants_its_size() -> None:

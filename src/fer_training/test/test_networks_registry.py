@@ -17,9 +17,17 @@ SMALL_INPUT = {"stem_stride": 1}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mobilenet_v2": ("mobilenet_v2", SMALL_INPUT),
     "efficientnet_lite0": ("efficientnet_lite0", SMALL_INPUT),
+    "efficientnet_lite1": ("efficientnet_lite1", SMALL_INPUT),
+    "efficientnet_lite2": ("efficientnet_lite2", SMALL_INPUT),
     "hybrid_attention": ("hybrid_attention", SMALL_INPUT),
     "hybrid_attention on efficientnet_lite0": ("hybrid_attention", {"backbone": "efficientnet_lite0", **SMALL_INPUT}),
     "hybrid_attention, dual direction": ("hybrid_attention", {"dual_direction_size": 3, **SMALL_INPUT}),
+    "hybrid_attention, coordinate": ("hybrid_attention", {"block_attention": "coordinate", **SMALL_INPUT}),
+    "hybrid_attention, efficient_channel": (
+        "hybrid_attention",
+        {"block_attention": "efficient_channel", **SMALL_INPUT},
+    ),
+    "hybrid_attention, squeeze_excite": ("hybrid_attention", {"block_attention": "squeeze_excite", **SMALL_INPUT}),
     "dual_adaptive": ("dual_adaptive", SMALL_INPUT),
     "mini_xception": ("mini_xception", {}),
     "xception": ("xception", SMALL_INPUT),
@@ -40,9 +48,12 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 # Published: Keras' summaries of Xception and mini-Xception (trainable parameters); EfficientNet-Lite0 with its 1000
-# classes has 4,652,008, of which 1280 x 993 weights and 993 biases go with a head for seven.
+# classes has 4,652,008, of which 1280 x 993 weights and 993 biases go with a head for seven. Lite1 and Lite2 are those
+# of the packages of their weights; published are 5.417 M and 6.092 M.
 PUBLISHED_PARAMETERS = {
     ("efficientnet_lite0", 1000, 3): 4_652_008,
+    ("efficientnet_lite1", 1000, 3): 5_416_680,
+    ("efficientnet_lite2", 1000, 3): 6_092_072,
     ("efficientnet_lite0", 7, 3): 3_379_975,
     ("xception", 1000, 3): 22_855_952,
     ("mini_xception", 7, 1): 56_951,
@@ -50,8 +61,15 @@ PUBLISHED_PARAMETERS = {
 OPERATORS = {"Conv", "Clip", "Relu", "Add", "GlobalAveragePool", "Flatten", "Gemm", "Constant", "Identity"}
 VARIANT_OPERATORS = {
     "efficientnet_lite0": {"Pad"},
+    "efficientnet_lite1": {"Pad"},
+    "efficientnet_lite2": {"Pad"},
     "hybrid_attention": {"Mul", "Sigmoid", "ReduceMean", "ReduceMax", "Concat"},
     "hybrid_attention on efficientnet_lite0": {"Mul", "Sigmoid", "ReduceMean", "ReduceMax", "Concat", "Pad"},
+    "hybrid_attention, coordinate": {"Mul", "Sigmoid", "ReduceMean", "ReduceMax", "Concat", "HardSigmoid"},
+    "hybrid_attention, efficient_channel": {
+        *("Mul", "Sigmoid", "ReduceMean", "ReduceMax", "Concat", "Pad", "Split"),
+    },
+    "hybrid_attention, squeeze_excite": {"Mul", "Sigmoid", "ReduceMean", "ReduceMax", "Concat"},
     "hybrid_attention, dual direction": {
         *("Mul", "Sigmoid", "ReduceMean", "ReduceMax", "Concat", "HardSigmoid", "Max"),
     },

@@ -16,6 +16,7 @@ from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.evaluation.inference import predict, prepare_images
 from fer_training.export.onnx import count_macs, export
 from fer_training.networks import NETWORKS
+from fer_training.networks.attention import BLOCK_ATTENTION
 from fer_training.networks.landmark_regions import landmark_regions
 from fer_training.networks.pruned import changed_widths, widths_of, with_widths
 from fer_training.runs.checkpoint import load_checkpoint
@@ -40,6 +41,10 @@ VARIANTS = {
         "hybrid_attention",
         {"stem_stride": 1, "width": 0.5, "dual_direction_size": 3},
     ),
+    **{
+        f"hybrid_attention, {name}": ("hybrid_attention", {"stem_stride": 1, "width": 0.5, "block_attention": name})
+        for name in BLOCK_ATTENTION
+    },
     "dual_adaptive": ("dual_adaptive", {"stem_stride": 1, "width": 0.5}),
     "mini_xception": ("mini_xception", {}),
 }
@@ -83,10 +88,10 @@ def pruned(config: Path) -> Path:
 
 
 def calibration(count: int = 16) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Images, labels and regions."""
+    """Images, labels (N, 7) and regions."""
     generator = torch.Generator().manual_seed(0)
     regions = torch.from_numpy(landmark_regions(FER2013_TEMPLATE, 48, 48))[None, None]
-    return torch.randn(count, 1, 48, 48, generator=generator), torch.arange(count) % 7, regions
+    return torch.randn(count, 1, 48, 48, generator=generator), torch.eye(7)[torch.arange(count) % 7], regions
 
 
 def test_what_is_left_and_recorded(pruned: Path, attentive: Path) -> None:
@@ -190,7 +195,7 @@ def test_every_network_is_pruned_and_rebuilt(variant: str) -> None:
     before = count_macs(network.eval(), SPEC)
     assert Macs(network, SPEC).total == before
     images, targets, _ = calibration(8)
-    remove_channels(network, PruningConfig(macs=0.6), SPEC, images, targets, before)
+    remove_channels(network, PruningConfig(macs=0.6), SPEC, images, targets, [7], before)
     left = count_macs(network, SPEC)
     assert 0.5 * before < left <= 0.6 * before
     assert Macs(network, SPEC).total == left
@@ -233,7 +238,7 @@ def test_channels_that_look_at_the_landmarks_are_kept() -> None:
     # Of channels that matter alike to the loss, those inside are kept.
     (group,) = [group for group in find_groups(network, SPEC) if group.channels == 4]
     plain, guided = (
-        LandmarkImportance(network, images, targets, regions, guidance)(group.members) for guidance in (0.0, 3.0)
+        LandmarkImportance(network, images, (targets, [7]), regions, guidance)(group.members) for guidance in (0.0, 3.0)
     )
     torch.testing.assert_close(plain[0], plain[2])
     assert guided[0] / guided[1] > 10 * plain[0] / plain[1]
@@ -252,7 +257,7 @@ def test_criteria_differ() -> None:
         pruned = NETWORKS["mobilenet_v2"](7, 1, width=0.5)
         pruned.load_state_dict(network.state_dict())
         torch.manual_seed(0)
-        remove_channels(pruned, PruningConfig(criterion=criterion), SPEC, images, targets, before)
+        remove_channels(pruned, PruningConfig(criterion=criterion), SPEC, images, targets, [7], before)
         found[criterion] = torch.cat([tensor.flatten() for tensor in pruned.state_dict().values()])
     values = list(found.values())
     assert not any(

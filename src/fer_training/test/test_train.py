@@ -50,7 +50,7 @@ def test_the_verb_train_writes_a_run(config_file: Path, tmp_path: Path, capsys: 
     history = read_history(run / HISTORY, 9)
     assert [row["epoch"] for row in history] == [1, 2]
     assert [round(e.value, 4) for e in events.Scalars("val_accuracy")] == [round(r["val_accuracy"], 4) for r in history]
-    best = max(history, key=lambda row: row["val_accuracy"])
+    best = max(history, key=lambda row: row["val_macro_f1"])
     assert load_checkpoint(run / BEST)[1]["epoch"] == best["epoch"]
 
 
@@ -93,7 +93,7 @@ def steps_on_one_batch(task: Supervision, batch: tuple[torch.Tensor, ...], count
     """The losses before each of so many steps."""
     optimizer = torch.optim.SGD(task.objective.parameters(), rate, 0.9, nesterov=True)
     task.objective.train()
-    return [optimizer_step(task.objective, optimizer, batch) for _ in range(count)]
+    return [float(optimizer_step(task.objective, optimizer, batch)) for _ in range(count)]
 
 
 def test_the_loss_falls_on_the_batch_that_is_shown(config_file: Path) -> None:

@@ -34,7 +34,7 @@ def take_steps(config_file: Path, out: Path) -> None:
         for step in range(3):
             batch = task.batch(torch.arange(14) + step, 0.0)
             shard = tuple(group.shard(tensor.double()) for tensor in batch)
-            losses.append(optimizer_step(objective, optimizer, shard))
+            losses.append(float(optimizer_step(objective, optimizer, shard)))
         if group.is_first:
             state = {name: tensor for name, tensor in task.network.state_dict().items() if tensor.is_floating_point()}
             save_checkpoint(out, {"network": state}, {"losses": losses, "processes": group.count})

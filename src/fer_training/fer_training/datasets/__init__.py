@@ -8,12 +8,12 @@ from pathlib import Path
 from fer_perception.errors import FerError
 from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
 from fer_training.datasets.affectnet import affectnet
-from fer_training.datasets.camera import seen_by_camera
 from fer_training.datasets.ckplus import FOLDS, ckplus
+from fer_training.datasets.derived.camera import seen_by_camera
+from fer_training.datasets.derived.joint import join
 from fer_training.datasets.fer2013 import load_fer2013
 from fer_training.datasets.ferplus import load_ferplus
 from fer_training.datasets.folder import list_folder
-from fer_training.datasets.joint import join
 from fer_training.datasets.manifest import list_manifest
 from fer_training.datasets.photographs import Alignment, Listing, load_photographs
 from fer_training.datasets.rafdb import list_rafdb, list_rafdb_compound
@@ -55,8 +55,8 @@ CAMERA = "camera/"  # before a dataset's name: its faces as a robot's camera giv
 def load_dataset(name_and_path: str, split: Split, alignment: Alignment | None = None) -> Samples:
     """Load one split of a dataset given as ``NAME:PATH``.
 
-    ``camera/NAME:PATH`` is the dataset through :mod:`fer_training.datasets.camera`, ``ferplus+fer2013:PATH`` the same
-    images with both label sets (:func:`fer_training.datasets.joint.join`).
+    ``camera/NAME:PATH`` is the dataset through :mod:`fer_training.datasets.derived.camera`, ``ferplus+fer2013:PATH``
+    the same images with both label sets (:func:`fer_training.datasets.derived.joint.join`).
 
     :param alignment: how to cut faces out of photographs; without it these stay whole. FER2013 and FER+ do not need it.
     :raises FerError: unknown name, unreadable path, or a row or image that cannot be used.
@@ -66,7 +66,8 @@ def load_dataset(name_and_path: str, split: Split, alignment: Alignment | None =
         return seen_by_camera(load_dataset(name_and_path.removeprefix(CAMERA), split, in_colour))
     name, separator, path = name_and_path.partition(":")
     names = name.split("+")
-    if not separator or not (name in PHOTOGRAPHS or all(part in CROPS for part in names)):
+    is_known = name in PHOTOGRAPHS or (set(names) <= set(CROPS) and len(set(names)) == len(names))
+    if not separator or not is_known:
         raise FerError(
             f"dataset '{name_and_path}': write NAME:PATH with NAME one of {', '.join(CROPS | PHOTOGRAPHS)}, "
             f"ferplus+fer2013, or one of these after '{CAMERA}'"

@@ -28,8 +28,8 @@ class Samples:
     ``images``: N uint8 face crops, each (H, W) grey or (H, W, 3) RGB. ``targets``: int64, (N,), indices into
     ``labels``. ``names``: N, the file or row of each sample. ``soft_targets``: float32, (N, labels), rows that sum to
     1, where the dataset knows more than one label for an image. ``groups``: for every column the N values, an empty
-    one where it is not known. ``label_sets``: see :func:`fer_training.datasets.joint.join`; by dataset its labels, where
-    ``soft_targets`` are of several.
+    one where it is not known. ``label_sets``: by dataset its labels, where ``soft_targets`` are of several, see
+    :func:`fer_training.datasets.derived.joint.join`.
     """
 
     dataset: str
@@ -48,7 +48,7 @@ class Samples:
         return self.label_sets or {self.dataset: self.labels}
 
     def distributions(self) -> Float32Array:
-        """What annotators said: float32, (N, labels of all sets). Rows of a set sum to 1, or 0 where it has no label."""
+        """What annotators said: float32, (N, labels of all sets). A set's rows sum to 1, or 0 where it has no label."""
         if self.soft_targets is not None:
             return self.soft_targets
         return np.eye(len(self.labels), dtype=np.float32)[self.targets]

@@ -13,7 +13,7 @@ from fer_perception.errors import FerError
 from fer_perception.evaluation.metrics import Metrics, classification_metrics
 from fer_perception.evaluation.results import RESAMPLES, ResultFile
 from fer_perception.models.bundle import Bundle, Precision, write_manifest
-from fer_training.datasets import Samples, Split, load_dataset
+from fer_training.datasets import Alignment, Samples, Split, dataset_name, load_dataset
 from fer_training.datasets.duplicates import report_duplicates
 from fer_training.evaluation.predictions import Model, Predictions, load_model, predict_samples
 from fer_training.evaluation.risk_coverage import RiskCoverage, format_risk_coverage, measure_risk_coverage
@@ -63,7 +63,7 @@ def evaluate(
     flip: bool = False,
     training_data: str = "",
 ) -> EvaluationResult:
-    """Evaluate a model on one split of each dataset.
+    """Evaluate a model on one split of each dataset; of a run with several label sets, by the labels of the dataset.
 
     :param model: the folder of a bundle or of a training run.
     :param datasets: each ``NAME:PATH``. Of one given once the result is found by NAME, of one given with several paths
@@ -72,12 +72,12 @@ def evaluate(
     :param training_data: ``NAME:PATH``; also without the images that have a near-duplicate in its training split.
     :raises FerError: a model or dataset cannot be used, or they share no label.
     """
-    loaded = load_model(model, precision, threads)
-    return evaluate_model(loaded, str(model), datasets, split, precision, flip, training_data)
+    loaded = [load_model(model, precision, threads, dataset_name(dataset)) for dataset in datasets]
+    return evaluate_models(loaded, str(model), datasets, split, precision, flip, training_data)
 
 
-def evaluate_model(
-    model: Model,
+def evaluate_models(
+    models: Sequence[Model],
     name: str,
     datasets: Sequence[str],
     split: Split,
@@ -87,24 +87,24 @@ def evaluate_model(
 ) -> EvaluationResult:
     """Evaluate a loaded model; see :func:`evaluate`.
 
+    :param models: the model for each of the datasets; they differ in their labels only.
     :param name: of the model in the result.
     """
-    trained_on = load_dataset(training_data, "train", model.alignment) if training_data else None
+    alignment, temperature = models[0].alignment, models[0].temperature
+    trained_on = load_dataset(training_data, "train", alignment) if training_data else None
     results = {
         key: _evaluate_samples(model, samples, flip, trained_on)
-        for key, samples in _named_samples(model, datasets, split)
+        for model, (key, samples) in zip(models, _named_samples(alignment, datasets, split), strict=True)
     }
-    return EvaluationResult(
-        model=name, precision=precision, split=split, temperature=model.temperature, datasets=results
-    )
+    return EvaluationResult(model=name, precision=precision, split=split, temperature=temperature, datasets=results)
 
 
-def _named_samples(model: Model, datasets: Sequence[str], split: Split) -> Iterator[tuple[str, Samples]]:
+def _named_samples(alignment: Alignment, datasets: Sequence[str], split: Split) -> Iterator[tuple[str, Samples]]:
     """The datasets, each under the name that its result gets."""
     names = [dataset.partition(":")[0] for dataset in datasets]
     keys: set[str] = set()
     for dataset, name in zip(datasets, names, strict=True):
-        samples = load_dataset(dataset, split, model.alignment)
+        samples = load_dataset(dataset, split, alignment)
         key = samples.dataset
         if names.count(name) > 1:
             key = f"{key}:{Path(dataset.partition(':')[2]).name}"

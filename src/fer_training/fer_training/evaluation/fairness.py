@@ -20,7 +20,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_s
 from fer_perception.errors import FerError
 from fer_perception.evaluation.results import RESAMPLES, Interval, Result, ResultFile, interval
 from fer_perception.models.bundle import Precision
-from fer_training.datasets import Samples, Split, load_dataset
+from fer_training.datasets import Samples, Split, dataset_name, load_dataset
 from fer_training.evaluation.predictions import load_model, predict_samples
 from fer_training.evaluation.text import percent, points
 
@@ -109,7 +109,7 @@ def evaluate_fairness(
     :param dataset: ``NAME:PATH``.
     :raises FerError: the model or dataset cannot be used, or the dataset lacks a column.
     """
-    loaded = load_model(model, precision, threads)
+    loaded = load_model(model, precision, threads, dataset_name(dataset))
     samples = load_dataset(dataset, split, loaded.alignment)
     found = predict_samples(loaded, samples)
     predicted = found.logits.argmax(axis=1)

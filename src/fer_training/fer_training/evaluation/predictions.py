@@ -71,27 +71,22 @@ def load_model(model: Path, precision: Precision = "fp32", threads: int = 1, lab
         return Model(classifier.logits, classifier.labels, classifier.temperature, alignment, abstain_below)
 
     from fer_training.evaluation.inference import predict  # torch only where it is needed
-    from fer_training.runs.folder import CONFIG, heads, load_run
+    from fer_training.runs.folder import CONFIG, load_head
 
     if not (model / CONFIG).exists():
         raise FerError(f"{model}: is neither a bundle ({MANIFEST}) nor a training run ({CONFIG})")
     if precision != "fp32":
         raise FerError(f"{model}: a training run has the precision fp32 only, {precision} is made by export")
     config = load_config(model / CONFIG)
-    network, facts = load_run(model, config)
+    network, facts = load_head(model, config, labels_of)
     spec = config.input.spec()
-    label_sets = heads(facts)
-    sizes = [*map(len, label_sets.values())]
-    head = [*label_sets].index(labels_of) if labels_of in label_sets else 0
-    columns = slice(sum(sizes[:head]), sum(sizes[: head + 1]))
 
     def logits(crops: Sequence[UInt8Image]) -> Float32Array:
-        images = np.stack([prepare_crop(crop, spec) for crop in crops])
-        probabilities = predict(network, images, spec, heads=sizes)[:, columns]
+        probabilities = predict(network, np.stack([prepare_crop(crop, spec) for crop in crops]), spec)
         # Logits up to a constant per row, which softmax does not see; a probability may have been rounded to 0.
         return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
 
-    return Model(logits, [*label_sets.values()][head], 1.0, Alignment(FER2013_TEMPLATE, spec))
+    return Model(logits, tuple(facts["labels"]), 1.0, Alignment(FER2013_TEMPLATE, spec))
 
 
 def predict_samples(model: Model, samples: Samples, flip: bool = False, is_quiet: bool = False) -> Predictions:

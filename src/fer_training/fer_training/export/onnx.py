@@ -28,8 +28,8 @@ from fer_training.evaluation.inference import predict
 from fer_training.export.attention import add_attention
 from fer_training.export.portability import OPSET, require_portable
 from fer_training.networks import AttentionOutputs, HybridAttentionNetwork
-from fer_training.runs.config import load_config
-from fer_training.runs.folder import BEST, CONFIG, load_run
+from fer_training.runs.config import TrainConfig, load_config
+from fer_training.runs.folder import BEST, CONFIG, heads, load_head
 
 LARGEST_DIFFERENCE = 1e-4
 MADE_BY = ("data", "adaptation", "interpolation", "pruning")  # of a checkpoint's facts, for the manifest
@@ -37,16 +37,18 @@ MADE_BY = ("data", "adaptation", "interpolation", "pruning")  # of a checkpoint'
 log = logging.getLogger(__name__)
 
 
-def export(run: Path, out: Path) -> Path:
+def export(run: Path, out: Path, labels_of: str = "") -> Path:
     """Write a bundle from a run's selected weights; the bundle's folder is OUT/NAME and is replaced if it exists.
 
     Of a network with attention it also has the file that gives the map, see :func:`add_attention`.
 
-    :raises FerError: the run cannot be read, ONNX Runtime does not give what torch does, or TensorRT would not take the
-        file.
+    :param labels_of: of a run that has learnt several label sets, the dataset whose labels the bundle predicts; empty:
+        the first.
+    :raises FerError: the run cannot be read or has not learnt these labels, ONNX Runtime does not give what torch does,
+        or TensorRT would not take the file.
     """
     config = load_config(run / CONFIG)
-    network, facts = load_run(run, config)
+    network, facts = _load_head(run, config, labels_of)
     spec = config.input.spec()
     bundle = out / config.name
     out.mkdir(parents=True, exist_ok=True)
@@ -94,7 +96,8 @@ def recipes_of(run: Path) -> list[dict[str, Any]]:
     recipe = {key: value for key, value in asdict(config).items() if key not in ("out", "device", "threads")}
     recipe["data"] = config.data.partition(":")[0]
     recipe["distillation"]["soft_targets"] = Path(config.distillation.soft_targets).name
-    recipe["adaptation"]["target"] = config.adaptation.target.partition(":")[0]
+    for section, key in (("distillation", "unlabelled"), ("adaptation", "targets")):
+        recipe[section][key] = [dataset.partition(":")[0] for dataset in recipe[section][key]]
     recipe["network"]["options"].pop("widths", None)  # hundreds of numbers, which the ONNX file shows
     recipe["pretrained"] = Path(config.pretrained).name
     for section in ("adaptation", "pruning"):
@@ -113,16 +116,29 @@ def recipes_of(run: Path) -> list[dict[str, Any]]:
     return [recipe, *recipes_of(found)]
 
 
-def export_attention(run: Path, file: Path) -> None:
+def _load_head(run: Path, config: TrainConfig, labels_of: str) -> tuple[nn.Module, dict[str, Any]]:
+    """As :func:`load_head`.
+
+    :raises FerError: the run has not learnt these labels.
+    """
+    network, facts = load_head(run, config, labels_of)
+    if labels_of and labels_of not in heads(facts):
+        known = ", ".join(facts.get("heads", {})) or "one label set only: leave it out"
+        raise FerError(f"{run}: has not learnt the labels of '{labels_of}'. For --labels-of it has {known}")
+    return network, facts
+
+
+def export_attention(run: Path, file: Path, labels_of: str = "") -> None:
     """Write a run's network as an ONNX file that gives its attention maps, too.
 
     Input ``crops`` as a bundle's; outputs ``logits``, float32 (N, labels), and ``attention_0`` and so on, float32
     (N, 1, H, W) in 0..1, from fine to coarse.
 
+    :param labels_of: see :func:`export`.
     :raises FerError: the run cannot be read, or its network has no attention.
     """
     config = load_config(run / CONFIG)
-    network, _ = load_run(run, config)
+    network, _ = _load_head(run, config, labels_of)
     if not isinstance(network, HybridAttentionNetwork):
         raise FerError(f"{run}: network '{config.network.name}' has no attention maps. Leave out --attention")
     maps = [f"attention_{number}" for number in range(len(network.attention))]
@@ -135,6 +151,8 @@ def write_onnx(network: nn.Module, spec: InputSpec, file: Path, outputs: Sequenc
     with warnings.catch_warnings():
         # The older exporter folds batch normalisation and reaches opset 13; its successor starts at 18.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # Attention looks at the number of channels, which is fixed.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         torch.onnx.export(
             network.cpu().eval(),
             (example,),

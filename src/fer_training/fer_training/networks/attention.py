@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from fer_training.networks.layers import padded
+
 REDUCTION = 16
 SPATIAL_KERNEL = 7
 DIRECTION_REDUCTION = 32
@@ -76,7 +78,8 @@ class HybridAttention(nn.Module):
 class EfficientChannelAttention(nn.Module):
     """Weigh channels by the means of the channels beside them: ECA (Wang et al., 2020, arXiv:1910.03151).
 
-    Factors lie in 0..2 and start at 1. Maps (N, C, H, W) to the same shape.
+    Factors lie in 0..2 and start at 1. Maps (N, C, H, W) to the same shape. The convolution is written as a sum, as
+    neither TensorRT nor Torch-Pruning takes the transposition that it would need.
     """
 
     def __init__(self, channels: int) -> None:
@@ -87,12 +90,17 @@ class EfficientChannelAttention(nn.Module):
         nn.init.normal_(self.conv.weight, 0, 1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        mean = nn.functional.adaptive_avg_pool2d(x, 1).flatten(2).transpose(1, 2)
-        return x * (2 * torch.sigmoid(self.conv(mean))).transpose(1, 2).unsqueeze(3)
+        channels, side = int(x.shape[1]), self.conv.kernel_size[0] // 2
+        means = padded(nn.functional.adaptive_avg_pool2d(x, 1), (0, 0, 0, 0, side, side))
+        terms = []
+        for place, weight in enumerate(self.conv.weight.split(1, 2)):
+            parts = means.split([size for size in (place, channels, 2 * side - place) if size], 1)
+            terms.append(weight * parts[min(place, 1)])
+        return x * (2 * torch.sigmoid(sum(terms[1:], terms[0])))
 
 
 class CoordinateAttention(nn.Module):
-    """Weigh rows and columns, of each channel, by their means: coordinate attention (Hou et al., 2021, arXiv:2103.02907).
+    """Weigh each channel's rows and columns by their means: coordinate attention (Hou et al., 2021, arXiv:2103.02907).
 
     Factors of rows and of columns lie in 0..2 and start at 1. Unlike the original, the directions share no layers, as
     in :class:`DualDirectionPooling`. Maps (N, C, H, W) to the same shape.

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 to Lite2: EfficientNet (Tan and Le, 2019, arXiv:1905.11946) with ReLU6, without squeeze-and-excite.
+"""EfficientNet-Lite0 to 2: EfficientNet (Tan and Le, 2019, arXiv:1905.11946) with ReLU6, without squeeze-and-excite.
 
 The layers are those of the TensorFlow original, so that its ImageNet weights load
 (:mod:`fer_training.networks.pretrained`): batch normalisation's epsilon is 1e-3, and strided convolutions are padded
@@ -11,12 +11,11 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
-import torch
 from torch import Tensor, nn
 
-from fer_training.networks.layers import Backbone, DepthwiseConv2d, initialise, round_channels
+from fer_training.networks.layers import Backbone, DepthwiseConv2d, initialise, padded, round_channels
 
 # expansion, channels, blocks, stride of the first block, kernel
 STAGES = (
@@ -34,19 +33,6 @@ STEM_CHANNELS = 32
 LAST_CHANNELS = 1280
 
 
-class ExportedPad(torch.autograd.Function):
-    """Zero padding whose sizes are constants in the ONNX file; the exporter's own computes them by ten operators."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, before: int, after: int) -> Tensor:
-        return nn.functional.pad(x, (before, after, before, after))
-
-    @staticmethod
-    def symbolic(g: Any, x: Any, before: int, after: int) -> Any:
-        sizes = g.op("Constant", value_t=torch.tensor([0, 0, before, before, 0, 0, after, after]))
-        return g.op("Pad", x, sizes, mode_s="constant")
-
-
 class SamePad(nn.Module):
     """TensorFlow's padding for a stride of 2 at even sizes: (N, C, H, W) to (N, C, H + kernel - 2, W + kernel - 2)."""
 
@@ -55,9 +41,7 @@ class SamePad(nn.Module):
         self.before, self.after = (kernel - 2) // 2, (kernel - 1) // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.onnx.is_in_onnx_export():
-            return ExportedPad.apply(x, self.before, self.after)
-        return nn.functional.pad(x, (self.before, self.after, self.before, self.after))
+        return padded(x, (self.before, self.after, self.before, self.after))
 
 
 class ConvBlock(nn.Sequential):

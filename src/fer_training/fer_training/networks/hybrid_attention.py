@@ -57,7 +57,8 @@ class HybridAttentionNetwork(nn.Module):
         self.features = base.features
         if block_attention:
             _add_block_attention(base, block_attention)
-        attended = [base.stages[stage - 1] for stage in attended_stages]
+        self.attended_stages = tuple(sorted(attended_stages))
+        attended = [base.stages[stage - 1] for stage in self.attended_stages]
         self.attention = nn.ModuleDict({str(index): HybridAttention(channels) for index, channels in attended})
         self.pool: nn.Module = nn.AdaptiveAvgPool2d(1)
         if dual_direction_size:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +39,24 @@ class DepthwiseConv2d(nn.Conv2d):
             with torch.autocast("cpu", enabled=False):
                 return super().forward(x.to(self.weight.dtype))
         return super().forward(x)
+
+
+class ExportedPad(torch.autograd.Function):
+    """Zero padding whose sizes are constants in the ONNX file; the exporter's own computes them by ten operators."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sizes: Sequence[int]) -> Tensor:
+        return nn.functional.pad(x, sizes)
+
+    @staticmethod
+    def symbolic(g: Any, x: Any, sizes: Sequence[int]) -> Any:
+        before, after = (([*sizes[start::2], 0, 0, 0, 0][:4])[::-1] for start in (0, 1))
+        return g.op("Pad", x, g.op("Constant", value_t=torch.tensor([*before, *after])), mode_s="constant")
+
+
+def padded(x: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Zeros around (N, C, H, W); sizes as in ``torch.nn.functional.pad``: left, right, top, bottom, and so on."""
+    return ExportedPad.apply(x, sizes) if torch.onnx.is_in_onnx_export() else nn.functional.pad(x, sizes)
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:

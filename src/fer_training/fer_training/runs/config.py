@@ -92,8 +92,8 @@ class SamplingConfig:
     """See :mod:`fer_training.training.sampling`."""
 
     group: str = ""  # a group column of the data, across which training is to be fair
-    label_balance: float = 0.0  # 0: labels as often as they are; 1: all equally often; between: that power
     method: str = "reweighing"  # one of SAMPLINGS
+    label_balance: float = 0.0  # without a group; 0: labels as often as they are; 1: all equally often
 
 
 CRITERIA = ("landmark", "taylor", "magnitude", "random")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fer_perception.errors import FerError
 from fer_perception.files import written_atomically
 from fer_training.networks import NETWORKS
+from fer_training.networks.heads import keep_logits
 from fer_training.runs.checkpoint import load_checkpoint, load_weights
 from fer_training.runs.config import TrainConfig, load_config, save_config
 
@@ -61,6 +62,31 @@ def load_run(folder: Path, config: TrainConfig) -> tuple[nn.Module, dict[str, An
     network = build_network(config, outputs(heads(facts)))
     load_weights(network, groups["network"], folder / BEST)
     return network.eval(), facts
+
+
+def load_head(folder: Path, config: TrainConfig, labels_of: str = "") -> tuple[nn.Module, dict[str, Any]]:
+    """As :func:`load_run`, of one label set alone: the network gives its logits, ``labels`` and ``validation`` are its.
+
+    :param labels_of: the dataset whose labels these are; of another dataset, the first set is taken.
+    """
+    network, facts = load_run(folder, config)
+    label_sets = heads(facts)
+    if len(label_sets) == 1:
+        return network, facts
+    names = [*label_sets]
+    name = labels_of if labels_of in names else names[0]
+    first = outputs({before: label_sets[before] for before in names[: names.index(name)]})
+    keep_logits(network, slice(first, first + len(label_sets[name])))
+    return network, {**facts, "labels": list(label_sets[name]), "validation": facts["validation_of"][name]}
+
+
+def require_labels(run: Path, facts: Mapping[str, Any], data: str, label_sets: Mapping[str, Sequence[str]]) -> None:
+    """Check that a run has learnt the labels that data have.
+
+    :raises FerError: it has not.
+    """
+    if [*heads(facts).values()] != [tuple(labels) for labels in label_sets.values()]:
+        raise FerError(f"{data}: has other labels than {run}. Give the data that it was trained on")
 
 
 def open_run(config: TrainConfig, is_writer: bool) -> tuple[dict[str, dict[str, Tensor]], int]:

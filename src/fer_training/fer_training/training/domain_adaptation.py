@@ -63,7 +63,7 @@ log = logging.getLogger(__name__)
 
 
 def adapt(config: TrainConfig, on_epoch_end: Callable[[int], None] | None = None) -> Path:
-    """Adapt ``adaptation.start`` to the images of ``adaptation.target``; returns the run's folder.
+    """Adapt ``adaptation.start`` to the images of ``adaptation.targets``; returns the run's folder.
 
     ``data`` is the source, whose labels are kept in use. Of the targets, only images are used: those of the split
     ``adapt`` where there is one, else ``val``.

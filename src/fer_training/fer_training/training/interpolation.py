@@ -19,7 +19,7 @@ from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.evaluation.inference import prepare_images
 from fer_training.runs.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from fer_training.runs.config import load_config, save_config
-from fer_training.runs.folder import BEST, CONFIG, build_network, heads, outputs
+from fer_training.runs.folder import BEST, CONFIG, build_network, heads, outputs, require_labels
 from fer_training.training.supervised import validation
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,7 @@ def interpolate(start: Path, tuned: Path, fraction: float, data: str, out: Path)
 
     spec = config.input.spec()
     samples = load_dataset(data, "val", Alignment(FER2013_TEMPLATE, spec))
-    if [*samples.heads.values()] != [*heads(facts).values()]:
-        raise FerError(f"{data}: has other labels than {tuned}. Give the data that it was trained on")
+    require_labels(tuned, facts, data, samples.heads)
     measured, found = validation(network, samples, prepare_images(samples, spec), spec, "cpu")
     facts |= found
     log.info("validation: %s", ", ".join(f"{name} {value:.4f}" for name, value in measured.items()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from fer_training.training.curves import plot_history
 from fer_training.training.distributed import Processes, global_mean
 
 SHOWN_EVERY = 20  # steps
+Tensors = list[Tensor] | tuple[Tensor, ...]
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
     """
 
     @torch.no_grad()
-    def average(averaged: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
+    def average(averaged: Tensors, current: Tensors, steps: Tensor | int) -> None:
         if not averaged[0].is_floating_point():  # batch normalisation's count of batches
             torch._foreach_copy_(averaged, current)
             return

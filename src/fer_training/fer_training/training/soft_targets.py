@@ -15,7 +15,7 @@ from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.datasets.ferplus import read_votes
 from fer_training.evaluation.inference import predict, prepare_images
 from fer_training.runs.config import load_config
-from fer_training.runs.folder import CONFIG, heads, load_run
+from fer_training.runs.folder import CONFIG, load_run, require_labels
 from fer_training.training.distillation import save_soft_targets
 
 
@@ -33,12 +33,10 @@ def soft_targets_of_runs(runs: Sequence[Path], data: str, out: Path, device: str
         network, facts = load_run(run, config)
         spec = config.input.spec()
         samples = load_dataset(data, "train", Alignment(FER2013_TEMPLATE, spec))
-        label_sets = [*samples.heads.values()]
-        if [*heads(facts).values()] != label_sets:
-            raise FerError(f"{run}: its labels are {facts['labels']}, those of {data} are {list(samples.labels)}")
+        require_labels(run, facts, data, samples.heads)
         images = prepare_images(samples, spec)
         for views in (images, np.ascontiguousarray(images[:, :, ::-1])):
-            predictions.append(predict(network.to(device), views, spec, device, [*map(len, label_sets)]))
+            predictions.append(predict(network.to(device), views, spec, device, [*map(len, samples.heads.values())]))
     save_soft_targets(out, samples, torch.from_numpy(np.mean(predictions, axis=0)), [run.name for run in runs])
 
 

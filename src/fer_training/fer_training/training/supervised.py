@@ -22,7 +22,7 @@ from fer_perception.preprocessing.normalization import InputSpec
 from fer_perception.telemetry.malloc import keep_all_freed_memory
 from fer_perception.types import Float32Array, UInt8Image
 from fer_training.datasets import Alignment, Samples, load_dataset, load_unlabelled
-from fer_training.datasets.camera import camera_views
+from fer_training.datasets.derived.camera import camera_views
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.evaluation.inference import by_head, normalized, predict, prepare_images
 from fer_training.networks.hybrid_attention import HybridAttentionNetwork
@@ -49,7 +49,11 @@ def train(config: TrainConfig, on_epoch_end: Callable[[int], None] | None = None
     :param on_epoch_end: see :func:`fer_training.training.loop.fit`.
     :raises FerError: bad configuration or data, or the folder holds a run of another configuration.
     """
-    for key, verb in (("distillation.unlabelled", "prune"), ("adaptation.targets", "adapt"), ("pruning.start", "prune")):
+    for key, verb in (
+        ("distillation.unlabelled", "prune"),
+        ("adaptation.targets", "adapt"),
+        ("pruning.start", "prune"),
+    ):
         if attrgetter(key)(config):
             raise FerError(f"{config.name}: has {key}, so it is a configuration for the verb {verb}")
     with prepared(config) as group:

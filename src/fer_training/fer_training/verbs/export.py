@@ -27,6 +27,13 @@ def add_export(parser: argparse.ArgumentParser) -> Run:
         help="also write an ONNX file that gives logits and all attention maps",
     )
 
+    parser.add_argument(
+        "--labels-of",
+        metavar="NAME",
+        default="",
+        help="of a run that has learnt several label sets: the dataset whose labels to predict (the first one)",
+    )
+
     def run(arguments: argparse.Namespace) -> None:
         from fer_training.export.attention import add_attention
         from fer_training.export.onnx import export, export_attention
@@ -36,11 +43,13 @@ def add_export(parser: argparse.ArgumentParser) -> Run:
         if arguments.bundle:
             if arguments.attention:
                 raise FerError("--attention: takes a --run, as the file of a --bundle has one map only")
+            if arguments.labels_of:
+                raise FerError("--labels-of: takes a --run, as a --bundle has one label set only")
             print(add_attention(arguments.bundle))
             return
-        print(export(arguments.run, arguments.out))
+        print(export(arguments.run, arguments.out, arguments.labels_of))
         if arguments.attention:
-            export_attention(arguments.run, arguments.attention)
+            export_attention(arguments.run, arguments.attention, arguments.labels_of)
             print(arguments.attention)
 
     return run

@@ -47,7 +47,7 @@ def add_adapt(parser: argparse.ArgumentParser) -> Run:
     parser.description = "Adapt a trained network to unlabelled images of another domain, or go on with that."
     parser.epilog = (
         "example: python -m fer_training adapt src/fer_training/configs/dual_adaptive.yaml data=ferplus:~/data/fer2013 "
-        "adaptation.start=runs/hybrid_attention_lite0_ferplus adaptation.targets=[manifest:~/data/robot]"
+        "adaptation.start=runs/hybrid_attention_lite0_ferplus 'adaptation.targets=[manifest:~/data/robot]'"
     )
     take_config(parser)
 

@@ -9,7 +9,7 @@ import numpy as np
 from fer_perception.errors import FerError
 from fer_perception.telemetry.malloc import keep_all_freed_memory
 from fer_perception.types import UInt8Image
-from fer_training.datasets import Alignment, Samples, Split, balanced, load_dataset
+from fer_training.datasets import Alignment, Samples, Split, balanced, dataset_name, load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.evaluation.attention.checks import CheckedMaps, MapChecker
 from fer_training.evaluation.attention.landmark_fraction import AttentionMeter, MapFractions, typical_examples
@@ -33,7 +33,7 @@ def explain(run: Path, dataset: str, split: Split, out: Path, images: int = CHEC
     if images < 0:
         raise FerError(f"--images: {images} images cannot be checked, give 0 or more")
     keep_all_freed_memory()  # the same buffers come back thousands of times
-    meter = AttentionMeter(run)
+    meter = AttentionMeter(run, dataset_name(dataset))
     samples = load_dataset(dataset, split, Alignment(FER2013_TEMPLATE, meter.spec))
     crops = prepare_images(samples, meter.spec)
     found = meter.measure(crops)

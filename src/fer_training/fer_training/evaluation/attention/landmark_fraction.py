@@ -16,12 +16,12 @@ from fer_perception.types import Float32Array, UInt8Image
 from fer_training.datasets import Samples
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.evaluation.attention.results import MapFraction
-from fer_training.networks.hybrid_attention import ATTENDED_STAGES, HybridAttentionNetwork
+from fer_training.networks.hybrid_attention import HybridAttentionNetwork
 from fer_training.networks.landmark_regions import landmark_regions
 from fer_training.networks.layers import Backbone
 from fer_training.networks.xception import MiniXception, Xception
 from fer_training.runs.config import load_config
-from fer_training.runs.folder import CONFIG, load_run
+from fer_training.runs.folder import CONFIG, load_head
 
 BATCH_SIZE = 128
 CLASS_ACTIVATION, ATTENTION, ATTENTION_MEAN = "class_activation", "attention", "attention_mean"
@@ -43,10 +43,11 @@ class AttentionMeter:
     """Measures a run's attention.
 
     :param run: the run's folder.
+    :param labels_of: the dataset whose labels are predicted, see :func:`fer_training.runs.folder.load_head`.
     :raises FerError: ``run`` is a bundle, or no run.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, labels_of: str = "") -> None:
         if (run / MANIFEST).exists():
             raise FerError(
                 f"{run}: is a bundle, and an ONNX file does not give its feature maps. Give the folder of the training "
@@ -56,7 +57,7 @@ class AttentionMeter:
             raise FerError(f"{run}: is no training run, as it has no {CONFIG}. Give the folder of one")
         config = load_config(run / CONFIG)
         self.spec = config.input.spec()
-        self.network, facts = load_run(run, config)
+        self.network, facts = load_head(run, config, labels_of)
         self.labels = tuple(facts["labels"])
         self.regions = landmark_regions(FER2013_TEMPLATE, self.spec.width, self.spec.height)
         self.reference = float(self.regions.mean())
@@ -97,22 +98,22 @@ class AttentionMeter:
         """
         batch = torch.from_numpy(normalize(images, self.spec))
         maps: dict[str, Tensor] = {}
-        attention: list[Tensor] = []
         seen: list[Tensor] = []
         last: Any = self.network.features[-1]  # type: ignore[index]
         hook = last.register_forward_hook(lambda module, inputs, output: seen.append(output))
         try:
             if isinstance(self.network, HybridAttentionNetwork):
                 logits, attention = self.network.forward_with_attention(batch)
+                stages = zip(self.network.attended_stages, attention, strict=True)
+                own = {f"{ATTENTION}_stage{stage}": found for stage, found in stages}
             else:
-                logits = self.network(batch)
+                logits, own = self.network(batch), {}
         finally:
             hook.remove()
         activation = class_activation(self.network, seen[0])
         if activation is not None:
             maps[CLASS_ACTIVATION] = activation[torch.arange(len(batch)), logits.argmax(1), None].clamp_min(0)
-        maps.update({f"{ATTENTION}_stage{k}": found for k, found in zip(ATTENDED_STAGES, attention, strict=False)})
-        return logits, maps
+        return logits, {**maps, **own}
 
     def densities(self, attention: Tensor) -> Tensor:
         """How attention spreads over the crop's pixels, each image's sum 1: (N, 1, h, w) to (N, H, W).

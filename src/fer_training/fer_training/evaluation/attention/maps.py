@@ -26,12 +26,12 @@ def grad_cam_layers(network: nn.Module) -> dict[str, nn.Module]:
     stages have the maps ``grad_cam_stageK`` as well, at the sizes at which hybrid attention has its own.
     """
     features: Any = network.features
-    blocks: list[int] = []
+    blocks: dict[int, int] = {}  # by stage
     if isinstance(network, HybridAttentionNetwork):
-        blocks = [int(index) for index in network.attention]
+        blocks = dict(zip(network.attended_stages, map(int, network.attention), strict=True))
     elif isinstance(network, Backbone) and hasattr(network, "stages"):
-        blocks = [network.stages[stage - 1][0] for stage in ATTENDED_STAGES]
-    stages = {f"{GRAD_CAM}_stage{k}": features[block] for k, block in zip(ATTENDED_STAGES, blocks, strict=False)}
+        blocks = {stage: network.stages[stage - 1][0] for stage in ATTENDED_STAGES}
+    stages = {f"{GRAD_CAM}_stage{stage}": features[block] for stage, block in blocks.items()}
     return {**stages, f"{GRAD_CAM}_last": features[-1]}
 
 

@@ -17,7 +17,7 @@ from fer_perception.errors import FerError
 from fer_perception.evaluation.results import RESAMPLES, Interval, Result, ResultFile, interval
 from fer_perception.models.bundle import Precision
 from fer_perception.preprocessing.alignment import AlignmentTemplate
-from fer_training.datasets import CROPS, Samples, Split, load_dataset
+from fer_training.datasets import PHOTOGRAPHS, Samples, Split, dataset_name, load_dataset
 from fer_training.evaluation.predictions import Model, load_model, predict_samples
 from fer_training.evaluation.robustness.corruptions import COMBINED, CORRUPTIONS, SEVERITIES, corrupt
 from fer_training.evaluation.text import aligned, points
@@ -112,7 +112,7 @@ def evaluate_stress(
     :raises FerError: a model or the dataset cannot be used, or the models cannot be compared on it.
     """
     names, chosen = _names(models), _chosen(corruptions)
-    loaded = [load_model(model, precision, threads) for model in models]
+    loaded = [load_model(model, precision, threads, dataset_name(dataset)) for model in models]
     _check_comparable(dict(zip(names, loaded, strict=True)), dataset)
     samples = _some(load_dataset(dataset, split, loaded[0].alignment), images)
     clean = [predict_samples(model, samples, is_quiet=True) for model in loaded]
@@ -286,7 +286,7 @@ def _some(samples: Samples, count: int) -> Samples:
 
 def _check_comparable(models: dict[str, Model], dataset: str) -> None:
     """All must take the same crops: photographs are cut by the first model's alignment."""
-    are_cut = dataset.partition(":")[0] not in CROPS
+    are_cut = dataset_name(dataset) in PHOTOGRAPHS
     first: tuple[Any, ...] | None = None
     for name, model in models.items():
         template, spec = model.alignment.template, model.alignment.spec

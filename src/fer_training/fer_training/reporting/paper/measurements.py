@@ -135,7 +135,7 @@ MEASUREMENTS = (
         _run(ADAPTED),
         data='manifest:"$WILDFACES" --split test',
         made_by="python -m fer_training adapt src/fer_training/configs/dual_adaptive.yaml "
-        'data="ferplus:${FER2013#*:}" adaptation.target=manifest:"$WILDFACES"',
+        'data="ferplus:${FER2013#*:}" "adaptation.targets=[manifest:$WILDFACES]"',
     ),
     Measurement(
         "engines",

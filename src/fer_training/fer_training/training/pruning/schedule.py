@@ -26,8 +26,8 @@ from fer_training.export.onnx import count_macs
 from fer_training.networks.landmark_regions import landmark_regions
 from fer_training.networks.pruned import NAME, changed_widths, without_pruning
 from fer_training.runs.checkpoint import load_checkpoint
-from fer_training.runs.config import NetworkConfig, PruningConfig, TrainConfig, load_config
-from fer_training.runs.folder import BEST, CONFIG, LAST, build_network, load_run, outputs
+from fer_training.runs.config import NetworkConfig, PruningConfig, SamplingConfig, TrainConfig, load_config
+from fer_training.runs.folder import BEST, CONFIG, LAST, build_network, load_run, outputs, require_labels
 from fer_training.training.loop import fit
 from fer_training.training.pruning.graph import Macs, choose, find_groups
 from fer_training.training.pruning.importance import criterion
@@ -59,6 +59,11 @@ class Start(NamedTuple):
             raise FerError(
                 f"{config.name}: distillation.soft_targets must be empty, as the unpruned network is the teacher"
             )
+        if config.distillation.unlabelled and (config.sampling != SamplingConfig() or config.augmentation.camera_views):
+            raise FerError(
+                f"{config.name}: has distillation.unlabelled beside sampling or augmentation.camera_views, which know "
+                "labelled images alone. Leave out one of them"
+            )
         folder = Path(config.pruning.start).expanduser()
         before = load_config(folder / CONFIG)
         if before.input != config.input:
@@ -80,6 +85,7 @@ def prune(config: TrainConfig, on_epoch_end: Callable[[int], None] | None = None
         if group.count > 1:
             raise FerError("prune: works in one process. Start it without torchrun")
         data = LabelledImages(config, group.device)
+        require_labels(Path(config.pruning.start), start.facts, config.data, data.heads)
         teacher = deepcopy(start.network).to(group.device)
         steps = _steps(config)
         begun = [number for number, step in enumerate(steps) if (step.run_folder / LAST).exists()]
@@ -128,13 +134,13 @@ def _prune(
     name, options = without_pruning(start.config.network.name, start.config.network.options)
     original = build_network(replace(config, network=NetworkConfig(name, options)), sum(sizes))
     widths = changed_widths(network, original)
-    before_tuning, _ = validation(network, data.val_samples, data.val_images, data.spec, "cpu")
+    _, before_tuning = validation(network, data.val_samples, data.val_images, data.spec, "cpu")
     facts = {
         "start": start.config.name,
         "criterion": config.pruning.criterion,
         "macs_fraction": count_macs(network, data.spec) / unpruned,
         "accuracy_of_start": start.facts["validation"]["accuracy"],
-        "accuracy_before_fine_tuning": before_tuning["val_accuracy"],
+        "accuracy_before_fine_tuning": before_tuning["validation"]["accuracy"],
     }
     log.info("pruned: %s", facts)
     return replace(config, network=NetworkConfig(NAME, {"network": name, **options, "widths": widths})), facts

@@ -29,8 +29,8 @@ LUMA = (0.299, 0.587, 0.114)
 def through_camera(image: UInt8Image, rng: np.random.Generator) -> UInt8Image:
     """An aligned face as a camera gives it.
 
-    In this order: roll, shift and scale of the crop by a detector that is not exact; grey by other weights of the
-    colours; the face's size on the sensor; motion blur; gamma and gain; noise that grows with the light; JPEG; and back
+    In this order: grey by other weights of the colours; roll, shift and scale of the crop by a detector that is not
+    exact; the face's size on the sensor; motion blur; gamma and gain; noise that grows with the light; JPEG; and back
     to the size of the crop.
 
     :param image: uint8, (H, W) grey or (H, W, 3) RGB.

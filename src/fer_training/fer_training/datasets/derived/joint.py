@@ -12,8 +12,9 @@ from fer_training.datasets.samples import Samples
 def join(parts: Sequence[Samples]) -> Samples:
     """Datasets that label the same images, as one: the images of all, each once, by name.
 
-    The first one's labels are the labels. ``soft_targets`` has the columns of all label sets, one after the other; where
-    a set has no label for an image its columns are zero. ``targets`` is the first set's label, or else the next one's.
+    The first one's labels are the labels. ``soft_targets`` has the columns of all label sets, one after the other;
+    where a set has no label for an image its columns are zero. ``targets`` is the first set's label, or else the next
+    one's.
 
     :param parts: the labels of each must begin with those that it shares with the first.
     """
