@@ -48,6 +48,22 @@ def fer2013(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def voted(fer2013: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same images with FER+'s votes: contempt for every second neutral face, no face for every tenth image."""
+    folder = tmp_path_factory.mktemp("voted")
+    rows = (fer2013 / "fer2013.csv").read_text().splitlines()
+    (folder / "fer2013.csv").write_text("\n".join(rows))
+    columns = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt", "unknown", "NF")
+    with open(folder / "fer2013new.csv", "w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["Usage", "Image name", *columns])
+        for index, row in enumerate(rows[1:]):
+            seen = 9 if index % 10 == 5 else 7 if index % 14 == 13 else int(row.split(",")[0])
+            writer.writerow([row.rsplit(",", 1)[1], "x.png", *(10 if vote == seen else 0 for vote in range(10))])
+    return folder
+
+
 @pytest.fixture
 def wildfaces(tmp_path: Path) -> Path:
     """The labelled photographs of FER_DATA, behind links, so that nothing is written beside them."""
@@ -124,3 +140,10 @@ def trained_bundle(trained: Path) -> Path:
 def attentive_bundle(attentive: Path) -> Path:
     """The bundle of ``attentive``."""
     return export(attentive, attentive.parents[1] / "models")
+
+
+@pytest.fixture(scope="session")
+def joint(session_config: Path, voted: Path) -> Path:
+    """A run that has learnt the labels of FER+ and FER2013 together, with attention inside blocks."""
+    network = ["network.name=hybrid_attention", "network.options.block_attention=coordinate"]
+    return train(load_config(session_config, [*LEARNING, "name=joint", f"data=ferplus+fer2013:{voted}", *network]))

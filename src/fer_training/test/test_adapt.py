@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from fer_perception.emotions.classifier import EmotionClassifier
 from fer_perception.errors import FerError
-from fer_perception.labels import EMOTIONS_7
+from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
 from fer_training.__main__ import main
 from fer_training.datasets import Alignment, load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
@@ -27,14 +27,17 @@ from fer_training.runs.checkpoint import load_checkpoint
 from fer_training.runs.config import TrainConfig, load_config, save_config
 from fer_training.runs.folder import BEST, CONFIG, HISTORY, load_run, read_history
 from fer_training.training.domain_adaptation import (
+    MOST_GAIN,
     TOLERANCE,
+    Adaptation,
     AdaptationLoss,
     GradientReversal,
     adapt,
     adapt_batch_norm,
     mutual_information,
+    spectral_style,
 )
-from fer_training.training.supervised import train
+from fer_training.training.supervised import prepared, train
 
 SHARES = np.array([0.4, 0.3, 0.1, 0.05, 0.05, 0.05, 0.05])  # of the emotions in the target domain
 
@@ -72,6 +75,39 @@ def test_information_is_high_where_predictions_are_sure_and_differ() -> None:
     assert mutual_information(sure * 0.9 + 0.1 / 7) < np.log(7) - 0.3
     assert mutual_information(np.full((9, 7), 1 / 7)) == pytest.approx(0)
     assert mutual_information(np.eye(7)[np.zeros(9, int)]) == pytest.approx(0)
+
+
+def waves(mean: float, amplitude: float, frequency: int, phase: float = 0.0) -> Tensor:
+    """An image of one wave along the rows: (1, 1, 8, 8)."""
+    wave = mean + amplitude * torch.cos(2 * np.pi * frequency * torch.arange(8.0) / 8 + phase)
+    return wave.expand(8, 8)[None, None].clone()
+
+
+def test_style_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, style = waves(0.4, 0.05, 1), waves(0.6, 0.2, 1, phase=1.0)
+    monkeypatch.setattr(torch, "rand", lambda *size, device=None: torch.ones(size))
+    # Brightness and contrast are the other's, the phase, which is what is seen, stays.
+    torch.testing.assert_close(spectral_style(image, style), waves(0.6, 0.2, 1), atol=1e-3, rtol=0)
+    torch.testing.assert_close(spectral_style(image, image), image)
+    # A wave of one frequency has nothing to give at others.
+    calmed = spectral_style(waves(0.4, 0.1, 1), waves(0.4, 0.1, 3))
+    torch.testing.assert_close(calmed, waves(0.4, 0.1 / MOST_GAIN, 1), atol=1e-3, rtol=0)
+    torch.testing.assert_close(spectral_style(waves(0.01, 0, 1), waves(0.9, 0, 1)), waves(0.01 * MOST_GAIN, 0, 1))
+    assert spectral_style(waves(0.5, 0.1, 1), waves(0.9, 0.4, 1)).max() == 1  # white is white
+    # Half the way, each image and channel by itself: twice the brightness is the square root of four times.
+    monkeypatch.setattr(torch, "rand", lambda *size, device=None: torch.full(size, 0.5))
+    both = torch.cat([torch.cat([waves(0.2, 0, 1), waves(0.1, 0, 1)], 1), torch.cat([waves(0.3, 0, 1)] * 2, 1)])
+    styles = torch.cat([torch.cat([waves(0.8, 0, 1), waves(0.1, 0, 1)], 1), torch.cat([waves(0.3, 0, 1)] * 2, 1)])
+    found = spectral_style(both, styles).mean((2, 3))
+    torch.testing.assert_close(found, torch.tensor([[0.4, 0.1], [0.3, 0.3]]), atol=1e-4, rtol=0)
+
+
+def test_style_lies_between_the_image_and_the_other() -> None:
+    image, style = waves(0.4, 0.05, 1).expand(64, 1, 8, 8), waves(0.6, 0.2, 1).expand(64, 1, 8, 8)
+    means = spectral_style(image, style).mean((1, 2, 3))
+    assert means.min() >= 0.4 - 1e-4
+    assert means.max() <= 0.6 + 1e-4
+    assert means.std() > 0.03
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +194,49 @@ def test_from_start_to_adapted_bundle(
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
+def test_as_many_source_images_take_the_style_as_configured(
+    config_file: Path, attentive: Path, target: Path, few_batches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = adaptation(config_file, attentive, target)
+    with prepared(config) as group:
+        task = Adaptation(config, group)
+    task.weak = task.strong = lambda images: (images, None)  # type: ignore[assignment]
+    picked = torch.arange(70)
+    plain = task.data.pick(picked)
+    changed = {}
+    for style in (0.0, 0.5, 1.0):
+        config.adaptation.style = style
+        source, targets, weak, strong = task.batch(picked, 0.5)
+        assert torch.equal(targets, task.data.targets[picked])
+        assert torch.equal(weak, strong)
+        changed[style] = (source - plain).abs().amax((1, 2, 3)) > 1e-5
+        torch.testing.assert_close(source[~changed[style]], plain[~changed[style]])
+        darker = source[changed[style]].mean((1, 2, 3)) < plain[changed[style]].mean((1, 2, 3))
+        assert darker.all()  # as the target's images are
+    assert not changed[0.0].any()
+    assert 0.3 < changed[0.5].float().mean() < 0.7
+    assert changed[1.0].all()
+    with pytest.raises(FerError, match=r"adaptation\.style cannot be 2"):
+        adaptation(config_file, attentive, target, "adaptation.style=2")
+
+
+def test_joint_runs_are_adapted_to_several_targets(
+    config_file: Path, joint: Path, voted: Path, target: Path, few_batches: None, tmp_path: Path
+) -> None:
+    data = [f"data=ferplus+fer2013:{voted}", "network.options.block_attention=coordinate"]
+    targets = f"adaptation.targets=[camera/manifest:{target},camera/ferplus+fer2013:{voted}]"
+    run = adapt(adaptation(config_file, joint, target, targets, *data))
+    facts = load_checkpoint(run / BEST)[1]
+    assert facts["adaptation"]["targets"] == {"camera/manifest": 70, "camera/ferplus+fer2013": 35}
+    assert set(facts["validation_of"]) == {"ferplus", "fer2013"}
+    assert tuple(facts["adaptation"]["mean_prediction"]) == EMOTIONS_8
+    assert sum(facts["adaptation"]["mean_prediction"].values()) == pytest.approx(1, abs=0.01)
+    (row,) = read_history(run / HISTORY, 9)
+    assert 0 < row["pseudo_labels"] <= 1
+    with pytest.raises(FerError, match="has other labels than"):
+        adapt(adaptation(config_file, joint, target, "network.options.block_attention=coordinate", "name=other"))
+
+
 @pytest.mark.slow
 def test_adaptation_helps_in_the_other_domain(config_file: Path, target: Path) -> None:
     learning = ["epochs=8", "batch_size=7", "learning_rate=0.03"]
@@ -191,6 +270,19 @@ def test_rarely_named_labels_have_a_lower_threshold(config_file: Path, target: P
         [(0.9 + 0.9 + 0.5 + 0.5 / 6) / 4, (0.2 / 6 + 0.5 / 6 + 0.5) / 4]
     )
     assert float(objective.labelled) == 0.75
+
+
+def test_each_label_set_has_thresholds_of_its_own(config_file: Path, target: Path) -> None:
+    config = adaptation(config_file, target, target, "adaptation.threshold_decay=0")
+    torch.manual_seed(0)
+    network = NETWORKS["dual_adaptive"](5, 1, **config.network.options)
+    objective = AdaptationLoss(config, network, AveragedModel(nn.Flatten()), [2, 3])  # type: ignore[arg-type]
+    probabilities = torch.tensor([[0.9, 0.1, 0.5, 0.3, 0.2], [0.6, 0.4, 0.8, 0.1, 0.1]])
+    pseudo = objective._pseudo_labels(probabilities.log()[..., None, None])
+    assert pseudo.tolist() == [[1, 0, 0, 0, 0], [0, 0, 1, 0, 0]]
+    torch.testing.assert_close(objective.confidence, torch.tensor([0.75, 0.65]))
+    torch.testing.assert_close(objective.named, torch.tensor([0.75, 0.25, 0.65, 0.2, 0.15]))
+    assert float(objective.labelled) == 0.5
 
 
 def test_what_the_loss_consists_of(config_file: Path, target: Path) -> None:

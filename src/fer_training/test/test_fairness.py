@@ -227,6 +227,35 @@ def test_reweighing_by_hand() -> None:
         sampling_weights(SamplingConfig("age"), data)
 
 
+def test_label_balance_by_hand() -> None:
+    data = samples(["x"] * 10, [0] * 8 + [1, 2])
+    for balance, wanted in ((0.5, np.sqrt([0.8, 0.1, 0.1])), (1.0, np.ones(3))):
+        weights = sampling_weights(SamplingConfig(label_balance=balance), data)
+        assert weights is not None
+        assert float(weights.sum()) == pytest.approx(1)
+        drawn = np.bincount(data.targets, weights.numpy())
+        np.testing.assert_allclose(drawn, wanted / wanted.sum())
+    assert sampling_weights(SamplingConfig(), data) is None
+
+
+def test_training_draws_balanced_labels(config_file: Path) -> None:
+    config = load_config(config_file, ["sampling.label_balance=1"])
+    with processes("cpu", config.batch_size) as group:
+        task = Supervision(config, group)
+    task.data.samples.targets[:] = [0] * 60 + [1] * 10
+    task.data.targets[:] = torch.eye(7)[task.data.samples.targets]
+    rare = {}
+    for balance in (0.0, 1.0):
+        task.weights = sampling_weights(SamplingConfig(label_balance=balance), task.data.samples)
+        torch.manual_seed(0)
+        batches = [task.batch(torch.arange(70), 0)[1] for _ in range(10)]
+        rare[balance] = float(torch.cat(batches)[:, 1].mean())
+    assert rare[0.0] == pytest.approx(1 / 7)
+    assert rare[1.0] == pytest.approx(0.5, abs=0.08)
+    with pytest.raises(FerError, match=r"sampling\.label_balance cannot be 1\.5"):
+        load_config(config_file, ["sampling.label_balance=1.5"])
+
+
 def test_training_sees_the_groups_as_configured(manifest: Path, config_file: Path, tmp_path: Path) -> None:
     write_grouped_manifest(manifest, tmp_path / "groups", 200, True, [])
     overrides = [f"data=manifest:{tmp_path / 'groups'}", "batch_size=20", "epochs=1", "sampling.group=photograph"]

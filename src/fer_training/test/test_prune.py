@@ -9,11 +9,12 @@ from torch import nn
 
 from fer_perception.emotions.classifier import EmotionClassifier
 from fer_perception.errors import FerError
+from fer_perception.labels import EMOTIONS_7
 from fer_perception.preprocessing.normalization import InputSpec
 from fer_training.__main__ import main
 from fer_training.datasets import balanced, load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.evaluation.inference import predict, prepare_images
+from fer_training.evaluation.inference import by_head, predict, prepare_images
 from fer_training.export.onnx import count_macs, export
 from fer_training.networks import NETWORKS
 from fer_training.networks.attention import BLOCK_ATTENTION
@@ -22,6 +23,7 @@ from fer_training.networks.pruned import changed_widths, widths_of, with_widths
 from fer_training.runs.checkpoint import load_checkpoint
 from fer_training.runs.config import CRITERIA, PruningConfig, load_config, save_config
 from fer_training.runs.folder import BEST, CONFIG, HISTORY, LAST, build_network, load_run, read_history
+from fer_training.training.distillation import distillation_loss
 from fer_training.training.domain_adaptation import _with_widths_of_start
 from fer_training.training.pruning import prune
 from fer_training.training.pruning.comparison import CriteriaResult
@@ -29,6 +31,7 @@ from fer_training.training.pruning.graph import Macs, choose, find_groups
 from fer_training.training.pruning.importance import LandmarkImportance
 from fer_training.training.pruning.schedule import remove_channels
 from fer_training.training.soft_targets import soft_targets_of_runs
+from fer_training.training.supervised import LabelledImages, Supervision, prepared
 
 SPEC = InputSpec(width=48, height=48, color="grey", mean=[0.5], std=[0.25])
 VARIANTS = {
@@ -187,6 +190,54 @@ def test_criteria_are_compared(
     assert file.read_text().count("\n") == 6
 
 
+def test_a_joint_run_is_pruned_with_unlabelled_images(
+    session_config: Path, joint: Path, voted: Path, tmp_path: Path
+) -> None:
+    changes = {
+        "data": f"ferplus+fer2013:{voted}",
+        "distillation.unlabelled": f"[camera/ferplus+fer2013:{voted},fer2013:{voted}]",
+        "distillation.weight": 0.75,
+        "epochs": 1,
+        "pruning.steps": 1,
+    }
+    file = write_pruning(tmp_path, session_config, joint, **changes)
+    config = load_config(file)
+    run = prune(config)
+    network, facts = load_run(run, load_config(run / CONFIG))
+    assert facts["pruning"]["macs_fraction"] <= 0.5
+    assert network(torch.zeros(2, 1, 48, 48)).shape == (2, 15)
+    assert set(facts["validation_of"]) == {"ferplus", "fer2013"}
+    assert facts["pruning"]["accuracy_of_start"] == load_checkpoint(joint / BEST)[1]["validation"]["accuracy"]
+    bundle = EmotionClassifier(export(run, tmp_path / "models", "fer2013"))
+    assert bundle.labels == EMOTIONS_7
+    recipe = bundle.bundle.manifest.training["recipe"]
+    assert recipe["distillation"]["unlabelled"] == ["camera/ferplus+fer2013", "fer2013"]
+
+    # The unlabelled images come last. What they teach is the teacher's alone.
+    teacher = load_run(joint, load_config(joint / CONFIG))[0]
+    with prepared(config) as group:
+        data = LabelledImages(config, group.device)
+        task = Supervision(config, group, data, network, teacher)
+    assert (len(data.samples), task.count) == (70, 70 + 2 * 35)
+    assert not data.targets[70:].any()
+    assert (data.targets[:70].sum(1) > 0).all()
+    seen = load_dataset(f"camera/ferplus+fer2013:{voted}", "val")
+    np.testing.assert_array_equal(data.images[70:105, ..., 0].numpy(), np.stack(seen.images))
+    images, targets, taught = task.batch(torch.arange(70, 140), 0.0)
+    task.objective.eval()
+    with torch.no_grad():
+        loss = task.objective(images, targets, taught)
+        said = by_head(torch.softmax, teacher(images) / 2, [8, 7])
+        expected = 0.75 * distillation_loss(network(images), said, [8, 7], 2.0)
+    torch.testing.assert_close(loss, expected)
+
+    for override in ("sampling.label_balance=1", "augmentation.camera_views=1"):
+        with pytest.raises(FerError, match=r"has distillation\.unlabelled beside sampling or augmentation"):
+            prune(load_config(file, ["name=bad", override]))
+    with pytest.raises(FerError, match="has other labels than"):
+        prune(load_config(file, ["name=bad", f"data=fer2013:{voted}"]))
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_network_is_pruned_and_rebuilt(variant: str) -> None:
     name, options = VARIANTS[variant]
@@ -284,8 +335,9 @@ def test_bad_configurations(config: Path, override: str, message: str) -> None:
 
 
 def test_bad_values_and_confused_verbs(config_file: Path) -> None:
-    with pytest.raises(SystemExit, match="configuration for the verb prune"):
-        main(["train", str(config_file), "pruning.start=runs/x"])
+    for override in ("pruning.start=runs/x", "distillation.unlabelled=[manifest:x]"):
+        with pytest.raises(SystemExit, match="configuration for the verb prune"):
+            main(["train", str(config_file), override])
     with pytest.raises(SystemExit, match=r"pruning\.criterion cannot be 'luck'"):
         main(["prune", str(config_file), "pruning.criterion=luck"])
     with pytest.raises(FerError, match=r"'features\.0\.0: \[1, 64, 1\]' does not fit the network"):

@@ -45,8 +45,9 @@ from fer_training.evaluation.inference import by_head, normalized, predict, prep
 from fer_training.networks.dual_adaptive import LOCAL_FEATURES, DualAdaptiveNetwork, local_widths
 from fer_training.networks.pretrained import load_pretrained
 from fer_training.networks.pruned import NAME
+from fer_training.runs.checkpoint import load_checkpoint
 from fer_training.runs.config import AugmentationConfig, NetworkConfig, SamplingConfig, TrainConfig, load_config
-from fer_training.runs.folder import BEST, CONFIG, Row, build_network
+from fer_training.runs.folder import BEST, CONFIG, Row, build_network, require_labels
 from fer_training.training.augmentation import Augmentation
 from fer_training.training.distributed import Processes, global_mean
 from fer_training.training.loop import fit, moving_average
@@ -113,7 +114,9 @@ class Adaptation:
         self.sizes = sizes
 
         network = build_network(config, sum(sizes))
-        load_pretrained(network, Path(config.adaptation.start).expanduser() / BEST, with_classifier=True)
+        start = Path(config.adaptation.start).expanduser()
+        require_labels(start, load_checkpoint(start / BEST)[1], config.data, self.data.heads)
+        load_pretrained(network, start / BEST, with_classifier=True)
         self.network = network.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weak, self.strong = (Augmentation(c, config.input.spec()) for c in (WEAK, config.augmentation))
         self._adapt_batch_norm(self.network)
