@@ -10,7 +10,13 @@ from fer_perception.errors import FerError
 from fer_perception.preprocessing.alignment import AlignmentTemplate
 from fer_perception.preprocessing.normalization import InputSpec
 from fer_training.export.onnx import write_onnx
-from fer_training.networks import AttentionOutputs, HybridAttentionNetwork, MobileNetV2, load_pretrained
+from fer_training.networks import (
+    AttentionOutputs,
+    DualAdaptiveNetwork,
+    HybridAttentionNetwork,
+    MobileNetV2,
+    load_pretrained,
+)
 from fer_training.networks.attention import BLOCK_ATTENTION, EfficientChannelAttention, HybridAttention
 from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_fraction
 from fer_training.runs.checkpoint import save_checkpoint
@@ -119,6 +125,10 @@ def test_attended_stages_can_be_chosen() -> None:
     assert [tuple(m.shape[2:]) for m in maps] == [(24, 24), (6, 6)]
     without = HybridAttentionNetwork(7, in_channels=1, attended_stages=[], block_attention="coordinate").eval()
     assert without.forward_with_attention(images())[1] == []
+    with pytest.raises(FerError, match=r"attended_stages \(3, 8\): must be of 1 to 7"):
+        HybridAttentionNetwork(7, attended_stages=[8, 3])
+    with pytest.raises(FerError, match="attended_stages must name a stage"):
+        DualAdaptiveNetwork(7, attended_stages=[])
 
 
 def test_unknown_block_attention_is_named() -> None:

@@ -14,17 +14,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fer_perception.emotions.classifier import EmotionClassifier
 from fer_perception.errors import FerError
 from fer_perception.models.bundle import Bundle
-from fer_perception.preprocessing.normalization import normalize
+from fer_perception.preprocessing.normalization import InputSpec, normalize
 from fer_training.__main__ import main
 from fer_training.datasets import load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
-from fer_training.evaluation.inference import predict, prepare_images
+from fer_training.evaluation.attention.landmark_fraction import AttentionMeter
+from fer_training.evaluation.inference import normalized, predict, prepare_images
 from fer_training.export.onnx import export, export_attention
 from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_fraction
 from fer_training.runs.checkpoint import load_checkpoint, save_checkpoint
 from fer_training.runs.config import TrainConfig, load_config
 from fer_training.runs.folder import BEST, CURVES, HISTORY, LAST, load_run, read_history
-from fer_training.training.loop import optimizer_step
+from fer_training.training.loop import moving_average, optimizer_step
 from fer_training.training.supervised import Supervision, prepared, train
 
 
@@ -295,6 +296,57 @@ def test_only_attention_networks_take_an_attention_loss(config_file: Path, train
         train(load_config(config_file, ["name=none", "attention_weight=1"]))
     with pytest.raises(FerError, match="has no attention maps"):
         export_attention(trained, tmp_path / "maps.onnx")
+
+
+@pytest.mark.parametrize("stages", [[4], []])
+def test_attention_of_other_stages_is_exported_and_measured(
+    config_file: Path, fer2013: Path, tmp_path: Path, stages: list[int]
+) -> None:
+    network = ["network.name=hybrid_attention", "network.options.block_attention=squeeze_excite"]
+    run = train(load_config(config_file, [*network, f"network.options.attended_stages={stages}"]))
+    bundle = Bundle(export(run, tmp_path / "models"))
+    assert (bundle.manifest.attention is not None) == bool(stages)
+    meter = AttentionMeter(run)
+    images = prepare_images(load_dataset(f"fer2013:{fer2013}", "val"), meter.spec)
+    assert {key for key in meter.measure(images).maps if "stage" in key} == {f"attention_stage{k}" for k in stages}
+    assert ("attention" in meter.absent()) == (not stages)
+    if not stages:
+        with pytest.raises(FerError, match="has no attention maps"):
+            export_attention(run, tmp_path / "maps.onnx")
+        with pytest.raises(FerError, match="has no attention"):
+            train(load_config(run / "config.yaml", ["name=drawn", "attention_weight=1"]))
+
+
+def test_the_average_is_that_of_its_formula() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    average = moving_average(network, 0.5)
+    expected = None
+    for step in range(12):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.normal_()
+        network.train()(torch.randn(4, 3))
+        average.update_parameters(network)
+        weights, variance = network[0].weight.detach().clone(), network[1].running_var.clone()  # type: ignore[operator]
+        decay = min(0.5, (1 + step) / (10 + step)) if step else 0.0
+        expected = [
+            new if old is None else decay * old + (1 - decay) * new
+            for old, new in zip(expected or (None, None), (weights, variance), strict=True)
+        ]
+        torch.testing.assert_close(average.module[0].weight, expected[0])  # type: ignore[index]
+        torch.testing.assert_close(average.module[1].running_var, expected[1])  # type: ignore[index]
+        assert average.module[1].num_batches_tracked == step + 1  # type: ignore[index]
+
+
+@pytest.mark.parametrize("color", ["grey", "rgb"])
+def test_images_are_normalised_as_the_robot_does_it(color: str) -> None:
+    channels = {"grey": 1, "rgb": 3}[color]
+    spec = InputSpec(width=8, height=9, color=color, mean=[0.5, 0.4, 0.3][:channels], std=[0.2, 0.3, 0.4][:channels])
+    images = np.random.default_rng(0).integers(0, 256, (4, 9, 8, channels), np.uint8)
+    found = normalized(torch.from_numpy(images), spec)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), normalize(images, spec), atol=1e-6)
 
 
 def test_training_starts_from_another_run(config_file: Path, trained: Path, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def export(run: Path, out: Path, labels_of: str = "") -> Path:
         )
         difference = compare(network, spec, folder)
         log.info("largest difference of probabilities between torch and ONNX Runtime: %.1e", difference)
-        if isinstance(network, HybridAttentionNetwork):
+        if isinstance(network, HybridAttentionNetwork) and network.attention:
             add_attention(folder)
             compare_attention(network, spec, folder)
         if bundle.exists():
@@ -139,7 +139,7 @@ def export_attention(run: Path, file: Path, labels_of: str = "") -> None:
     """
     config = load_config(run / CONFIG)
     network, _ = _load_head(run, config, labels_of)
-    if not isinstance(network, HybridAttentionNetwork):
+    if not isinstance(network, HybridAttentionNetwork) or not network.attention:
         raise FerError(f"{run}: network '{config.network.name}' has no attention maps. Leave out --attention")
     maps = [f"attention_{number}" for number in range(len(network.attention))]
     write_onnx(AttentionOutputs(network), config.input.spec(), file, ["logits", *maps])

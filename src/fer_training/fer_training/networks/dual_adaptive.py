@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from fer_perception.errors import FerError
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.networks.attention import HybridAttention
 from fer_training.networks.hybrid_attention import HybridAttentionNetwork
@@ -51,13 +52,16 @@ class DualAdaptiveNetwork(HybridAttentionNetwork):
 
     The local branch's logits start at zero, so the network starts as the hybrid attention whose weights it is given.
 
-    :param region_size: rows and columns of the fifth stage's map: 6 for inputs of 48 pixels at a stem stride of 1, 8
-        for 64.
+    :param region_size: rows and columns of the last attended stage's map; of the fifth's 6 for inputs of 48 pixels at a
+        stem stride of 1, 8 for 64.
     :param options: those of :class:`HybridAttentionNetwork`.
+    :raises FerError: as that, or no stage is attended.
     """
 
     def __init__(self, num_classes: int, in_channels: int = 3, region_size: int = 6, **options: Any) -> None:
         super().__init__(num_classes, in_channels, **options)
+        if not self.attention:
+            raise FerError("dual_adaptive: attended_stages must name a stage, whose map the local branch looks at")
         channels = cast(HybridAttention, self.attention[max(self.attention, key=int)]).channels
         self.local_branch = nn.Sequential(
             RegionPooling(channels, region_size), nn.Linear(3 * channels, LOCAL_FEATURES), nn.ReLU(inplace=True)

@@ -37,7 +37,7 @@ class HybridAttentionNetwork(nn.Module):
     :param attended_stages: counted from 1: after which :class:`HybridAttention` follows, whose maps can be had.
     :param block_attention: a key of ``BLOCK_ATTENTION``: attention inside every block; empty: none.
     :param options: the backbone's, such as ``stem_stride``.
-    :raises FerError: unknown backbone.
+    :raises FerError: unknown backbone, stage or attention.
     """
 
     def __init__(
@@ -57,7 +57,9 @@ class HybridAttentionNetwork(nn.Module):
         self.features = base.features
         if block_attention:
             _add_block_attention(base, block_attention)
-        self.attended_stages = tuple(sorted(attended_stages))
+        self.attended_stages = tuple(sorted(set(attended_stages)))
+        if not set(self.attended_stages) <= set(range(1, len(base.stages) + 1)):
+            raise FerError(f"attended_stages {self.attended_stages}: must be of 1 to {len(base.stages)}")
         attended = [base.stages[stage - 1] for stage in self.attended_stages]
         self.attention = nn.ModuleDict({str(index): HybridAttention(channels) for index, channels in attended})
         self.pool: nn.Module = nn.AdaptiveAvgPool2d(1)

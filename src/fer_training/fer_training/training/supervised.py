@@ -336,7 +336,7 @@ def _regions(config: TrainConfig, network: nn.Module) -> Tensor | None:
     """
     if not config.attention_weight:
         return None
-    if not isinstance(network, HybridAttentionNetwork):
+    if not isinstance(network, HybridAttentionNetwork) or not network.attention:
         raise FerError(
             f"attention_weight: network '{config.network.name}' has no attention. Use hybrid_attention, or 0"
         )

@@ -138,7 +138,7 @@ class AttentionMeter:
         reasons = {}
         if class_weights(self.network) is None:
             reasons[CLASS_ACTIVATION] = "it is defined for networks that end in a mean over places and one linear layer"
-        if not isinstance(self.network, HybridAttentionNetwork):
+        if not isinstance(self.network, HybridAttentionNetwork) or not self.network.attention:
             reasons[ATTENTION] = "the network has no attention maps"
         return reasons
 
