@@ -46,8 +46,9 @@ def add_adapt(parser: argparse.ArgumentParser) -> Run:
     """Arguments of ``adapt``."""
     parser.description = "Adapt a trained network to unlabelled images of another domain, or go on with that."
     parser.epilog = (
-        "example: python -m fer_training adapt src/fer_training/configs/dual_adaptive.yaml data=ferplus:~/data/fer2013 "
-        "adaptation.start=runs/hybrid_attention_lite0_ferplus 'adaptation.targets=[manifest:~/data/robot]'"
+        "example: python -m fer_training adapt src/fer_training/configs/dual_adaptive.yaml "
+        "data=ferplus+fer2013:~/data/fer2013 adaptation.start=runs/hybrid_attention "
+        "'adaptation.targets=[manifest:~/data/robot]'"
     )
     take_config(parser)
 
@@ -67,7 +68,7 @@ def add_prune(parser: argparse.ArgumentParser) -> Run:
     )
     parser.epilog = (
         "example: python -m fer_training prune src/fer_training/configs/landmark_compressed.yaml "
-        "data=fer2013:~/data/fer2013 pruning.start=runs/hybrid_attention_lite0_robust pruning.macs=0.35"
+        "data=ferplus+fer2013:~/data/fer2013 pruning.start=runs/dual_adaptive pruning.macs=0.35"
     )
     take_config(parser)
     parser.add_argument(
