@@ -194,8 +194,8 @@ def test_a_running_pipeline_is_attached_to(bag: Path, graph: Any, tmp_path: Path
     assert_agreement(live, offline(bag, tmp_path / "offline"))
     assert report["live"]["predictions_topic"] == f"{space}/emotions"
     assert report["settings"] == {
-        "model": "", "precision": "auto", "backend": "auto", "max_lost_s": 1.0, "smoothing_s": 0.5, "rate": 1.0,
-        "min_face_px": 0, "min_sharpness": 0.0, "max_yaw_deg": 90.0, "abstain_below": 0.0
+        "model": "", "precision": "auto", "backend": "auto", "prior": "balanced", "max_lost_s": 1.0, "smoothing_s": 0.5,
+        "rate": 1.0, "min_face_px": 0, "min_sharpness": 0.0, "max_yaw_deg": 90.0, "abstain_below": 0.0
     }  # fmt: skip
     assert all(process.running() for process in graph.processes)
 

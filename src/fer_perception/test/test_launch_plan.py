@@ -55,7 +55,7 @@ def test_planning_needs_neither_launch_nor_rclpy() -> None:
 
 
 def test_the_defaults() -> None:
-    engine = {"precision": "auto", "backend": "auto"}
+    engine = {"precision": "auto", "backend": "auto", "prior": "balanced"}
     common = {"namespace": "fer", "remappings": {"image": "image"}, "log_level": "info"}
     assert fer.plan({}) == Plan(
         (
@@ -178,9 +178,10 @@ def test_parameters_reach_the_nodes_that_have_them() -> None:
         "hri:=true",
         "privacy:=strict",
         "audit_folder:=/var/log/fer",
+        "prior:=training",
     ]
     images, privacy = {"autostart": False, "image_transport": "raw"}, {"privacy": "strict"}
-    engine = {"model": "42", "precision": "fp16", "backend": "tensorrt"}
+    engine = {"model": "42", "precision": "fp16", "backend": "tensorrt", "prior": "training"}
     faces = {"range": "far", "image_rotation": 180, "face_mode": "mesh", "min_confidence": 0.5, "max_faces": 3}
     faces |= {"publish_tf": False, "camera_info": "/eye/camera_info"}
     assert parameters(*given) == {
@@ -210,6 +211,7 @@ def test_split_sends_pixels_and_says_so() -> None:
             "model": "baseline",
             "precision": "auto",
             "backend": "auto",
+            "prior": "balanced",
             "audit.folder": "audit",
         },
         "overlay_node": {
@@ -233,6 +235,7 @@ def test_cameras_in_a_shared_process() -> None:
                 "image_transport": "raw",
                 **FACES,
                 "backend": "auto",
+                "prior": "balanced",
                 "audit.folder": "",
             },
             chosen={"precision": "int8"},

@@ -14,6 +14,7 @@ from enum import IntEnum
 import cv2
 import numpy as np
 
+from fer_perception.emotions.class_prior import BALANCED, TRAINING
 from fer_perception.errors import BundleError
 from fer_perception.faces.face import Face
 from fer_perception.labels import UNKNOWN
@@ -130,14 +131,24 @@ def strongest(probabilities: Float32Array, labels: Sequence[str], refusal: Refus
 def make_gate(bundle: Bundle, settings: EmotionSettings) -> QualityGate:
     """The gate that settings ask for; a negative ``abstain_below`` stands for the bundle's own threshold.
 
+    A bundle has one for predictions that carry the training data's prior, and one for balanced predictions.
+
     :raises BundleError: the bundle has none.
     """
     abstain_below = settings.abstain_below
     if abstain_below < 0:
-        if bundle.manifest.abstention is None:
+        manifest = bundle.manifest
+        is_balanced = settings.prior == BALANCED and manifest.label_frequencies is not None
+        abstention = manifest.balanced_abstention if is_balanced else manifest.abstention
+        if settings.prior not in (BALANCED, TRAINING):
             raise BundleError(
-                f"{bundle.path}: the manifest has no threshold for abstaining. Give abstain_below a value from 0 to 1, "
-                "or have one chosen: python -m fer_training calibrate"
+                f"{bundle.path}: the manifest has no threshold for abstaining with frequencies of your own in prior. "
+                "Give abstain_below a value from 0 to 1"
             )
-        abstain_below = bundle.manifest.abstention.threshold
+        if abstention is None:
+            raise BundleError(
+                f"{bundle.path}: the manifest has no threshold for abstaining with prior {settings.prior}. Give "
+                "abstain_below a value from 0 to 1, or have one chosen: python -m fer_training calibrate"
+            )
+        abstain_below = abstention.threshold
     return QualityGate(settings.min_face_px, settings.min_sharpness, settings.max_yaw_deg, abstain_below)

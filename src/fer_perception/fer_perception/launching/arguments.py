@@ -102,6 +102,7 @@ class FerArguments(BaseModel):
     model: str = _like(FerNodeSettings, "model")
     precision: PrecisionChoice = _like(FerNodeSettings, "precision")
     backend: Backend = _like(FerNodeSettings, "backend")
+    prior: str = _like(FerNodeSettings, "prior")
     prebuild: Switch = Field(
         False, description="Build the model's TensorRT engine first (build_engine), then start the nodes"
     )

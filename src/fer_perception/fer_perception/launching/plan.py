@@ -117,7 +117,7 @@ def _parameters(
     faces: dict[str, Value] = {name: getattr(arguments, name) for name in FACES}
     faces["camera_info"] = arguments.camera_info.replace(CAMERA, camera)
     model = {"model": arguments.model} if arguments.model else {}
-    engine = {"precision": arguments.precision, "backend": arguments.backend}
+    engine = {"precision": arguments.precision, "backend": arguments.backend, "prior": arguments.prior}
     privacy = {"privacy": arguments.privacy} if arguments.privacy else {}
     audit = {"audit.folder": arguments.audit_folder}
     nodes: dict[str, dict[str, Value]] = {

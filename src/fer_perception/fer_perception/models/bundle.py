@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from fer_perception.errors import BundleError
 from fer_perception.files import sha256_of, yaml_text
@@ -19,6 +19,7 @@ from fer_perception.preprocessing.normalization import InputSpec
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.yaml"
 MAX_MANIFEST_BYTES = 1 << 20
+FREQUENCY_TOLERANCE = 0.02  # of a sum of rounded frequencies
 
 # A tensor whose values lie in another file has an entry with the key "location" (onnx.proto, TensorProto), and that
 # file has no hash in the manifest. Field 1, length 8, "location"; protobuf's numbers may be longer than need be.
@@ -51,8 +52,11 @@ class Manifest(BaseModel):
 
     ``training`` (data and recipe) and ``metrics`` (as measured, by dataset and split) are kept as they were written:
     they inform people and are not read by the suite. The logits of every precision are divided by ``temperature``.
-    ``abstention`` is used only where a node's parameter asks for it. ``attention`` is the file that gives the network's
-    attention map, where there is one.
+    ``label_frequencies``, in the order of ``labels`` and summing to 1, are the prior that training has put into the
+    network's outputs, and ``prior_strength`` says how much of it balanced predictions take out, see
+    :mod:`fer_perception.emotions.class_prior`; bundles without frequencies have no balanced predictions.
+    ``abstention`` is used only where a node's parameter asks for it, and ``balanced_abstention`` in its place for
+    balanced predictions. ``attention`` is the file that gives the network's attention map, where there is one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,7 +67,10 @@ class Manifest(BaseModel):
     input: InputSpec
     alignment: AlignmentTemplate
     temperature: float = Field(default=1.0, ge=0.01, le=100.0, allow_inf_nan=False)
+    label_frequencies: tuple[float, ...] | None = None
+    prior_strength: float = Field(default=0.5, ge=0.0, le=1.0, allow_inf_nan=False)
     abstention: Abstention | None = None
+    balanced_abstention: Abstention | None = None
     files: dict[Precision, ModelFile] = Field(min_length=1)
     attention: ModelFile | None = None
     parameters: int = Field(gt=0)
@@ -77,6 +84,18 @@ class Manifest(BaseModel):
         if labels not in LABEL_LISTS:
             raise ValueError(f"labels must be one of {[list(known) for known in LABEL_LISTS]}, in that order")
         return labels
+
+    @field_validator("label_frequencies")
+    @classmethod
+    def _frequencies_of_labels(cls, values: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        labels = info.data.get("labels")  # missing where they are invalid
+        if values is None or labels is None:
+            return values
+        if len(values) != len(labels):
+            raise ValueError(f"{len(values)} numbers for {len(labels)} labels")
+        if not min(values) > 0 or not abs(sum(values) - 1) <= FREQUENCY_TOLERANCE:
+            raise ValueError("must be positive and sum to 1")
+        return values
 
 
 class _ManifestLoader(yaml.SafeLoader):
@@ -195,7 +214,9 @@ def _has_external_data(file: Path) -> bool:
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write ``manifest.yaml`` into the bundle's folder."""
     content = manifest.model_dump(mode="json")
-    for optional in ("abstention", "attention"):
+    for optional in ("label_frequencies", "abstention", "balanced_abstention", "attention"):
         if content[optional] is None:  # as bundles were written before there was any
             del content[optional]
+    if "label_frequencies" not in content:
+        del content["prior_strength"]
     (path / MANIFEST).write_text(yaml_text(content), encoding="utf-8")

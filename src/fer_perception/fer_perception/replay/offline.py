@@ -78,7 +78,7 @@ def make_task(bag: Path, topic: str, selection: Selection, settings: ReplaySetti
     """
     settings = settings.model_copy(update={"model": str(resolve_model(settings.model).resolve())})
     files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in bag_files(bag)]
-    model = {name: file.sha256 for name, file in Bundle(settings.model).manifest.files.items()}
+    model = Bundle(settings.model).manifest.model_dump(mode="json", exclude={"training", "metrics"})
     libraries = {name: import_module(name).__version__ for name in LIBRARIES}
     columns = [*frame_schema().names, *emotion_schema([]).names]
     decisive = [str(bag.resolve()), files, topic, asdict(selection), values_of(settings), model, libraries, columns]

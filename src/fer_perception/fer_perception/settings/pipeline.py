@@ -42,6 +42,11 @@ class EngineSettings(BackendSettings, ModelSettings):
         low=0,
         high=64,
     )
+    prior: str = setting(
+        "balanced",
+        "How frequent emotions are taken to be; balanced: rare ones of the training data are not held back, as the "
+        "bundle's prior_strength says; training: as in that data; or numbers summing to 1, with commas, by label",
+    )
 
 
 class TrackSettings(Settings):
