@@ -159,10 +159,12 @@ def test_calibration_is_written_into_the_manifest(
 
 
 def test_calibration_compares_before_and_after(bundle: Path, tmp_path: Path) -> None:
-    before, after, _ = calibrate(bundle, f"fer2013:{write_folders(tmp_path / 'data')}")
+    before, after, _, balance = calibrate(bundle, f"fer2013:{write_folders(tmp_path / 'data')}")
     assert (before.temperature, before.ece) == (1.0, pytest.approx(TOP - 0.7, abs=1e-5))
     assert after.ece == pytest.approx(0, abs=1e-3)
     assert after.nll < before.nll
+    assert balance is None  # the bundle has no label frequencies
+    assert "prior_strength" not in (bundle / "manifest.yaml").read_text()
 
 
 def test_mirror_images_are_reported_beside_the_single_view(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ class EmotionClassifier:
         :param crops: N crops, uint8, (H, W) grey or (H, W, 3) RGB, of any size.
         :return: float32, (N, labels), rows summing to 1, columns in the order of ``labels``.
         """
-        return probabilities(self.logits(crops), self.temperature, self._bias)
+        return to_probabilities(self.logits(crops), self.temperature, self._bias)
 
     def logits(self, crops: Sequence[UInt8Image]) -> Float32Array:
         """The network's own output for face crops, before temperature, prior and softmax: float32, (N, labels)."""
@@ -102,7 +102,7 @@ def _key(settings: EngineSettings) -> EngineSettings:
     return EngineSettings(**values)
 
 
-def probabilities(logits: Float32Array, temperature: float, bias: Float32Array | None = None) -> Float32Array:
+def to_probabilities(logits: Float32Array, temperature: float, bias: Float32Array | None = None) -> Float32Array:
     """Probabilities of a network's output: float32, (N, labels), rows summing to 1.
 
     :param logits: float32, (N, labels).

@@ -81,6 +81,12 @@ def classification_metrics(
     )
 
 
+def mean_recall(metrics: Metrics) -> float:
+    """Over the classes that occur: what accuracy would be if all were equally frequent."""
+    recalls = [recall for recall in metrics.recall.values() if recall is not None]
+    return sum(recalls) / len(recalls)
+
+
 def reliability(targets: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating]) -> Reliability:
     """Accuracy by confidence, the largest probability of a row."""
     confidences = probabilities.max(axis=1).astype(np.float64)

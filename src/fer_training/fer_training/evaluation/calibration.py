@@ -1,13 +1,14 @@
 """The verb ``calibrate``: what turns a bundle's logits into probabilities that can be trusted.
 
 Temperature scaling (Guo et al., *On Calibration of Modern Neural Networks*, 2017): one number that makes a network's
-confidence match its accuracy. And the confidence below which it abstains, see :mod:`.risk_coverage`.
+confidence match its accuracy. How much of the training data's prior balanced predictions take out, see
+:mod:`fer_perception.emotions.class_prior`. And the confidence below which it abstains, see :mod:`.risk_coverage`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from fer_perception.errors import FerError
-from fer_perception.evaluation.metrics import expected_calibration_error
+from fer_perception.evaluation.metrics import classification_metrics, expected_calibration_error
 from fer_perception.models.bundle import MANIFEST, Abstention, Bundle, Precision, write_manifest
 from fer_training.datasets import load_dataset
 from fer_training.evaluation.predictions import Predictions, load_model, predict_samples
@@ -24,6 +25,7 @@ from fer_training.evaluation.text import percent
 
 # Far beyond what networks need (0.5 to 3).
 LOWEST, HIGHEST = 0.02, 50.0
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the prior that is taken out
 
 
 class Fit(NamedTuple):
@@ -34,19 +36,30 @@ class Fit(NamedTuple):
     ece: float
 
 
+class Balance(NamedTuple):
+    """How predictions are balanced. ``macro_f1``: on the validation split, by strength; the best is ``strength``."""
+
+    strength: float
+    macro_f1: dict[float, float]
+    abstention: Abstention
+
+
 class Calibration(NamedTuple):
-    """What :func:`calibrate` found."""
+    """What :func:`calibrate` found; ``balance``: of a bundle that has label frequencies."""
 
     before: Fit
     after: Fit
     abstention: Abstention
+    balance: Balance | None
 
 
 def calibrate(bundle: Path, dataset: str, precision: Precision = "fp32", threads: int = 1) -> Calibration:
-    """Fit the temperature and choose the abstention threshold on a dataset's validation split; write both into the
-    bundle's manifest.
+    """Fit the temperature and choose prior strength and abstention thresholds on a dataset's validation split; write
+    them into the bundle's manifest.
 
-    They are of the bundle, thus of all its precisions.
+    They are of the bundle, thus of all its precisions. The temperature is that of predictions with the training data's
+    prior, which the validation split has as well: only from calibrated probabilities a prior can be taken out. The
+    strength is then the one with the highest macro-F1, the least of several.
 
     :raises FerError: bundle or dataset cannot be used, or the data do not determine a temperature.
     """
@@ -56,13 +69,29 @@ def calibrate(bundle: Path, dataset: str, precision: Precision = "fp32", threads
     samples = load_dataset(dataset, "val", model.alignment)
     predictions = predict_samples(model, samples)
     temperature = round(fit_temperature(predictions.logits, predictions.targets), 4)
-    measured = measure_risk_coverage(predictions.targets, predictions.probabilities(temperature)).at_80
+    abstention = _abstention(samples.dataset, predictions, temperature)
+    changes: dict[str, Any] = {"temperature": temperature, "abstention": abstention}
+    balance = None
+    if predictions.bias is not None:
+        macro_f1 = {strength: _macro_f1(predictions, temperature, strength) for strength in STRENGTHS}
+        strength = max(STRENGTHS, key=lambda strength: macro_f1[strength])
+        balance = Balance(strength, macro_f1, _abstention(samples.dataset, predictions, temperature, strength))
+        changes |= {"prior_strength": strength, "balanced_abstention": balance.abstention}
+    write_manifest(bundle, Bundle(bundle).manifest.model_copy(update=changes))
+    return Calibration(_fit(predictions, model.temperature), _fit(predictions, temperature), abstention, balance)
+
+
+def _abstention(dataset: str, predictions: Predictions, temperature: float, strength: float = 0.0) -> Abstention:
+    probabilities = predictions.probabilities(temperature, strength)
+    measured = measure_risk_coverage(predictions.targets, probabilities).at_80
     # Rounded down, so that rounding refuses nothing more.
     threshold = int(measured.threshold * 10_000) / 10_000
-    abstention = Abstention(threshold=threshold, coverage=round(measured.coverage, 4), dataset=samples.dataset)
-    changes = {"temperature": temperature, "abstention": abstention}
-    write_manifest(bundle, Bundle(bundle).manifest.model_copy(update=changes))
-    return Calibration(_fit(predictions, model.temperature), _fit(predictions, temperature), abstention)
+    return Abstention(threshold=threshold, coverage=round(measured.coverage, 4), dataset=dataset)
+
+
+def _macro_f1(predictions: Predictions, temperature: float, strength: float) -> float:
+    probabilities = predictions.probabilities(temperature, strength)
+    return classification_metrics(predictions.targets, probabilities, predictions.labels).macro_f1
 
 
 def _fit(predictions: Predictions, temperature: float) -> Fit:
@@ -75,12 +104,20 @@ def _fit(predictions: Predictions, temperature: float) -> Fit:
 
 def format_calibration(found: Calibration) -> str:
     """What :func:`calibrate` found, as text for a terminal."""
-    before, after, abstention = found
-    return (
+    before, after, abstention, balance = found
+    text = (
         f"temperature {after.temperature:.4f} is now in the manifest: on the validation split NLL {before.nll:.4f} "
         f"became {after.nll:.4f}, ECE {percent(before.ece)} became {percent(after.ece)}\n"
         f"abstention threshold {abstention.threshold:.4f} is now in the manifest: it keeps "
         f"{percent(abstention.coverage, digits=1)} of the predictions on the validation split"
+    )
+    if balance is None:
+        return f"{text}\nthe manifest has no label_frequencies, so predictions are not balanced"
+    tried = ", ".join(f"{percent(value)} at {strength:g}" for strength, value in balance.macro_f1.items())
+    return (
+        f"{text}\nprior strength {balance.strength:g} is now in the manifest: on the validation split macro-F1 is "
+        f"{tried}\nabstention threshold of balanced predictions {balance.abstention.threshold:.4f} is now in the "
+        f"manifest: it keeps {percent(balance.abstention.coverage, digits=1)}"
     )
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from fer_perception.emotions.class_prior import BALANCED, TRAINING
 from fer_perception.emotions.classifier import softmax
 from fer_perception.errors import FerError
-from fer_perception.evaluation.metrics import Metrics, classification_metrics
-from fer_perception.evaluation.results import RESAMPLES, ResultFile
+from fer_perception.evaluation.metrics import Metrics, classification_metrics, mean_recall
+from fer_perception.evaluation.results import RESAMPLES, Result, ResultFile
 from fer_perception.models.bundle import Bundle, Precision, write_manifest
 from fer_training.datasets import Alignment, Samples, Split, dataset_name, load_dataset
 from fer_training.datasets.duplicates import report_duplicates
@@ -26,12 +27,26 @@ class MetricsWithoutDuplicates(Metrics):
     removed: int
 
 
+class PriorMetrics(Result):
+    """The metrics that the class prior changes most. ``strength``: how much of the training data's prior was taken out.
+
+    ``mean_recall``: over the labels that occur. ``recall``: by label, None where it does not occur.
+    """
+
+    strength: float
+    accuracy: float
+    mean_recall: float
+    macro_f1: float
+    recall: dict[str, float | None]
+
+
 class DatasetResult(Metrics):
     """The metrics on one dataset.
 
     ``labels``: those that model and data share. ``left_out``: samples by label that the model lacks.
     ``unused_labels``: of the model, that the data lack. ``sha256``: of the samples. ``flip``: with the mean of the
-    probabilities of image and mirror image.
+    probabilities of image and mirror image. ``priors``: of a bundle that has label frequencies, ``training`` and
+    ``balanced``; all other metrics are of predictions with the training data's prior.
     """
 
     labels: list[str]
@@ -41,6 +56,7 @@ class DatasetResult(Metrics):
     risk_coverage: RiskCoverage | None = None
     flip: Metrics | None = None
     without_duplicates: MetricsWithoutDuplicates | None = None
+    priors: dict[str, PriorMetrics] | None = None
 
 
 class EvaluationResult(ResultFile):
@@ -122,8 +138,9 @@ def _evaluate_samples(model: Model, samples: Samples, flip: bool, trained_on: Sa
     if found.mirrored is not None:
         mean = (probabilities + softmax(found.mirrored / model.temperature)) / 2
         both = classification_metrics(found.targets, mean, found.labels)
+    metrics = classification_metrics(found.targets, probabilities, found.labels)
     return DatasetResult(
-        **dict(classification_metrics(found.targets, probabilities, found.labels)),
+        **dict(metrics),
         labels=list(found.labels),
         left_out=found.left_out,
         unused_labels=list(found.unused),
@@ -131,7 +148,24 @@ def _evaluate_samples(model: Model, samples: Samples, flip: bool, trained_on: Sa
         risk_coverage=measure_risk_coverage(found.targets, probabilities, model.abstain_below),
         flip=both,
         without_duplicates=_without_duplicates(model, found, samples, trained_on) if trained_on else None,
+        priors=None if found.bias is None else _by_prior(model, found, metrics),
     )
+
+
+def _by_prior(model: Model, found: Predictions, metrics: Metrics) -> dict[str, PriorMetrics]:
+    """:param metrics: with the training data's prior."""
+    probabilities = found.probabilities(model.temperature, model.prior_strength)
+    balanced = classification_metrics(found.targets, probabilities, found.labels)
+    return {
+        prior: PriorMetrics(
+            strength=strength,
+            accuracy=measured.accuracy,
+            mean_recall=mean_recall(measured),
+            macro_f1=measured.macro_f1,
+            recall=measured.recall,
+        )
+        for prior, strength, measured in ((TRAINING, 0.0, metrics), (BALANCED, model.prior_strength, balanced))
+    }
 
 
 def _without_duplicates(
@@ -153,6 +187,7 @@ def record(bundle: Path, result: EvaluationResult) -> None:
         "risk_coverage": {"curve"},
         "flip": {"reliability"},
         "without_duplicates": {"reliability"},
+        "priors": {},
     }
     for dataset, values in result.datasets.items():
         missing = {name: True for name in unrecorded if getattr(values, name) is None}
@@ -190,7 +225,21 @@ def _confusion(dataset: str, metrics: DatasetResult) -> list[str]:
         recall = metrics.recall[label]
         rows.append((label.rjust(34), *map(str, counts), "-" if recall is None else percent(recall, digits=1)))
     lines += aligned(rows)
+    if metrics.priors:
+        lines += _priors(metrics.priors)
     return [*lines, f"  {format_risk_coverage(metrics.risk_coverage)}"] if metrics.risk_coverage else lines
+
+
+def _priors(priors: dict[str, PriorMetrics]) -> list[str]:
+    labels = list(next(iter(priors.values())).recall)
+    rows: list[tuple[str, ...]] = [
+        ("  by prior", "accuracy", "mean recall", "macro-F1", *(f"recall {label[:8]}" for label in labels))
+    ]
+    for prior, found in priors.items():
+        recalls = ("-" if recall is None else percent(recall, digits=1) for recall in found.recall.values())
+        means = map(percent, (found.accuracy, found.mean_recall, found.macro_f1))
+        rows.append((f"  {prior}, strength {found.strength:g}", *means, *recalls))
+    return aligned(rows)
 
 
 def _overview(result: EvaluationResult) -> list[str]:

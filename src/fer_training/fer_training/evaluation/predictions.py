@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from fer_perception.emotions.classifier import EmotionClassifier, softmax
+from fer_perception.emotions.class_prior import balancing_bias
+from fer_perception.emotions.classifier import EmotionClassifier, to_probabilities
 from fer_perception.errors import FerError
 from fer_perception.models.bundle import MANIFEST, Precision
 from fer_perception.preprocessing.normalization import prepare_crop
@@ -24,7 +25,8 @@ BATCH_SIZE = 64
 
 class Model(NamedTuple):
     """A network to evaluate. ``logits`` takes N face crops to float32 (N, labels). ``abstain_below``: a bundle's own
-    threshold, see :mod:`fer_training.evaluation.risk_coverage`.
+    threshold, see :mod:`fer_training.evaluation.risk_coverage`. ``bias``: float32, (labels,), what makes a bundle's
+    predictions balanced at strength 1, see :mod:`fer_perception.emotions.class_prior`; None where that is not known.
     """
 
     logits: Callable[[Sequence[UInt8Image]], Float32Array]
@@ -32,6 +34,8 @@ class Model(NamedTuple):
     temperature: float
     alignment: Alignment
     abstain_below: float | None = None
+    bias: Float32Array | None = None
+    prior_strength: float = 0.0
 
 
 class Predictions(NamedTuple):
@@ -39,7 +43,7 @@ class Predictions(NamedTuple):
 
     ``kept``: (n,), indices of the samples that they are of. ``targets``: (n,), indices into ``labels``. ``logits``, and
     ``mirrored`` of the mirror images if asked for: (n, labels). ``left_out``: samples by label that the model lacks.
-    ``unused``: the model's labels that the data lack.
+    ``unused``: the model's labels that the data lack. ``bias``: (labels,), see :class:`Model`.
     """
 
     labels: tuple[str, ...]
@@ -49,10 +53,14 @@ class Predictions(NamedTuple):
     mirrored: Float32Array | None
     left_out: dict[str, int]
     unused: tuple[str, ...]
+    bias: Float32Array | None = None
 
-    def probabilities(self, temperature: float) -> Float32Array:
-        """float32, (n, labels), rows summing to 1."""
-        return softmax(self.logits / temperature)
+    def probabilities(self, temperature: float, prior_strength: float = 0.0) -> Float32Array:
+        """float32, (n, labels), rows summing to 1.
+
+        :param prior_strength: how much of the training data's prior is taken out, where ``bias`` is known.
+        """
+        return to_probabilities(self.logits, temperature, None if self.bias is None else prior_strength * self.bias)
 
 
 def load_model(model: Path, precision: Precision = "fp32", threads: int = 1, labels_of: str = "") -> Model:
@@ -68,7 +76,15 @@ def load_model(model: Path, precision: Precision = "fp32", threads: int = 1, lab
         manifest = classifier.bundle.manifest
         alignment = Alignment(manifest.alignment, manifest.input)
         abstain_below = manifest.abstention.threshold if manifest.abstention else None
-        return Model(classifier.logits, classifier.labels, classifier.temperature, alignment, abstain_below)
+        return Model(
+            classifier.logits,
+            classifier.labels,
+            classifier.temperature,
+            alignment,
+            abstain_below,
+            balancing_bias(manifest, 1.0),
+            manifest.prior_strength,
+        )
 
     from fer_training.evaluation.inference import predict  # torch only where it is needed
     from fer_training.runs.folder import CONFIG, load_head
@@ -125,4 +141,5 @@ def predict_samples(model: Model, samples: Samples, flip: bool = False, is_quiet
         np.concatenate(mirrored) if flip else None,
         lacking,
         tuple(label for label in model.labels if label not in labels),
+        None if model.bias is None else model.bias[columns],
     )

@@ -29,7 +29,7 @@ from fer_training.export.attention import add_attention
 from fer_training.export.portability import OPSET, require_portable
 from fer_training.networks import AttentionOutputs, HybridAttentionNetwork
 from fer_training.runs.config import TrainConfig, load_config
-from fer_training.runs.folder import BEST, CONFIG, heads, load_head
+from fer_training.runs.folder import BEST, CONFIG, FREQUENCIES, heads, load_head
 
 LARGEST_DIFFERENCE = 1e-4
 MADE_BY = ("data", "adaptation", "interpolation", "pruning")  # of a checkpoint's facts, for the manifest
@@ -60,6 +60,8 @@ def export(run: Path, out: Path, labels_of: str = "") -> Path:
         require_portable(onnx_file)
         recipe, *earlier = recipes_of(run)
         training: dict[str, Any] = {key: facts[key] for key in MADE_BY if key in facts}
+        if FREQUENCIES not in facts:
+            log.warning("%s: was trained before frequencies were recorded: the bundle has no balanced predictions", run)
         if earlier:
             training["earlier_recipes"] = earlier
         write_manifest(
@@ -70,6 +72,7 @@ def export(run: Path, out: Path, labels_of: str = "") -> Path:
                 labels=tuple(facts["labels"]),
                 input=spec,
                 alignment=FER2013_TEMPLATE,
+                label_frequencies=facts.get(FREQUENCIES),
                 files={"fp32": ModelFile(name=onnx_file.name, sha256=sha256_of(onnx_file))},
                 parameters=sum(parameter.numel() for parameter in network.parameters()),
                 macs=count_macs(network, spec),

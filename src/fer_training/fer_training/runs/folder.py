@@ -26,6 +26,8 @@ LAST, BEST, HISTORY, CURVES, CONFIG = (
     "config.yaml",
 )
 
+FREQUENCIES = "label_frequencies"  # of a checkpoint's facts: see fer_training.training.sampling.learnt_frequencies
+
 log = logging.getLogger(__name__)
 
 Row = dict[str, float]
@@ -65,7 +67,8 @@ def load_run(folder: Path, config: TrainConfig) -> tuple[nn.Module, dict[str, An
 
 
 def load_head(folder: Path, config: TrainConfig, labels_of: str = "") -> tuple[nn.Module, dict[str, Any]]:
-    """As :func:`load_run`, of one label set alone: the network gives its logits, ``labels`` and ``validation`` are its.
+    """As :func:`load_run`, of one label set alone: the network gives its logits, and ``labels``, ``validation`` and
+    ``label_frequencies`` are its.
 
     :param labels_of: the dataset whose labels these are; of another dataset, the first set is taken.
     """
@@ -76,8 +79,12 @@ def load_head(folder: Path, config: TrainConfig, labels_of: str = "") -> tuple[n
     names = [*label_sets]
     name = labels_of if labels_of in names else names[0]
     first = outputs({before: label_sets[before] for before in names[: names.index(name)]})
-    keep_logits(network, slice(first, first + len(label_sets[name])))
-    return network, {**facts, "labels": list(label_sets[name]), "validation": facts["validation_of"][name]}
+    columns = slice(first, first + len(label_sets[name]))
+    keep_logits(network, columns)
+    own = {"labels": list(label_sets[name]), "validation": facts["validation_of"][name]}
+    if FREQUENCIES in facts:
+        own[FREQUENCIES] = facts[FREQUENCIES][columns]
+    return network, {**facts, **own}
 
 
 def require_labels(run: Path, facts: Mapping[str, Any], data: str, label_sets: Mapping[str, Sequence[str]]) -> None:

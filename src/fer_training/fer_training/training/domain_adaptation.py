@@ -47,10 +47,11 @@ from fer_training.networks.pretrained import load_pretrained
 from fer_training.networks.pruned import NAME
 from fer_training.runs.checkpoint import load_checkpoint
 from fer_training.runs.config import AugmentationConfig, NetworkConfig, SamplingConfig, TrainConfig, load_config
-from fer_training.runs.folder import BEST, CONFIG, Row, build_network, require_labels
+from fer_training.runs.folder import BEST, CONFIG, FREQUENCIES, Row, build_network, require_labels
 from fer_training.training.augmentation import Augmentation
 from fer_training.training.distributed import Processes, global_mean
 from fer_training.training.loop import fit, moving_average
+from fer_training.training.sampling import learnt_frequencies
 from fer_training.training.supervised import LabelledImages, cross_entropy, data_facts, prepared, validation
 
 WEAK = AugmentationConfig(
@@ -123,6 +124,7 @@ class Adaptation:
         self.average = moving_average(self.network, config.ema_decay)
         self.before = self._validation(self.network)[0]
         self.facts = data_facts(self.data.samples, self.data.val_samples)
+        self.facts[FREQUENCIES] = learnt_frequencies(self.data.samples)
         self.objective = AdaptationLoss(config, cast(DualAdaptiveNetwork, self.network), self.average, sizes).to(
             group.device
         )

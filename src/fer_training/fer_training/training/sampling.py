@@ -1,14 +1,17 @@
-"""Draw training images so that groups are treated alike, or labels are equally frequent."""
+"""Draw training images so that groups are treated alike, or labels are equally frequent, and what that teaches."""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from fer_perception.errors import FerError
 from fer_training.datasets import Samples
 from fer_training.runs.config import SamplingConfig
+
+RAREST = 1e-6  # frequency
 
 
 def sampling_weights(config: SamplingConfig, samples: Samples) -> Tensor | None:
@@ -40,3 +43,28 @@ def sampling_weights(config: SamplingConfig, samples: Samples) -> Tensor | None:
     wanted = np.outer(of_group, joint.sum(axis=0))
     weights = (wanted / np.maximum(joint, np.finfo(float).tiny))[groups, samples.targets]
     return torch.from_numpy(weights / weights.sum())
+
+
+def learnt_frequencies(samples: Samples, weights: Tensor | None = None, logit_adjustment: float = 0.0) -> list[float]:
+    """The label frequencies that a network's probabilities carry: of all labels of all sets, each set summing to 1.
+
+    They are those of the images that it is shown, over those in the images to the power of ``logit_adjustment``, which
+    the loss takes out: with 1, and images drawn as they are, all are equal.
+
+    :param weights: how often each image is drawn, (N,), see :func:`sampling_weights`; None: all alike.
+    """
+    targets = samples.distributions().astype(np.float64)
+    drawn = targets if weights is None else targets * weights.numpy()[:, None]
+    found: list[float] = []
+    column = 0
+    for labels in samples.heads.values():
+        columns = slice(column, column := column + len(labels))
+        shown, plain = (_frequencies(rows[:, columns]) for rows in (drawn, targets))
+        learnt = shown / plain**logit_adjustment
+        found += (learnt / learnt.sum()).round(6).tolist()
+    return found
+
+
+def _frequencies(targets: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    sums = targets.sum(axis=0)
+    return (sums / sums.sum()).clip(RAREST)  # a label that no image has

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from fer_perception.errors import FerError
-from fer_perception.evaluation.metrics import Metrics, classification_metrics
+from fer_perception.evaluation.metrics import Metrics, classification_metrics, mean_recall
 from fer_perception.preprocessing.normalization import InputSpec
 from fer_perception.telemetry.malloc import keep_all_freed_memory
 from fer_perception.types import Float32Array, UInt8Image
@@ -30,12 +30,12 @@ from fer_training.networks.landmark_regions import attention_loss, landmark_regi
 from fer_training.networks.pretrained import load_pretrained
 from fer_training.runs.checkpoint import load_checkpoint
 from fer_training.runs.config import TrainConfig
-from fer_training.runs.folder import Row, build_network, heads, outputs
+from fer_training.runs.folder import FREQUENCIES, Row, build_network, heads, outputs
 from fer_training.training.augmentation import Augmentation, mix_up
 from fer_training.training.distillation import distillation_loss, load_soft_targets
 from fer_training.training.distributed import Processes, processes
 from fer_training.training.loop import fit, moving_average
-from fer_training.training.sampling import sampling_weights
+from fer_training.training.sampling import learnt_frequencies, sampling_weights
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +139,7 @@ class Supervision:
         self.augment = Augmentation(config.augmentation, self.data.spec)
         self.regions = _regions(config, network)
         self.weights = sampling_weights(config.sampling, self.data.samples)
+        self.facts[FREQUENCIES] = learnt_frequencies(self.data.samples, self.weights, config.logit_adjustment)
 
     def batch(self, picked: Tensor, progress: float) -> tuple[Tensor, ...]:
         """Images, targets, teachers' soft targets, and where attention is to be drawn the regions."""
@@ -192,12 +193,6 @@ def head_metrics(samples: Samples, probabilities: Float32Array) -> dict[str, Met
             targets[labelled, columns].argmax(1), probabilities[labelled, columns], labels
         )
     return found
-
-
-def mean_recall(metrics: Metrics) -> float:
-    """Over the classes that occur: what accuracy would be if all were equally frequent."""
-    recalls = [recall for recall in metrics.recall.values() if recall is not None]
-    return sum(recalls) / len(recalls)
 
 
 def first_network(config: TrainConfig, label_sets: Mapping[str, Sequence[str]]) -> nn.Module:

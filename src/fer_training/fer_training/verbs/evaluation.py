@@ -83,8 +83,9 @@ def add_evaluate(parser: argparse.ArgumentParser) -> Run:
 def add_calibrate(parser: argparse.ArgumentParser) -> Run:
     """Arguments of ``calibrate``."""
     parser.description = (
-        "Fit a bundle's temperature, and choose the threshold below which it abstains (80% of the predictions are "
-        "kept), on a dataset's validation split; write both into its manifest."
+        "Fit a bundle's temperature, choose how much of the training data's prior balanced predictions take out (by "
+        "macro-F1), and the thresholds below which it abstains (80% of the predictions are kept), on a dataset's "
+        "validation split; write them into its manifest."
     )
     parser.epilog = (
         "example: python -m fer_training calibrate --bundle src/fer_perception/models/baseline "
