@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from sklearn.metrics import f1_score
 
 from fer_perception.emotions.classifier import EmotionClassifier
 from fer_perception.errors import FerError
@@ -17,10 +18,11 @@ from fer_perception.models.bundle import Bundle, Manifest, ModelFile, write_mani
 from fer_perception.preprocessing.alignment import AlignmentTemplate
 from fer_perception.preprocessing.normalization import InputSpec
 from fer_training.__main__ import main
-from fer_training.datasets import Samples
+from fer_training.datasets import Samples, load_dataset
 from fer_training.evaluation import evaluate as module
 from fer_training.evaluation.calibration import calibrate
-from fer_training.evaluation.evaluate import EvaluationResult, evaluate, format_result
+from fer_training.evaluation.evaluate import EvaluationResult, evaluate, format_result, record
+from fer_training.reporting.entries import read_entry
 
 HEIGHT = 6  # of a bar, in pixels
 TOP = np.exp(4) / (np.exp(4) + 6)  # probability of a white bar among six black ones: logits 2 and -2
@@ -165,6 +167,89 @@ def test_calibration_compares_before_and_after(bundle: Path, tmp_path: Path) -> 
     assert after.nll < before.nll
     assert balance is None  # the bundle has no label frequencies
     assert "prior_strength" not in (bundle / "manifest.yaml").read_text()
+
+
+def with_frequencies(bundle: Path, strength: float = 0.5) -> Path:
+    """Of 100 training images 94 are happy and each other emotion has one."""
+    frequencies = tuple(0.94 if emotion == HAPPY else 0.01 for emotion in range(7))
+    changes = {"label_frequencies": frequencies, "prior_strength": strength}
+    write_manifest(bundle, Bundle(bundle).manifest.model_copy(update=changes))
+    return bundle
+
+
+def write_unbalanced(folder: Path) -> Path:
+    """Twenty happy faces, two of them looking sad, and ten sad ones of which eight look a little happier than sad."""
+    shown = {
+        "happy": [{HAPPY: 255}] * 18 + [{SAD: 255}] * 2,
+        "sad": [{SAD: 255}] * 2 + [{HAPPY: 220, SAD: 128}] * 8,
+    }
+    for label, bars in shown.items():
+        (folder / "val" / label).mkdir(parents=True)
+        for number, one in enumerate(bars):
+            cv2.imwrite(str(folder / "val" / label / f"{number:02}.png"), image_of(one))
+    return folder
+
+
+def test_both_priors_are_reported(bundle: Path, tmp_path: Path) -> None:
+    # Happy leads sad by 4 x 92 / 255 = 1.44 where it is the brighter; half of log 94 is 2.27, which turns that around.
+    data = write_unbalanced(tmp_path / "data")
+    result = evaluate(with_frequencies(bundle), [f"fer2013:{data}"], "val")
+    found = result.datasets["fer2013"]
+    assert found.priors is not None
+    training, balanced = found.priors["training"], found.priors["balanced"]
+    assert (training.strength, balanced.strength) == (0.0, 0.5)
+    assert (training.accuracy, training.macro_f1) == (found.accuracy, found.macro_f1)
+    assert training.recall == found.recall
+    assert training.mean_recall == pytest.approx((18 / 20 + 2 / 10) / 2)
+    assert (balanced.recall["happy"], balanced.recall["sad"], balanced.recall["fear"]) == (0.9, 1.0, None)
+    assert (balanced.accuracy, balanced.mean_recall) == (pytest.approx(28 / 30), pytest.approx(0.95))
+    lines = [line for line in format_result(result).splitlines() if "strength" in line]
+    assert lines[1].split()[:6] == ["balanced,", "strength", "0.5", "93.33%", "95.00%", "92.82%"]
+
+    record(bundle, result)
+    assert Bundle(bundle).manifest.metrics["fer2013/val/fp32"]["priors"]["balanced"]["macro_f1"] == balanced.macro_f1
+    assert read_entry(bundle).figures  # the recorded metrics are those that a report reads
+
+
+def test_labels_that_the_data_lack_take_no_part_in_the_balance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = write_bundle(tmp_path / "eight", EMOTIONS_8)
+    frequencies = (0.02, 0.02, 0.02, 0.3, 0.3, 0.02, 0.02, 0.3)
+    write_manifest(bundle, Bundle(bundle).manifest.model_copy(update={"label_frequencies": frequencies}))
+    images = [image_of({HAPPY: 255}), image_of({SAD: 200, 0: 128})]  # angry is rare: it wins by sqrt(15), thus by 1.35
+    seven = samples_of("seven", EMOTIONS_7, images, [HAPPY, 0])
+    priors = evaluate(bundle, give(monkeypatch, seven), "val").datasets["seven"].priors
+    assert priors is not None
+    assert (priors["training"].accuracy, priors["balanced"].accuracy) == (0.5, 1.0)
+
+
+def test_the_prior_strength_is_chosen_by_macro_f1_as_it_is_served(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_unbalanced(tmp_path / "data")
+    main(["calibrate", "--bundle", str(with_frequencies(bundle)), "--dataset", f"fer2013:{data}"])
+    calibrated = Bundle(bundle).manifest
+    assert f"prior strength {calibrated.prior_strength:g} is now in the manifest" in capsys.readouterr().out
+    samples = load_dataset(f"fer2013:{data}", "val")
+    served = {}
+    for strength in (0.0, 0.25, 0.5, 0.75, 1.0):
+        write_manifest(bundle, calibrated.model_copy(update={"prior_strength": strength}))
+        probabilities = EmotionClassifier(bundle, prior="balanced").classify(samples.images)
+        served[strength] = f1_score(samples.targets, probabilities.argmax(1), labels=[HAPPY, SAD], average="macro")
+        if strength == calibrated.prior_strength:
+            threshold = calibrated.balanced_abstention.threshold if calibrated.balanced_abstention else np.nan
+            assert (probabilities.max(1) >= threshold).mean() == pytest.approx(calibrated.balanced_abstention.coverage)
+    assert calibrated.prior_strength == max(served, key=lambda strength: (served[strength], -strength))
+    assert served[calibrated.prior_strength] > served[0.0]
+    assert calibrated.abstention != calibrated.balanced_abstention
+
+
+def test_the_temperature_is_that_of_the_training_prior(bundle: Path, tmp_path: Path) -> None:
+    data = f"fer2013:{write_unbalanced(tmp_path / 'data')}"
+    plain = calibrate(bundle, data)
+    balanced = calibrate(with_frequencies(bundle), data)
+    assert balanced.after.temperature == plain.after.temperature
+    assert balanced.abstention == plain.abstention
+    assert calibrate(bundle, data).balance == balanced.balance  # what was chosen before changes nothing
 
 
 def test_mirror_images_are_reported_beside_the_single_view(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
