@@ -142,6 +142,26 @@ def test_the_card_follows_the_metrics(tmp_path: Path) -> None:
     assert changed == [(f"{first}71.23%{rest}", f"{first}81.23%{rest}")]
 
 
+def test_the_card_tells_both_priors(tmp_path: Path) -> None:
+    found = {"accuracy": 0.61234, "mean_recall": 0.51234, "macro_f1": 0.41234, "recall": {"happy": 0.25, "fear": None}}
+    priors = {"training": {"strength": 0.0, **found}, "balanced": {"strength": 0.75, **found, "accuracy": 0.5}}
+    folder = write_bundle(
+        tmp_path / "model", {"fer2013/test/fp32": {**TEST, "priors": priors}, "fer2013/val/fp32": TEST}
+    )
+    frequencies = {"label_frequencies": (0.4, *[0.1] * 6), "prior_strength": 0.75}
+    write_manifest(folder, Bundle(folder).manifest.model_copy(update=frequencies))
+    card = card_of(folder)
+    row = cells(line_with(card, "| fer2013 | test | fp32 | training |"))
+    assert row[4:8] == ["0", "61.23%", "51.23%", "41.23%"]
+    assert row[8:] == ["-", "-", "-", "25.0%", "-", "-", "-"]
+    assert cells(line_with(card, "| fer2013 | test | fp32 | balanced |"))[4:6] == ["0.75", "50.00%"]
+    assert cells(line_with(card, "| label frequencies"))[1].startswith("angry 40.0%, disgust 10.0%")
+    assert cells(line_with(card, "balanced predictions take out"))[1].startswith("0.75 ")
+    plain = card_of(write_bundle(tmp_path / "plain" / "model", {"fer2013/test/fp32": TEST}))
+    assert "prior" not in plain
+    assert "frequencies" not in plain
+
+
 def test_what_is_absent_is_not_measured(tmp_path: Path) -> None:
     few = {"n": 70, "accuracy": 0.5, "auroc": None, "recall": {"happy": 0.25, "disgust": None}}
     card = card_of(write_bundle(tmp_path / "few", {"fer2013/test/fp32": few, "latency": 3}))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from fer_perception.models.bundle import ModelFile
+from fer_perception.models.bundle import Manifest, ModelFile
 from fer_training.reporting.entries import (
     NOT_MEASURED,
     NOT_RECORDED,
@@ -38,11 +39,17 @@ METRICS = (
     "the images, AUROC one emotion against the rest, ECE the expected calibration error at the temperature of its row. "
     "Weights and temperature are chosen by means of `val`: only `test` is unseen."
 )
+PRIORS = (
+    "The figures above are of predictions with the label frequencies of the training data. A node takes a part of them "
+    "out by default (`prior: balanced`): emotions that were rare there are found more often, and emotions that were "
+    "frequent less often. The strength is chosen by means of `val`. Recall by emotion:"
+)
 OVERVIEW = (
     *Evaluation._fields,
     *("images", "accuracy", "95% interval", "macro-F1", "95% interval", "of common emotions", "AUROC", "ECE"),
     "temperature",
 )
+BY_PRIOR = (*Evaluation._fields, "prior", "strength", "accuracy", "mean recall", "macro-F1")
 
 # Sections of a recipe that do nothing while these keys are empty.
 SWITCHES = {"distillation": ("soft_targets", "unlabelled"), "adaptation": ("target", "targets"), "pruning": ("start",)}
@@ -96,6 +103,7 @@ def _network(entry: Entry) -> list[str]:
             ("parameters", f"{manifest.parameters:,}"),
             ("multiply-accumulate operations (MACs) for a face", f"{manifest.macs:,}"),
             ("temperature (the logits are divided by it)", f"{manifest.temperature:g}"),
+            *_frequencies(manifest),
         ],
     )
 
@@ -129,11 +137,22 @@ def _files(entry: Entry) -> list[tuple[str, ModelFile]]:
     return files
 
 
+def _frequencies(manifest: Manifest) -> list[tuple[str, str]]:
+    if manifest.label_frequencies is None:
+        return []
+    pairs = zip(manifest.labels, manifest.label_frequencies, strict=True)
+    text = ", ".join(f"{label} {frequency:.1%}" for label, frequency in pairs)
+    return [
+        ("label frequencies in the training data", text),
+        ("of which balanced predictions take out", f"{manifest.prior_strength:g} (0: nothing, 1: all)"),
+    ]
+
+
 def _metrics(entry: Entry) -> list[str]:
     lines = ["## Metrics", ""]
     if not entry.figures:
         return [*lines, f"{NOT_MEASURED.capitalize()}.", ""]
-    overview, recalls, notes = [], [], []
+    overview, recalls, priors, notes = [], [], [], []
     for evaluation, single in entry.figures.items():
         overview.append(_overview(evaluation.dataset, evaluation, single, single.temperature))
         if single.flip:
@@ -141,6 +160,7 @@ def _metrics(entry: Entry) -> list[str]:
             # The temperature belongs to both, and is recorded once.
             overview.append(_overview(dataset, evaluation, single.flip, single.temperature))
         recalls.append((*evaluation, *(_recall(single, label) for label in entry.manifest.labels)))
+        priors += _priors(evaluation, single, entry.manifest.labels)
         notes += _notes(evaluation, single)
     return [
         *lines,
@@ -150,6 +170,7 @@ def _metrics(entry: Entry) -> list[str]:
         *("", "Recall by emotion, and the number of images that show it:", ""),
         *table((*Evaluation._fields, *entry.manifest.labels), recalls),
         "",
+        *([*wrapped(PRIORS), "", *table((*BY_PRIOR, *entry.manifest.labels), priors), ""] if priors else []),
         *([*bullets(dict.fromkeys(notes)), ""] if notes else []),
     ]
 
@@ -168,6 +189,20 @@ def _overview(dataset: str, evaluation: Evaluation, figures: Figures, temperatur
         percent_text(figures, "ece"),
         NOT_RECORDED if temperature is None else f"{temperature:g}",
     )
+
+
+def _priors(evaluation: Evaluation, figures: Figures, labels: Sequence[str]) -> list[tuple[str, ...]]:
+    """A row for each prior."""
+    return [
+        (
+            *evaluation,
+            prior,
+            f"{found.strength:g}",
+            *(f"{value:.2%}" for value in (found.accuracy, found.mean_recall, found.macro_f1)),
+            *("-" if (recall := found.recall.get(label)) is None else f"{recall:.1%}" for label in labels),
+        )
+        for prior, found in figures.priors.items()
+    ]
 
 
 def _notes(evaluation: Evaluation, figures: Figures) -> list[str]:

@@ -16,6 +16,18 @@ NOT_MEASURED, NOT_RECORDED = "not measured", "not recorded"
 IN_TRAINING = "fp32, in training"
 
 
+class PriorFigures(BaseModel):
+    """What balanced predictions change, of one prior."""
+
+    model_config = ConfigDict(frozen=True)
+
+    strength: float
+    accuracy: float
+    mean_recall: float
+    macro_f1: float
+    recall: dict[str, float | None] = {}
+
+
 class Figures(BaseModel):
     """The metrics of one evaluation that a report needs; what else is there is ignored."""
 
@@ -34,6 +46,7 @@ class Figures(BaseModel):
     left_out: dict[str, int] = {}
     unused_labels: list[str] = []
     flip: Figures | None = None
+    priors: dict[str, PriorFigures] = {}
 
 
 class SplitFacts(BaseModel):
