@@ -88,6 +88,11 @@ def test_a_node_goes_through_its_states(graph: Any, portrait: np.ndarray) -> Non
         ("face_node", {"face_mode": "guess"}, "parameter face_mode is 'guess': use one of keypoints, mesh"),
         ("emotion_node", {"model": "baseline", "precision": "int8"}, "has no precision 'int8', only fp32"),
         ("emotion_node", {"backend": "gpu"}, "parameter backend is 'gpu': use one of auto, tensorrt, onnxruntime"),
+        (
+            "emotion_node",
+            {"prior": "even"},
+            "prior is 'even': use balanced, training or one frequency for each of angry,",
+        ),
         ("fer_node", {"backend": "tensorrt", "dla_core": 7}, "Or use backend auto or onnxruntime"),
         ("source_node", {"fps": 20}, "of type 'INTEGER', expecting type 'DOUBLE': fps. Give a value like 0.0"),
         (

@@ -16,6 +16,7 @@ from fer_perception.commands.make_bag import TOPIC, Item, write_bag
 from fer_perception.errors import BagError, FaceModelError
 from fer_perception.labels import EMOTIONS_7
 from fer_perception.models import shipped
+from fer_perception.models.bundle import Bundle, write_manifest
 from fer_perception.pipeline import Pipeline
 from fer_perception.replay import offline
 from fer_perception.replay.bags import Selection
@@ -142,6 +143,21 @@ def test_another_detector_is_another_run(portrait_bag: Path, tmp_path: Path, mon
         folder(detector_model=str(tmp_path / "yunet.onnx"))
     monkeypatch.setattr(shipped, "DETECTOR_MODEL", "never_fetched.onnx")
     assert folder() != known  # the same settings, and yet BlazeFace serves
+
+
+def test_another_prior_and_a_new_calibration_are_other_runs(
+    portrait_bag: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    def folder(prior: str = "balanced") -> Path:
+        settings = ReplaySettings(model=str(tiny_bundle), prior=prior)
+        return make_task(portrait_bag, TOPIC, Selection(), settings, tmp_path).folder
+
+    known = folder()
+    assert folder(prior="training") != known
+    manifest = Bundle(tiny_bundle).manifest
+    for change in ({"temperature": 1.5}, {"label_frequencies": (0.4, *[0.1] * 6)}, {"metrics": {"validation": {}}}):
+        write_manifest(tiny_bundle, manifest.model_copy(update=change))
+        assert (folder() == known) == ("metrics" in change)
 
 
 def test_the_stream_file_tells_what_was_read(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
