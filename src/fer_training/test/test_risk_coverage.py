@@ -64,7 +64,7 @@ def test_confidence_that_knows_gains_and_confidence_that_does_not_gains_nothing(
 def test_a_bundle_without_a_threshold_says_how_to_get_one(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(resolve_model("baseline"), bundle)
-    write_manifest(bundle, Bundle(bundle).manifest.model_copy(update={"abstention": None}))
+    write_manifest(bundle, Bundle(bundle).manifest.model_copy(update={"abstention": None, "balanced_abstention": None}))
     with pytest.raises(BundleError, match="python -m fer_training calibrate"):
         make_gate(Bundle(bundle), EmotionSettings(abstain_below=-1.0))
     assert make_gate(Bundle(bundle), EmotionSettings()).abstain_below == 0.0

@@ -40,9 +40,9 @@ METRICS = (
     "Weights and temperature are chosen by means of `val`: only `test` is unseen."
 )
 PRIORS = (
-    "The figures above are of predictions with the label frequencies of the training data. A node takes a part of them "
-    "out by default (`prior: balanced`): emotions that were rare there are found more often, and emotions that were "
-    "frequent less often. The strength is chosen by means of `val`. Recall by emotion:"
+    "The figures above are of predictions with the label frequencies of the training data. By default (`prior: balanced`) "
+    "a node takes out as much of them as `strength` says: emotions that were rare there are found more often, and "
+    "emotions that were frequent less often. The strength is chosen by macro-F1 on `val`. Recall by emotion:"
 )
 OVERVIEW = (
     *Evaluation._fields,
