@@ -40,8 +40,8 @@ METRICS = (
     "Weights and temperature are chosen by means of `val`: only `test` is unseen."
 )
 PRIORS = (
-    "The figures above are of predictions with the label frequencies of the training data. By default (`prior: balanced`) "
-    "a node takes out as much of them as `strength` says: emotions that were rare there are found more often, and "
+    "The figures above are of predictions with the label frequencies of the training data. By default (`prior: "
+    "balanced`) a node takes out as much of them as `strength` says: emotions that were rare there are found more often, and "
     "emotions that were frequent less often. The strength is chosen by macro-F1 on `val`. Recall by emotion:"
 )
 OVERVIEW = (
