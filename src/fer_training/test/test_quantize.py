@@ -126,6 +126,18 @@ def test_from_bundle_to_lower_precisions(bundle: Path, fer2013: Path) -> None:
     assert "fer2013/val/int8" not in again.metrics
     assert "fer2013/val/fp32" in again.metrics
 
+    main([*arguments, "--out", str(bundle.parent / "quantized")])  # the same files, as a bundle of their own
+    alone = Bundle(bundle.parent / "quantized").manifest
+    assert alone.name == "quantized"
+    assert alone.files == {precision: again.files[precision] for precision in ("fp16", "int8")}  # type: ignore[index]
+    assert alone.training == again.training
+    assert alone.metrics == {}
+    assert alone.attention == again.attention
+    assert Bundle(bundle).manifest == again
+    main(["report", "--bundles", str(bundle.parent), "--out", str(bundle.parent / "report")])
+    logits = EmotionClassifier(bundle.parent / "quantized", "int8").logits(samples.images)
+    np.testing.assert_array_equal(logits, EmotionClassifier(bundle, "int8").logits(samples.images))
+
 
 def unquantized(model: ModelProto) -> list[onnx.NodeProto]:
     """The convolutions whose weights are in floating point."""

@@ -68,6 +68,7 @@ def add_quantize(parser: argparse.ArgumentParser) -> Run:
     )
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle's folder")
     parser.add_argument("--data", required=True, metavar="NAME:PATH", help="what the model was trained on")
+    parser.add_argument("--out", type=Path, help="the folder of a new bundle that gets the files (that of --bundle)")
     parser.add_argument(
         "--images", type=int, default=1024, help="of the training split, for calibration (default 1024)"
     )
@@ -83,7 +84,7 @@ def add_quantize(parser: argparse.ArgumentParser) -> Run:
 
         if arguments.images < 1:
             raise FerError("--images: must be at least 1, and should be at least 500")
-        facts = quantize(arguments.bundle, arguments.data, arguments.images, arguments.agreement)
+        facts = quantize(arguments.bundle, arguments.data, arguments.images, arguments.agreement, arguments.out)
         print(json.dumps(facts, indent=2))
 
     return run

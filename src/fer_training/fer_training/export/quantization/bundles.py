@@ -8,6 +8,7 @@ placed by :mod:`fer_training.export.quantization.placement`.
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ MEASURED = 2000  # validation images
 log = logging.getLogger(__name__)
 
 
-def quantize(bundle: Path, data: str, images: int = 1024, wanted: float = 0.99) -> dict[str, Any]:
+def quantize(
+    bundle: Path, data: str, images: int = 1024, wanted: float = 0.99, out: Path | None = None
+) -> dict[str, Any]:
     """Write ``fp16.onnx`` and ``int8.onnx`` into a bundle, with their hashes in its manifest.
 
     Activations' ranges are those on images of the training split, as many of each label as there are. Sensitive blocks
@@ -39,6 +42,7 @@ def quantize(bundle: Path, data: str, images: int = 1024, wanted: float = 0.99) 
     :param data: ``NAME:PATH``.
     :param images: of the training split.
     :param wanted: the fraction of validation images to which int8 must give the same label as float32.
+    :param out: instead, the folder of a new bundle that has these two files alone.
     :return: what is now in the manifest under ``training.quantization``.
     :raises FerError: bundle or data cannot be used, or the agreement is out of reach.
     """
@@ -68,13 +72,23 @@ def quantize(bundle: Path, data: str, images: int = 1024, wanted: float = 0.99) 
             "divergence_of_single_blocks": {block: round(value, 6) for block, value in divergences.items()},
         },
     }
-    files = dict(manifest.files)
+    folder = out or bundle
+    folder.mkdir(parents=True, exist_ok=True)
     made: dict[Precision, ModelProto] = {"fp16": half, "int8": quantized}
-    files |= {precision: _write(version, bundle, precision) for precision, version in made.items()}
-    # What was measured on files that were replaced is gone with them.
-    kept = {key: value for key, value in manifest.metrics.items() if not key.endswith(("/fp16", "/int8"))}
-    training = {**manifest.training, "quantization": facts}
-    write_manifest(bundle, manifest.model_copy(update={"files": files, "training": training, "metrics": kept}))
+    changed: dict[str, Any] = {
+        "files": {precision: _write(version, folder, precision) for precision, version in made.items()},
+        "training": {**manifest.training, "quantization": facts},
+        "metrics": {},
+    }
+    if out:
+        changed["name"] = out.name
+        if manifest.attention:
+            shutil.copyfile(bundle / manifest.attention.name, out / manifest.attention.name)
+    else:
+        changed["files"] = {**manifest.files, **changed["files"]}
+        # What was measured on files that were replaced is gone with them.
+        changed["metrics"] = {k: value for k, value in manifest.metrics.items() if not k.endswith(("/fp16", "/int8"))}
+    write_manifest(folder, manifest.model_copy(update=changed))
     return facts
 
 
