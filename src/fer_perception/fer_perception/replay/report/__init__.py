@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 from fer_perception.replay.evaluation import Truth, label_frames
 from fer_perception.replay.images import FrameImage, draw_frames
 from fer_perception.replay.report import plots
-from fer_perception.replay.results import ReplayReport
+from fer_perception.replay.results import ReplayReport, stream_notes
 from fer_perception.replay.tables import STREAM, Predictions
 
 MAX_TIMELINES = 12
@@ -46,6 +46,7 @@ def write_report(
         "page.html.j2",
         plotly_script=Markup(get_plotlyjs()),
         report=report,
+        stream_notes=stream_notes,
         confusion=Markup(plots.confusion(frames.confusion, predictions.labels)) if frames else None,
         calibration=Markup(plots.reliability_diagram(frames.reliability)) if frames else None,
         timelines=[_timeline(predictions, truth, stream, starts[stream]) for stream in drawn],
