@@ -229,9 +229,9 @@ def test_a_bag_that_cannot_be_used_does_not_end_the_others(
     assert "not evaluated" in capsys.readouterr().out
     report = ReplayReport.read(tmp_path / "out" / "report.json")
     assert report.all.frames == 24
-    assert "broken: holds no metadata.yaml" in report.failures[0]
+    assert "broken: holds no .mcap or .db3 file" in report.failures[0]
     assert "Not evaluated" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    with pytest.raises(FerError, match=r"broken: holds no metadata.yaml"):
+    with pytest.raises(FerError, match=r"broken: holds no .mcap or .db3 file"):
         main([str(broken), "--out", str(tmp_path / "out2")])
 
 
@@ -259,7 +259,7 @@ def test_rejected_images_are_counted_and_all_of_them_are_an_error(
     assert report.all.with_face == 2
     with Bag(tmp_path / "out" / "bags" / "some") as bag:
         assert bag.counts == {f"/replay{TOPIC}/emotions": 2, f"/replay{TOPIC}/latency": 2}
-    with pytest.raises(FerError, match=r"all: no image was processed: encoding '8UC3' is not known"):
+    with pytest.raises(FerError, match=r"all, /camera/image_raw: no image was processed: encoding '8UC3' is not known"):
         evaluate_bags([folder / "all"], tmp_path / "out", ReplaySettings(model=str(tiny_bundle)), Selection(), quiet)
     assert not (tmp_path / "out" / "report.json").exists()
 

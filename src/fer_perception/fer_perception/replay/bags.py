@@ -104,6 +104,8 @@ class Bag:
         try:
             for file in self._files:
                 wanted = [c for c in file.connections if c.topic in topics and _form(c) == CDR]
+                if not wanted:  # rosbags takes no topics for all
+                    continue
                 for connection, time_ns, raw in file.messages(wanted, start_ns, stop_ns):
                     self.read[connection.topic] += 1
                     yield connection, time_ns, unpacked(raw)

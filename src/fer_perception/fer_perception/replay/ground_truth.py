@@ -125,7 +125,7 @@ def read_labels(file: Path) -> Labels:
             at_s = after.start_ns * 1e-9
             raise LabelsError(f"{file}: intervals overlap at {at_s:.3f} s ({before.label}, {after.label})")
     ends = [after.start_ns for after in labels.intervals[1:]] + [sys.maxsize]
-    trimmed = [i._replace(end_ns=min(i.end_ns, end)) for i, end in zip(labels.intervals, ends, strict=True)]
+    trimmed = [i._replace(end_ns=min(i.end_ns, end)) for i, end in zip(labels.intervals, ends, strict=False)]
     return labels._replace(intervals=[i for i in trimmed if i.end_ns > i.start_ns])
 
 
