@@ -27,6 +27,7 @@ UNSAID_S = 0.1  # a picture that is shown for no time, as browsers take it
 DEFAULT_FPS = 30.0
 PORTRAIT_FRAMES = 300
 PORTRAIT_SIZE = (640, 480)
+HIGHEST_FPS = 240.0
 PROBED = 10  # images of a video that tell its rate
 
 log = logging.getLogger(__name__)
@@ -149,24 +150,24 @@ def _open_camera(device: str, fps: float, max_side: int) -> Source:
 def _open_video(path: Path, fps: float, max_side: int) -> Source:
     capture = cv2.VideoCapture(str(path))
     own_fps = capture.get(cv2.CAP_PROP_FPS)
-    # The rate that a file states is no measure: of WebM it is that of the clock, of others the mean.
+    # The rate that a file states is no measure: of WebM it can be that of its clock, of others it is the mean.
     first_s = [time_s for time_s in (_position_s(capture) for _ in range(PROBED)) if time_s is not None]
     capture.release()
     if not first_s:
         raise SourceError(f"{path}: no image can be decoded. Is it a video, whole, in a format that OpenCV reads?")
     steps_s = [after - before for before, after in pairwise(first_s) if after > before]
-    plausible = np.isfinite(own_fps) and 1 <= own_fps <= 1000
-    nominal = 1 / float(np.median(steps_s)) if steps_s else (own_fps if plausible else DEFAULT_FPS)
+    nominal = len(steps_s) / sum(steps_s) if steps_s else DEFAULT_FPS
+    assumed = own_fps if np.isfinite(own_fps) and 1 <= own_fps <= HIGHEST_FPS else nominal
 
     def timed() -> Iterator[TimedImage]:
         video = cv2.VideoCapture(str(path))
-        last_s, count, untimed = -1 / nominal, 0, 0
+        last_s, count, untimed = -1.0, 0, 0
         try:
             while (time_s := _position_s(video)) is not None:
                 if fps:
                     time_s = count / fps
                 elif time_s <= last_s:
-                    time_s, untimed = last_s + 1 / nominal, untimed + 1
+                    time_s, untimed = last_s + 1 / assumed, untimed + 1
                 _, image = video.retrieve()
                 yield TimedImage(cv2.cvtColor(_limited(image, max_side), cv2.COLOR_BGR2RGB), time_s)
                 last_s, count = time_s, count + 1
@@ -176,10 +177,10 @@ def _open_video(path: Path, fps: float, max_side: int) -> Source:
             log.warning(
                 "%s: %d of %d images have no time of their own: %g images a second are assumed. Give the rate, if it "
                 "is another",
-                *(path, untimed, count, nominal),
+                *(path, untimed, count, assumed),
             )
 
-    return Source(str(path), fps or nominal, False, timed)
+    return Source(str(path), fps or (nominal if steps_s else assumed), False, timed)
 
 
 def _position_s(video: cv2.VideoCapture) -> float | None:
