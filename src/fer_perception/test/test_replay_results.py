@@ -432,6 +432,23 @@ def test_killed_workers_cost_nothing_but_time(tasks: list[jobs.Task], monkeypatc
     assert Counter(path.suffix for path in tasks[0].folder.parent.iterdir()) == {".tried": 3, "": 3}
 
 
+def killed_by_the_second(task: jobs.Task) -> object:
+    if task.bag.name == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return jobs.run(task)
+
+
+@pytest.mark.slow
+def test_a_stream_that_kills_its_process_does_not_take_the_others_with_it(
+    tasks: list[jobs.Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "run_task", killed_by_the_second)
+    monkeypatch.setattr(jobs, "ATTEMPTS", 2)
+    first, killed, last = run_tasks(tasks, jobs=2)
+    assert [result.bag for result in (first, last)] == [tasks[0].name, tasks[2].name]  # type: ignore[union-attr]
+    assert "its process died 2 times" in str(killed)
+
+
 @pytest.mark.slow
 def test_errors_of_streams_in_processes_are_their_results(tasks: list[jobs.Task]) -> None:
     (tasks[1].bag / "1.mcap").write_bytes(b"")
