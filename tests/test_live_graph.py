@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from array import array
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from fer_msgs.msg import EmotionArray, FaceArray, Latency, LatencyStatistics
@@ -276,6 +278,25 @@ def test_source_loops_on_request(graph: Any, tmp_path: Path) -> None:
     brightness = [image.data[0] for image in graph.received["image"]]
     assert sum(abs(np.diff(np.asarray(brightness, int))) > 100) >= 3  # dark, bright, dark, bright
     assert source.running()
+
+
+def test_source_plays_an_animation_at_its_own_times(graph: Any, tmp_path: Path) -> None:
+    pictures = [PIL.Image.fromarray(np.full((48, 64, 3), 80 * n, np.uint8)) for n in range(4)]
+    pictures[0].save(
+        tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=[200, 600, 200, 200], loop=0
+    )
+    graph.collect(Image, "image", IMAGE_QOS)
+    source = graph.start("source_node", source=tmp_path / "a.gif", wait_for_subscribers=1)
+    graph.until(lambda: not source.running())
+    assert source.status == 0
+    times = {
+        round(image.data[0] / 80): image.header.stamp.sec + image.header.stamp.nanosec * 1e-9
+        for image in graph.received["image"]
+    }
+    own = {0: 0.0, 1: 0.2, 2: 0.8, 3: 1.0}
+    assert len(times) > 1  # best effort
+    for before, after in pairwise(sorted(times)):
+        assert times[after] - times[before] > own[after] - own[before] - 0.05  # it may be late by as much as it likes
 
 
 def test_source_plays_a_video_at_its_pace(graph: Any, tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_kill_and_resume_in_constant_memory(tmp_path: Path) -> None:
     [
         (["nowhere"], "replay: nowhere: there is no such bag"),
         (["--compare", "a", "b"], "replay: a: holds no result of replay"),
-        (["."], "replay: .: holds no metadata.yaml"),
+        (["."], "replay: .: holds no .mcap or .db3 file"),
     ],
 )
 def test_errors_are_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:

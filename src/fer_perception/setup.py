@@ -26,6 +26,7 @@ EXECUTABLES = (
 )
 # Those of requirements/runtime.txt without the tools that build, and of requirements/replay.txt; a test compares them.
 REQUIREMENTS = [
+    "mcap",
     "mediapipe>=1.0,<2",  # brings OpenCV
     "numpy",
     "onnxruntime>=1.18",
@@ -39,6 +40,7 @@ REQUIREMENTS = [
     "scikit-image",
     "scipy",
     "tqdm",
+    "zstandard",
 ]
 REPLAY = ["dask[distributed]", "jinja2", "matplotlib", "pandas", "plotly", "pyarrow", "pympi-ling", "scikit-learn"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import uuid
@@ -12,6 +13,8 @@ from typing import Any
 
 import yaml
 from platformdirs import user_cache_path
+
+from fer_perception.errors import FerError
 
 CHUNK = 1 << 20
 
@@ -48,6 +51,30 @@ def written_atomically(file: Path) -> Iterator[Path]:
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
+        raise
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that a disk is full, or the user's share of it."""
+    # Writers in C++ put the system's words into errors of their own.
+    told = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "disk is full")
+    number = error.errno if isinstance(error, OSError) else None
+    return number in (errno.ENOSPC, errno.EDQUOT) or any(text in str(error) for text in told)
+
+
+@contextmanager
+def room_in(folder: Path, remedy: str) -> Iterator[None]:
+    """Name the folder and the remedy where the block finds the disk full.
+
+    :raises FerError: it does.
+    """
+    try:
+        yield
+    except FerError:
+        raise
+    except Exception as error:
+        if is_full(error):
+            raise FerError(f"{folder}: the disk is full. Free some space, or {remedy}") from error
         raise
 
 

@@ -10,13 +10,36 @@ LABEL_LISTS: tuple[tuple[str, ...], ...] = (EMOTIONS_7, EMOTIONS_8)
 
 # Other spellings that datasets and annotators use.
 ALIASES: dict[str, str] = {
+    "afraid": "fear",
     "anger": "angry",
+    "contemptuous": "contempt",
     "disgusted": "disgust",
     "fearful": "fear",
     "happiness": "happy",
+    "joy": "happy",
+    "joyful": "happy",
     "sadness": "sad",
+    "scared": "fear",
+    "suprise": "surprise",
     "surprised": "surprise",
 }
+
+# What annotators write where they give no label.
+NO_LABEL = (
+    "",
+    "-",
+    "?",
+    "n/a",
+    "na",
+    "nan",
+    "no label",
+    "none",
+    "null",
+    "undefined",
+    UNKNOWN,
+    "unlabeled",
+    "unlabelled",
+)
 
 
 def emotion_named(word: str) -> str | None:
@@ -24,3 +47,8 @@ def emotion_named(word: str) -> str | None:
     plain = word.strip().lower()
     plain = ALIASES.get(plain, plain)
     return plain if plain in EMOTIONS_8 else None
+
+
+def is_unlabelled(word: str) -> bool:
+    """Whether a word stands for no label at all."""
+    return word.strip().lower() in NO_LABEL

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from fer_perception.commands.make_bag import LABEL_TOPIC, START_NS, TOPIC, main
 from fer_perception.errors import FerError, LabelsError, SourceError
@@ -78,6 +79,54 @@ def test_a_video_with_intervals(tmp_path: Path) -> None:
     assert labels_of(tmp_path / "bag") == [(0.2, "neutral"), (0.5, "happy"), (0.7, "")]
 
 
+def times_of(folder: Path, topic: str = TOPIC) -> list[float]:
+    with Bag(folder) as bag:
+        return [round((time_ns - START_NS) * 1e-9, 6) for _, time_ns, _ in bag.messages([topic])]
+
+
+def animation(file: Path, durations_ms: list[int]) -> Path:
+    pictures = [Image.fromarray(np.full((24, 32, 3), 30 + 60 * n, np.uint8)) for n in range(len(durations_ms))]
+    pictures[0].save(file, save_all=True, append_images=pictures[1:], duration=durations_ms, loop=0)
+    return file
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
+def test_labels_meet_the_pictures_of_an_animation_at_their_own_times(tmp_path: Path, name: str) -> None:
+    source = animation(tmp_path / name, [500, 100, 2000, 30])
+    table = tmp_path / "a.csv"
+    table.write_text("start_s,end_s,label\n0.5,0.6,neutral\n0.6,9,happy\n")
+    main([str(source), "--labels", str(table), "--out", str(tmp_path / "bag")])
+    assert times_of(tmp_path / "bag") == [0, 0.5, 0.6, 2.6]
+    assert labels_of(tmp_path / "bag") == [(0.5, "neutral"), (0.6, "happy")]
+    assert [round((image.mean() - 30) / 60) for image in images_of(tmp_path / "bag")] == [0, 1, 2, 3]
+    main([str(source), "--fps", "4", "--out", str(tmp_path / "at_a_rate")])
+    assert times_of(tmp_path / "at_a_rate") == [0, 0.25, 0.5, 0.75]
+
+
+def test_labels_of_single_images_and_intervals_that_hold_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(3):
+        write_image(tmp_path / "set" / f"{number}.png", number)
+    table = tmp_path / "set.csv"
+    table.write_text("frame,label\n1,happy\n2,bored\n")
+    main([str(tmp_path / "set"), "--fps", "1", "--labels", str(table), "--out", str(tmp_path / "bag")])
+    assert labels_of(tmp_path / "bag") == [(1, "happy"), (2, "")]
+    assert "1 cannot be used and are left out: line 3: 'bored' is no label" in caplog.text
+    table.write_text("start_s,end_s,label\n0,2,happy\n2000,4000,sad\n")
+    main([str(tmp_path / "set"), "--fps", "1", "--labels", str(table), "--out", str(tmp_path / "late")])
+    assert "1 of 2 labelled intervals hold no image" in caplog.text
+
+
+def test_rows_without_an_emotion_do_not_end_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(2):
+        write_image(tmp_path / f"{number}.png", number)
+    table = tmp_path / "labels.csv"
+    table.write_bytes("Image; Label ;Größe\r\n0.png;Joy;1\r\n1.png; ;2\r\n1.png;glad;3\r\n".encode("cp1252"))
+    main([str(table), "--out", str(tmp_path / "bag")])
+    assert labels_of(tmp_path / "bag") == [(0, "happy")]
+    assert "2 rows without an emotion" in caplog.text
+    assert "'' (1), 'glad' (1)" in caplog.text
+
+
 def test_the_same_source_gives_the_same_bag(tmp_path: Path) -> None:
     write_image(tmp_path / "set" / "a.png", 1)
     for name in ("one", "two"):
@@ -94,9 +143,9 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
     for text, message in (
         (
             "image,emotion,split\na.png,glad,test\n",
-            r"labels.csv, line 2: image is 'a.png' and emotion 'glad'.*one of angry",
+            r"labels.csv: lists no image of the split 'test' that can be used. 1 rows without .*: 'glad' \(1\)",
         ),
-        ("file,split\na.png,test\n", r"line 2: image is '' and emotion ''"),
+        ("file,split\na.png,test\n", r"labels.csv: needs the columns image and emotion. It has file, split"),
         ("image,emotion,split\na.png,happy,train\n", r"lists no image of the split 'test'"),
         ("image,emotion,split\na.png,happy,test\n", r"a.png: not a readable image"),
     ):

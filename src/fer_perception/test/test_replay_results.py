@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from rosbags.rosbag2 import Reader
 
 from fer_perception.commands.make_bag import TOPIC, Item, write_bag
 from fer_perception.commands.replay import main
-from fer_perception.errors import BagError, FerError
+from fer_perception.errors import BagError, FerError, LabelsError
+from fer_perception.files import room_in
 from fer_perception.models.shipped import resolve_model
 from fer_perception.replay import jobs
 from fer_perception.replay.bags import Bag, Selection
@@ -229,9 +231,9 @@ def test_a_bag_that_cannot_be_used_does_not_end_the_others(
     assert "not evaluated" in capsys.readouterr().out
     report = ReplayReport.read(tmp_path / "out" / "report.json")
     assert report.all.frames == 24
-    assert "broken: holds no metadata.yaml" in report.failures[0]
+    assert "broken: holds no .mcap or .db3 file" in report.failures[0]
     assert "Not evaluated" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    with pytest.raises(FerError, match=r"broken: holds no metadata.yaml"):
+    with pytest.raises(FerError, match=r"broken: holds no .mcap or .db3 file"):
         main([str(broken), "--out", str(tmp_path / "out2")])
 
 
@@ -259,9 +261,113 @@ def test_rejected_images_are_counted_and_all_of_them_are_an_error(
     assert report.all.with_face == 2
     with Bag(tmp_path / "out" / "bags" / "some") as bag:
         assert bag.counts == {f"/replay{TOPIC}/emotions": 2, f"/replay{TOPIC}/latency": 2}
-    with pytest.raises(FerError, match=r"all: no image was processed: encoding '8UC3' is not known"):
+    with pytest.raises(FerError, match=r"all, /camera/image_raw: no image was processed: encoding '8UC3' is not known"):
         evaluate_bags([folder / "all"], tmp_path / "out", ReplaySettings(model=str(tiny_bundle)), Selection(), quiet)
     assert not (tmp_path / "out" / "report.json").exists()
+
+
+def write_messages(folder: Path, kind: str, messages: list[tuple[int, bytes]], topic: str) -> None:
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection(topic, kind, typestore=typestore())
+        for time_ns, raw in messages:
+            writer.write(connection, time_ns, raw)
+
+
+def test_a_bag_without_results_is_not_evaluated_and_the_others_are(
+    portrait_bag: Path,
+    moving_portrait: list[np.ndarray],
+    tiny_bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing in the selection; every image rejected; a damaged message of labels; a library's error."""
+    write_bag([Item(image) for image in moving_portrait[:4]], tmp_path / "short", 10.0)
+    write_messages(tmp_path / "rejected", "sensor_msgs/msg/Image", [(n * 10**9, bytes(9)) for n in range(9)], TOPIC)
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "a_0.db3").write_bytes(b"SQLite format 3\x00" + bytes(5000))
+    bags = [tmp_path / name for name in ("short", "rejected", "odd")]
+    arguments = [*map(str, [*bags, portrait_bag]), "--model", str(tiny_bundle), "--from", "1", "--no-images"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 1
+    report = ReplayReport.read(tmp_path / "out" / "report.json")
+    assert [stream.bag for stream in report.streams] == [str(portrait_bag)]
+    assert report.all.frames == 14
+    reasons = sorted(failure.removeprefix(f"{tmp_path}/") for failure in report.failures)
+    assert "odd: cannot be read" in reasons[0]
+    assert f"rejected, {TOPIC}: no image was processed: 9 bytes are no sensor_msgs/msg/Image" in reasons[1]
+    assert reasons[2] == f"short, {TOPIC}: no image was processed: no image lies between --from and --to"
+    assert capsys.readouterr().out.count("not evaluated: ") == 3
+    assert set(read_predictions(tmp_path / "out").frames["bag"]) == {str(portrait_bag)}
+    assert [path.name for path in (tmp_path / "out" / "bags").iterdir()] == ["portrait"]
+
+
+def test_a_copy_that_cannot_be_written_costs_no_report_and_leaves_nothing(
+    portrait_bag: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The topic of the predictions is taken: an earlier copy is given for a recording."""
+    arguments = ["--model", str(tiny_bundle), "--no-images"]
+    assert main([str(portrait_bag), *arguments[:2], "--out", str(tmp_path / "first")]) == 0
+    copy, out = tmp_path / "first" / "bags" / "portrait", tmp_path / "second"
+    shutil.copytree(copy, tmp_path / "copy")
+    result = main([str(tmp_path / "copy"), str(portrait_bag), *arguments[:2], "--topic", TOPIC, "--out", str(out)])
+    report = ReplayReport.read(out / "report.json")
+    assert report.all.frames == 48
+    assert report.bags_not_written is not None
+    assert list(report.bags_not_written) == [str(tmp_path / "copy")]
+    assert result == 1
+    assert "copy not written: " in capsys.readouterr().out
+    assert [path.name for path in (out / "bags").iterdir()] == ["portrait"]
+
+
+def test_stamps_that_do_not_serve_are_told_of(
+    portrait_bag: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Bag(portrait_bag) as bag:
+        messages = [(time_ns, raw) for _, time_ns, raw in bag.messages([TOPIC])]
+    same = [(time_ns, messages[0][1][:12] + raw[12:]) for time_ns, raw in messages]
+    write_messages(tmp_path / "same", "sensor_msgs/msg/Image", same, TOPIC)
+    settings = ["--model", str(tiny_bundle), "--no-bag", "--no-images", "--out", str(tmp_path / "out")]
+    assert main([str(tmp_path / "same"), str(portrait_bag), *settings]) == 0
+    note = "same: 23 of 24 images: their stamps repeat or hardly advance; their time of recording served"
+    assert note in capsys.readouterr().out
+    assert "23 of 24 images: their stamps repeat" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    emotions = read_predictions(tmp_path / "out").emotions
+    columns = ["smoothed_confidence", "smoothed_label", "confidence", "track_id"]
+    same_rows, right_rows = (rows[columns].reset_index(drop=True) for _, rows in emotions.groupby("bag", sort=False))
+    np.testing.assert_allclose(same_rows["smoothed_confidence"], right_rows["smoothed_confidence"], rtol=1e-4)
+    assert same_rows["track_id"].nunique() == right_rows["track_id"].nunique()
+
+
+def test_labels_that_cannot_be_used_are_told_before_any_work(
+    portrait_bag: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("start_s,end_s,label\n0,1,bored\n")
+    arguments = [str(portrait_bag), "--model", str(tiny_bundle), "--labels", str(labels)]
+    with pytest.raises(LabelsError, match=r"holds no label.*'bored' is no label"):
+        main([*arguments, "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_names_folder_and_remedy(tmp_path: Path) -> None:
+    told = rf"{tmp_path}: the disk is full. Free some space, or take another --out"
+    with (
+        open("/dev/full", "wb", buffering=0) as full,
+        pytest.raises(FerError, match=told),
+        room_in(tmp_path, "take another --out"),
+    ):
+        full.write(b"x")
+    with pytest.raises(FileNotFoundError), room_in(tmp_path, "take another --out"):
+        (tmp_path / "none").read_bytes()
+
+
+def test_an_odd_error_is_confined_to_its_stream(tasks: list[jobs.Task]) -> None:
+    tasks[0].folder.parent.mkdir(exist_ok=True)
+    tasks[0].folder.write_text("no folder")
+    error = jobs.run_task(tasks[0])
+    assert isinstance(error, FerError)
+    assert "FileExistsError" in str(error)
 
 
 def test_wrong_use(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -324,6 +430,23 @@ def test_killed_workers_cost_nothing_but_time(tasks: list[jobs.Task], monkeypatc
     results = run_tasks(tasks, jobs=2)
     assert [result.bag for result in results] == [task.name for task in tasks]  # type: ignore[union-attr]
     assert Counter(path.suffix for path in tasks[0].folder.parent.iterdir()) == {".tried": 3, "": 3}
+
+
+def killed_by_the_second(task: jobs.Task) -> object:
+    if task.bag.name == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return jobs.run(task)
+
+
+@pytest.mark.slow
+def test_a_stream_that_kills_its_process_does_not_take_the_others_with_it(
+    tasks: list[jobs.Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "run_task", killed_by_the_second)
+    monkeypatch.setattr(jobs, "ATTEMPTS", 2)
+    first, killed, last = run_tasks(tasks, jobs=2)
+    assert [result.bag for result in (first, last)] == [tasks[0].name, tasks[2].name]  # type: ignore[union-attr]
+    assert "its process died 2 times" in str(killed)
 
 
 @pytest.mark.slow

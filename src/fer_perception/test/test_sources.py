@@ -1,13 +1,17 @@
 import struct
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from fer_perception.errors import SourceError
 from fer_perception.images.sources import open_source
+
+RNG = np.random.default_rng(0)
 
 
 @pytest.fixture
@@ -29,6 +33,73 @@ def test_video_gives_all_frames_as_rgb_at_its_own_rate(video: Path) -> None:
     assert frames[0].shape == (48, 64, 3)
     assert frames[0][..., 2].mean() > 200 > 50 > frames[0][..., 0].mean()
     assert len(list(source.frames())) == 20  # begins again
+
+
+def test_the_images_of_a_video_have_its_times(video: Path, tmp_path: Path) -> None:
+    times = [time_s for _, time_s in open_source(str(video)).timed()]
+    assert times == pytest.approx([index / 12.5 for index in range(20)], abs=1e-3)
+    assert [time_s for _, time_s in open_source(str(video), fps=2).timed()] == [index / 2 for index in range(20)]
+
+
+def test_a_film_of_varying_rate_has_its_own_times(tmp_path: Path) -> None:
+    """Matroska's blocks each state their time: those of a film of constant rate are moved."""
+    file = tmp_path / "film.mkv"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
+    for index in range(8):
+        writer.write(np.full((48, 64, 3), index * 30, np.uint8))
+    writer.release()
+    content = bytearray(file.read_bytes())
+    moved = {}
+    for offset in range(len(content) - 4):
+        # A simple block of track 1 begins so; then come 16 bits of milliseconds.
+        if content[offset] == 0x81 and content[offset + 3] & 0x7F == 0:
+            time_ms = int.from_bytes(content[offset + 1 : offset + 3], "big")
+            if time_ms == 100 * len(moved) and len(moved) < 8:
+                moved[offset] = time_ms
+                content[offset + 1 : offset + 3] = (len(moved) ** 2 * 100 - 100).to_bytes(2, "big")
+    file.write_bytes(content)
+    assert len(moved) == 8
+    times = [time_s for _, time_s in open_source(str(file)).timed()]
+    assert times == pytest.approx([((index + 1) ** 2 - 1) / 10 for index in range(8)], abs=2e-3)
+
+
+def test_time_advances_where_a_video_states_none_for_an_image(tmp_path: Path) -> None:
+    file = tmp_path / "film.m1v"  # MPEG-1 without a container
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"PIM1"), 25.0, (64, 48))
+    for index in range(8):
+        writer.write(np.full((48, 64, 3), index * 30, np.uint8))
+    writer.release()
+    times = [time_s for _, time_s in open_source(str(file)).timed()]
+    assert len(times) == 8
+    assert all(before < after for before, after in pairwise(times))
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tiff"])
+def test_an_animated_image_gives_all_its_pictures(tmp_path: Path, suffix: str) -> None:
+    pictures = [Image.fromarray(np.full((10, 20, 3), 50 * n, np.uint8)) for n in range(1, 4)]
+    file = tmp_path / f"b.{suffix}"
+    pictures[0].save(file, save_all=True, append_images=pictures[1:], duration=[400, 0, 800], loop=0)
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((10, 20, 3), np.uint8))
+    shown = list(open_source(str(tmp_path), fps=0, still_s=0.1).timed())
+    assert [round(float(image.mean()) / 50) for image, _ in shown] == [0, 0, 0, 1, 2, 3]
+    own = [0.1, 0.2, 0.3] if suffix == "tiff" else [0.1, 0.5, 0.6]
+    assert [time_s for _, time_s in shown] == pytest.approx([0, 1 / 30, 2 / 30, *own])
+    assert len(list(open_source(str(file), max_side=10).timed())) == 3
+
+
+def test_a_photograph_with_a_preview_is_one_image(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.full((10, 20, 3), 50, np.uint8))
+    picture.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[picture])
+    assert len(list(open_source(str(tmp_path / "a.jpg"), still_s=0.0).timed())) == 1
+
+
+def test_a_broken_animation_is_named(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(RNG.integers(0, 256, (40, 40, 3), np.uint8)) for _ in range(4)]
+    pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:], duration=100)
+    content = (tmp_path / "a.webp").read_bytes()
+    (tmp_path / "a.webp").write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(SourceError, match=r"a.webp: not a readable image"):
+        list(open_source(str(tmp_path / "a.webp")).timed())
 
 
 def test_rate_can_be_replaced(video: Path) -> None:

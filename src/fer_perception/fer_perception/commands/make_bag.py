@@ -8,6 +8,7 @@ Labels become std_msgs/String on /ground_truth, where ``replay`` finds them.
 from __future__ import annotations
 
 import argparse
+import logging
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,10 +24,12 @@ from tqdm import tqdm
 
 from fer_perception.commands.number_arguments import number, positive
 from fer_perception.errors import LabelsError, SourceError
+from fer_perception.files import room_in
 from fer_perception.images.manifest import labelled_images
 from fer_perception.images.sources import DEFAULT_FPS, IMAGE_SUFFIXES, Source, open_source, read_image
 from fer_perception.labels import emotion_named
-from fer_perception.replay.ground_truth import LABEL_TOPIC, TEXT, Interval, read_file
+from fer_perception.replay.bags import Bag
+from fer_perception.replay.ground_truth import LABEL_TOPIC, TEXT, Labels, read_labels
 from fer_perception.replay.message_types import typestore
 from fer_perception.types import UInt8Image
 
@@ -36,14 +39,21 @@ TOPIC = "/camera/image_raw"
 JPEG_QUALITY = 95
 Encoding = Literal["raw", "jpeg", "png"]
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Item:
-    """An image, uint8, (H, W, 3), RGB, and what it shows. ``new``: it is not the same image as the one before."""
+    """An image, uint8, (H, W, 3), RGB, and what it shows.
+
+    ``new``: it is not the same image as the one before. ``time_s``: when it is shown, in seconds after the first; None:
+    at the bag's rate.
+    """
 
     image: UInt8Image
     label: str = ""
     new: bool = False
+    time_s: float | None = None
 
 
 def write_bag(
@@ -58,7 +68,7 @@ def write_bag(
 ) -> int:
     """Write images, and labels where there are any, as a new bag. Returns the number of images.
 
-    :param fps: images per second.
+    :param fps: images per second, for those that have no time of their own.
     :param encoding: raw is ``rgb8``; jpeg and png are CompressedImage on TOPIC/compressed.
     :param version: of the bag's format.
     :param compression: of the storage, by zstd.
@@ -95,7 +105,7 @@ def _write(
         labels: Connection | None = None
         count, last = 0, ""
         for item in items:
-            time_ns = START_NS + round(count * 1e9 / fps)
+            time_ns = START_NS + round(count * 1e9 / fps if item.time_s is None else item.time_s * 1e9)
             if item.label and labels is None:
                 labels = writer.add_connection(LABEL_TOPIC, TEXT, typestore=typestore())
             if labels and (item.new or item.label != last):
@@ -114,9 +124,9 @@ def open_items(
     """The images of a source, labelled where it says how, and how many there are per second.
 
     :param hold: every image gives so many images.
-    :param fps: 0: a video's own rate, 30 for images.
+    :param fps: 0: a video's own times, 30 for images.
     :param split: of a CSV with a column ``split`` only these rows.
-    :param labels: a .csv or .eaf of intervals, see :mod:`fer_perception.replay.ground_truth`.
+    :param labels: of the source's times or images, see :func:`~fer_perception.replay.ground_truth.read_labels`.
     :raises FerError: the source or the labels cannot be used.
     """
     found = _labelled_images(Path(source).expanduser(), split)
@@ -125,8 +135,10 @@ def open_items(
             raise LabelsError(f"{labels}: {source} has labels of its own")
         return fps or DEFAULT_FPS, _held(found, hold)
     opened = open_source(source, fps, hold / (fps or DEFAULT_FPS))
-    intervals = read_file(labels, START_NS, None) if labels else []
-    return opened.fps, _labelled(opened, intervals)
+    known = read_labels(labels) if labels else Labels([], {}, [])
+    for note in known.notes:
+        log.warning("%s", note)
+    return opened.fps, _labelled(opened, known)
 
 
 def _labelled_images(source: Path, split: str) -> list[tuple[Path, str]]:
@@ -152,10 +164,15 @@ def _held(found: list[tuple[Path, str]], hold: int) -> Iterator[Item]:
             yield Item(image, label, repeat == 0)
 
 
-def _labelled(source: Source, intervals: list[Interval]) -> Iterator[Item]:
-    for index, image in enumerate(source.frames()):
-        time_ns = START_NS + round(index * 1e9 / source.fps)
-        yield Item(image, next((i.label for i in intervals if i.start_ns <= time_ns < i.end_ns), ""))
+def _labelled(source: Source, labels: Labels) -> Iterator[Item]:
+    empty = set(labels.intervals)
+    for index, (image, time_s) in enumerate(source.timed()):
+        time_ns = round(time_s * 1e9)
+        shown = next((i for i in labels.intervals if i.start_ns <= time_ns < i.end_ns), None)
+        empty.discard(shown)
+        yield Item(image, shown.label if shown else labels.frames.get(index, ""), time_s=time_s)
+    if empty:
+        log.warning("%d of %d labelled intervals hold no image", len(empty), len(labels.intervals))
 
 
 def _image_message(image: UInt8Image, time_ns: int, encoding: Encoding) -> bytes:
@@ -195,11 +212,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("source", help="video, image, folder of images, folder of folders called like emotions, CSV")
     parser.add_argument("--out", type=Path, required=True, help="the new bag's folder")
-    parser.add_argument("--labels", type=Path, help="of a video: .csv (start_s, end_s, label) or ELAN's .eaf")
+    parser.add_argument("--labels", type=Path, help="of a video: a table (start_s, end_s, label) or ELAN's .eaf")
     parser.add_argument("--split", default="", help="of a CSV with a column split: only these rows")
     parser.add_argument("--hold", type=positive, default=1, metavar="K", help="every image for K images (1)")
     parser.add_argument(
-        "--fps", type=number(0.001, 1000), default=0.0, help="images per second (a video's own rate; 30)"
+        "--fps", type=number(0.001, 1000), default=0.0, help="images per second (a video's own times; 30)"
     )
     parser.add_argument("--limit", type=positive, metavar="N", help="at most N images")
     parser.add_argument("--encoding", choices=get_args(Encoding), default="raw", help="of the images (raw)")
@@ -213,6 +230,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     fps, items = open_items(options.source, options.hold, options.fps, options.split, options.labels)
     shown = tqdm(islice(items, options.limit), desc=options.out.name, unit="image", mininterval=1.0)
-    count = write_bag(shown, options.out, fps, options.encoding, options.topic, options.storage)
-    print(f"{options.out}: {count} images, {count / fps:.1f} s")
+    with room_in(options.out, "choose another --out, or --encoding jpeg"):
+        count = write_bag(shown, options.out, fps, options.encoding, options.topic, options.storage)
+    with Bag(options.out) as bag:
+        print(f"{options.out}: {count} images, {(bag.end_ns - bag.start_ns) * 1e-9:.1f} s")
     return 0

@@ -31,7 +31,7 @@ from fer_perception.commands.settings_options import add_settings, values_from
 from fer_perception.replay.comparison import compare, format_comparison
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
 from fer_perception.replay.recorded import PREDICTIONS_TOPIC
-from fer_perception.replay.results import Measures, ReplayReport
+from fer_perception.replay.results import Measures, ReplayReport, stream_notes
 from fer_perception.settings import ReplaySettings
 
 
@@ -75,7 +75,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; the exit status is 1 where a bag could not be evaluated."""
+    """Command line; the exit status is 1 where a bag could not be evaluated, or its copy not be written."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parse_arguments(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
         report = evaluate_bags(options.bags, options.out, settings, selection, chosen)
     print(format_report(report))
     print(f"written: {options.out}/report.html and the tables beside it")
-    return 1 if report.failures else 0
+    return 1 if report.failures or report.bags_not_written else 0
 
 
 def format_report(report: ReplayReport) -> str:
@@ -101,7 +101,10 @@ def format_report(report: ReplayReport) -> str:
     lines = [f"{report.model.id}, {report.model.engine}"]
     lines += [_measures_line(f"{stream.bag} {stream.topic}", stream, stream.missing) for stream in report.streams]
     lines.append(_measures_line("all", report.all))
-    lines += [f"rejected, {count} times: {reason}" for reason, count in list(report.all.rejected.items())[:5]]
+    for stream in report.streams:
+        lines += [f"{stream.bag}: rejected, {n} times: {reason}" for reason, n in list(stream.rejected.items())[:5]]
+        lines += [f"{stream.bag}: {note}" for note in stream_notes(stream)]
+    lines += [f"copy not written: {bag}: {reason}" for bag, reason in (report.bags_not_written or {}).items()]
     return "\n".join([*lines, *(f"not evaluated: {failure}" for failure in report.failures)])
 
 

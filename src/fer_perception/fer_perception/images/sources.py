@@ -2,87 +2,93 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from fer_perception.errors import SourceError
 from fer_perception.types import UInt8Image
 
 PORTRAIT = "astronaut"
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".apng", ".avif")
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")
+UNSAID_S = 0.1  # a picture that is shown for no time, as browsers take it
 DEFAULT_FPS = 30.0
 PORTRAIT_FRAMES = 300
 PORTRAIT_SIZE = (640, 480)
+HIGHEST_FPS = 240.0
+PROBED = 10  # images of a video that tell its rate
+
+log = logging.getLogger(__name__)
 
 
-class Pacer:
-    """Tells when the next image is due, at a rate in Hz, from the first call on."""
+class TimedImage(NamedTuple):
+    """An image, uint8, (H, W, 3), RGB, and when it is shown, in seconds after the source's beginning."""
 
-    def __init__(self, fps: float) -> None:
-        self._period_s = 1 / fps
-        self._due_s = time.monotonic()
-
-    def wait_s(self) -> float:
-        """Seconds until the next image is due; zero or negative when it is."""
-        return self._due_s - time.monotonic()
-
-    def advance(self) -> None:
-        """The due image was sent. A pause of the machine is not caught up by a burst."""
-        self._due_s = max(self._due_s + self._period_s, time.monotonic() - self._period_s)
+    image: UInt8Image
+    time_s: float
 
 
 @dataclass(frozen=True)
 class Source:
     """A finite or endless series of RGB images.
 
-    ``fps``: nominal rate in Hz. ``live``: the source sets the pace itself (a camera). ``frames``: begins from the
-    start at each call; an iterator of uint8 (H, W, 3) RGB, which raises SourceError where reading fails.
+    ``fps``: nominal rate in Hz. ``live``: the source sets the pace itself (a camera). ``timed``: begins from the
+    start at each call; its iterator raises SourceError where reading fails. Times increase.
     """
 
     name: str
     fps: float
     live: bool
-    frames: Callable[[], Iterator[UInt8Image]]
+    timed: Callable[[], Iterator[TimedImage]]
+
+    def frames(self) -> Iterator[UInt8Image]:
+        """The images without their times: uint8, (H, W, 3), RGB."""
+        return (image for image, _ in self.timed())
 
 
 def open_source(source: str, fps: float = 0.0, still_s: float = 2.0, max_side: int = 0) -> Source:
     """Open a source by what the text names.
 
     :param source: ``astronaut`` (scikit-image's portrait, moved about for 10 s), the index or device file of a
-        camera, or the path of a video, an image or a folder of images.
-    :param fps: replaces the rate of a video (its own) or of images (30 Hz).
+        camera, or the path of a video, an image or a folder of images. Animated images are videos, too.
+    :param fps: replaces the times of a video (its own) or the rate of images (30 Hz).
     :param still_s: for how long each image is shown, in seconds.
     :param max_side: images whose longer side exceeds so many pixels are shrunk; 0: never.
     :raises SourceError: nothing there, or nothing readable.
     """
     if source == PORTRAIT:
-        return Source(PORTRAIT, fps or DEFAULT_FPS, False, _portrait_frames)
+        rate = fps or DEFAULT_FPS
+        return Source(PORTRAIT, rate, False, lambda: _at_rate(_portrait_frames(), rate))
     if source.isdecimal() or source.startswith("/dev/video"):
         return _open_camera(source, fps, max_side)
     path = Path(source).expanduser()
     rate = fps or DEFAULT_FPS
-    repeats = max(1, round(still_s * rate))
+    stills = partial(_file_images, repeats=max(1, round(still_s * rate)), rate=rate, own_times=not fps)
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
         if not files:
             raise SourceError(f"{path}: the folder holds no image ({', '.join(IMAGE_SUFFIXES)})")
-        return Source(str(path), rate, False, lambda: _still_frames(files, repeats, max_side))
+        return Source(str(path), rate, False, lambda: _limited_all(stills(files), max_side))
     if not path.is_file():
         raise SourceError(
             f"{path}: there is no such file or folder. Give a video, an image, a folder of images, a camera's "
             f"index, or '{PORTRAIT}'"
         )
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        read_image(path)
-        return Source(str(path), rate, False, lambda: _still_frames([path], repeats, max_side))
+        next(stills([path]))
+        return Source(str(path), rate, False, lambda: _limited_all(stills([path]), max_side))
     return _open_video(path, fps, max_side)
 
 
@@ -98,8 +104,8 @@ def read_image(file: Path) -> UInt8Image:
         except Image.DecompressionBombError as error:
             raise SourceError(f"{file}: too large an image ({error}). Shrink it first") from error
     image = cv2.imread(str(file), cv2.IMREAD_COLOR)
-    if image is None:
-        raise SourceError(f"{file}: not a readable image. Is it damaged, or of another format?")
+    if image is None:  # GIF and AVIF are not in every OpenCV
+        return next(_pictures(file))[0]
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -125,48 +131,109 @@ def _open_camera(device: str, fps: float, max_side: int) -> Source:
     rate = fps or probe.get(cv2.CAP_PROP_FPS) or DEFAULT_FPS
     probe.release()
 
-    def frames() -> Iterator[UInt8Image]:
+    def timed() -> Iterator[TimedImage]:
         camera = capture()
+        begun_s = time.monotonic()
         try:
             while True:
                 read, image = camera.read()
                 if not read:
                     raise SourceError(f"camera {device}: gives no more images. Was it unplugged?")
-                yield cv2.cvtColor(_limited(image, max_side), cv2.COLOR_BGR2RGB)
+                rgb = cv2.cvtColor(_limited(image, max_side), cv2.COLOR_BGR2RGB)
+                yield TimedImage(rgb, time.monotonic() - begun_s)
         finally:
             camera.release()
 
-    return Source(f"camera {device}", rate, True, frames)
+    return Source(f"camera {device}", rate, True, timed)
 
 
 def _open_video(path: Path, fps: float, max_side: int) -> Source:
     capture = cv2.VideoCapture(str(path))
     own_fps = capture.get(cv2.CAP_PROP_FPS)
-    readable = capture.isOpened() and capture.read()[0]
+    # The rate that a file states is no measure: of WebM it can be that of its clock, of others it is the mean.
+    first_s = [time_s for time_s in (_position_s(capture) for _ in range(PROBED)) if time_s is not None]
     capture.release()
-    if not readable:
+    if not first_s:
         raise SourceError(f"{path}: no image can be decoded. Is it a video, whole, in a format that OpenCV reads?")
+    steps_s = [after - before for before, after in pairwise(first_s) if after > before]
+    nominal = len(steps_s) / sum(steps_s) if steps_s else DEFAULT_FPS
+    assumed = own_fps if np.isfinite(own_fps) and 1 <= own_fps <= HIGHEST_FPS else nominal
 
-    def frames() -> Iterator[UInt8Image]:
+    def timed() -> Iterator[TimedImage]:
         video = cv2.VideoCapture(str(path))
+        last_s, count, untimed = -1.0, 0, 0
         try:
-            while True:
-                read, image = video.read()
-                if not read:
-                    return
-                yield cv2.cvtColor(_limited(image, max_side), cv2.COLOR_BGR2RGB)
+            while (time_s := _position_s(video)) is not None:
+                if fps:
+                    time_s = count / fps
+                elif time_s <= last_s:
+                    time_s, untimed = last_s + 1 / assumed, untimed + 1
+                _, image = video.retrieve()
+                yield TimedImage(cv2.cvtColor(_limited(image, max_side), cv2.COLOR_BGR2RGB), time_s)
+                last_s, count = time_s, count + 1
         finally:
             video.release()
+        if untimed:
+            log.warning(
+                "%s: %d of %d images have no time of their own: %g images a second are assumed. Give the rate, if it "
+                "is another",
+                *(path, untimed, count, assumed),
+            )
 
-    plausible = np.isfinite(own_fps) and 1 <= own_fps <= 1000
-    return Source(str(path), fps or (own_fps if plausible else DEFAULT_FPS), False, frames)
+    return Source(str(path), fps or (nominal if steps_s else assumed), False, timed)
 
 
-def _still_frames(files: list[Path], repeats: int, max_side: int) -> Iterator[UInt8Image]:
+def _position_s(video: cv2.VideoCapture) -> float | None:
+    """When the next image is shown, in seconds after the first; None where there is no more. To be retrieved then."""
+    return float(video.get(cv2.CAP_PROP_POS_MSEC)) / 1000 if video.grab() else None
+
+
+def _at_rate(images: Iterable[UInt8Image], rate: float) -> Iterator[TimedImage]:
+    return (TimedImage(image, index / rate) for index, image in enumerate(images))
+
+
+def _limited_all(images: Iterator[TimedImage], max_side: int) -> Iterator[TimedImage]:
+    return (TimedImage(_limited(image, max_side), time_s) for image, time_s in images)
+
+
+def _file_images(files: list[Path], repeats: int, rate: float, own_times: bool) -> Iterator[TimedImage]:
+    """Images one after another, each so often at a rate; of animated ones each picture once, at its own time."""
+    begun_s, count = 0.0, 0
     for file in files:
-        image = _limited(read_image(file), max_side)
-        for _ in range(repeats):
-            yield image
+        if not _is_animated(file):
+            image = read_image(file)
+            for _ in range(repeats):
+                yield TimedImage(image, begun_s + count / rate)
+                count += 1
+            continue
+        for image, duration_s in _pictures(file):
+            yield TimedImage(image, begun_s + count / rate)
+            if own_times:
+                begun_s += duration_s or repeats / rate
+            else:
+                count += 1
+
+
+def _is_animated(file: Path) -> bool:
+    """Whether an image file holds several pictures. A photograph with a preview (MPO) does not."""
+    try:
+        with Image.open(file) as image:
+            return image.format in ANIMATED and getattr(image, "n_frames", 1) > 1
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+
+
+def _pictures(file: Path) -> Iterator[tuple[UInt8Image, float]]:
+    """The pictures of an animated image, and for how long each is shown, in seconds; 0: it does not say, as TIFF."""
+    try:
+        with Image.open(file) as animation:
+            for picture in ImageSequence.Iterator(animation):
+                picture.load()  # else WebP does not tell the duration
+                duration_s = float(picture.info.get("duration", 0)) / 1000
+                is_timed = animation.format != "TIFF"
+                yield np.asarray(picture.convert("RGB")), (duration_s or UNSAID_S) if is_timed else 0.0
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise SourceError(f"{file}: not a readable image ({error}). Is it damaged, or of another format?") from error
 
 
 def _portrait_frames() -> Iterator[UInt8Image]:

@@ -10,11 +10,12 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from fer_perception.errors import SourceError
-from fer_perception.images.sources import Pacer, open_source
+from fer_perception.images.sources import open_source
 from fer_perception.nodes.base.conversions import image_message
 from fer_perception.nodes.base.managed_node import NAMESPACE, run_node
 from fer_perception.nodes.base.player_node import PlayerNode
 from fer_perception.nodes.base.qos import IMAGE_QOS
+from fer_perception.replay.pace import Pace
 from fer_perception.settings import SourceNodeSettings
 from fer_perception.types import UInt8Image
 
@@ -52,15 +53,25 @@ class SourceNode(PlayerNode):
                 raise SourceError(f"{self._source.name}: gives no image")
 
     def _play_once(self, stopping: threading.Event, end_s: float) -> None:
-        pacer = Pacer(self._source.fps)
-        for image in self._source.frames():
-            while not self._source.live and (wait_s := pacer.wait_s()) > 0:
-                if stopping.wait(wait_s):
-                    return
+        pace, shown_ns, step_ns = Pace(0, rate=1.0), 0, round(1e9 / self._source.fps)
+        for image, time_s in self._source.timed():
+            time_ns = round(time_s * 1e9)
+            if not self._source.live and not self._wait(pace, time_ns, stopping):
+                return
             if stopping.is_set() or time.monotonic() >= end_s:
                 return
             self._publish(image)
-            pacer.advance()
+            pace.played(time_ns)
+            step_ns, shown_ns = time_ns - shown_ns or step_ns, time_ns
+        if not self._source.live:  # the last image is shown as long as the one before
+            self._wait(pace, shown_ns + step_ns, stopping)
+
+    def _wait(self, pace: Pace, time_ns: int, stopping: threading.Event) -> bool:
+        """Until an image is due; false where the node is stopped before."""
+        while (wait_s := pace.wait_s(time_ns)) > 0:
+            if stopping.wait(wait_s):
+                return False
+        return True
 
     def _publish(self, image: UInt8Image) -> None:
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.settings.frame_id)

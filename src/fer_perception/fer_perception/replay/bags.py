@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import struct
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from types import TracebackType
 from typing import Any
 
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader
 
 from fer_perception.errors import BagError, ImageError
+from fer_perception.files import is_full
 from fer_perception.images.messages import image_from_message
+from fer_perception.images.stamps import ImageTime, StampCheck
 from fer_perception.replay.message_types import typestore
+from fer_perception.replay.storage.recording import find_files, open_files, unpacked
 from fer_perception.types import UInt8Image
 
+CDR = "cdr"
+MAX_LISTED = 20
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
 class Bag:
-    """A rosbag2 that is open for reading; a context.
+    """A rosbag2 that is open for reading; a context. Topics whose messages are not CDR, ROS 2's form, are left out.
 
     ``start_ns``, ``end_ns``: when its first and last message were recorded. ``counts``: messages by topic, as the
-    metadata say. ``read``: messages by topic that were read.
+    metadata say, where the files do not hold more. ``read``: messages by topic that were read. ``notes``: what is odd
+    about the recording, in sentences.
 
     :param path: a bag's folder, or a single .mcap or .db3 file.
     :raises BagError: it is missing or damaged.
@@ -34,24 +41,36 @@ class Bag:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if path.is_dir() and not (path / "metadata.yaml").is_file():
-            raise BagError(
-                f"{path}: holds no metadata.yaml. Was the recording cut off? Make one with 'ros2 bag reindex {path}'; "
-                "if the folder is no bag, give the folder of a bag"
-            )
-        if not path.exists():
-            raise BagError(f"{path}: there is no such bag. Give the folder that holds its metadata.yaml")
+        files, metadata, self.notes = find_files(path)
+        self._stack = ExitStack()
         try:
-            self._reader = Reader(path)
-            self._reader.open()
-        except Exception as error:  # rosbags lets out what it runs into in a damaged file
+            self._files = open_files(files, self._stack)
+        except Exception as error:  # mcap and rosbags let out what they run into in a damaged file
+            self.close()
             raise self._damaged(error) from error
-        self.start_ns, self.end_ns = self._reader.start_time, self._reader.end_time - 1
-        self._connections: dict[str, list[Connection]] = defaultdict(list)
-        for connection in self._reader.connections:
-            self._connections[connection.topic].append(connection)
-        self.counts = {topic: sum(c.msgcount for c in group) for topic, group in self._connections.items()}
+        self.connections: list[Connection] = []
+        foreign: dict[str, str] = {}
+        for connection in (connection for file in self._files for connection in file.connections):
+            if _form(connection) == CDR:
+                digest = connection.digest or (metadata.digests.get(connection.topic, "") if metadata else "")
+                self.connections.append(connection._replace(digest=digest))
+            else:
+                foreign[connection.topic] = _form(connection) or "unknown"
+        self._types = {connection.topic: connection.msgtype for connection in reversed(self.connections)}
+        self.counts: Counter[str] = Counter(dict.fromkeys(self._types, 0))
+        for connection in self.connections:
+            self.counts[connection.topic] += connection.msgcount
         self.read: Counter[str] = Counter()
+        filled = [file for file in self._files if file.end_time]
+        self.start_ns = min((file.start_time for file in filled), default=0)
+        self.end_ns = max((file.end_time - 1 for file in filled), default=0)
+        if foreign:
+            topics = ", ".join(f"{topic} ({form})" for topic, form in sorted(foreign.items()))
+            self.notes.append(f"not read, as the messages are not {CDR.upper()}, the form of ROS 2: {topics}")
+        if metadata:
+            if filled and (found := metadata.contradictions(self.start_ns, self.end_ns, self.counts)):
+                self.notes.append(f"the metadata contradict the messages, which count ({found})")
+            self.counts |= Counter({topic: metadata.counts.get(topic, 0) for topic in self.counts})
 
     def __enter__(self) -> Bag:
         return self
@@ -63,21 +82,15 @@ class Bag:
 
     def close(self) -> None:
         """Close the files."""
-        self._reader.close()
-
-    @property
-    def connections(self) -> list[Connection]:
-        """All topics, each with its type, definition and quality of service."""
-        return self._reader.connections
+        self._stack.close()
 
     def type_of(self, topic: str) -> str | None:
         """The type of a topic's messages; None where the bag lacks the topic."""
-        group = self._connections.get(topic)
-        return group[0].msgtype if group else None
+        return self._types.get(topic)
 
     def image_topics(self) -> list[str]:
         """The topics of images, sorted."""
-        return sorted(topic for topic in self._connections if self.type_of(topic) in IMAGE_TYPES)
+        return sorted(topic for topic, kind in self._types.items() if kind in IMAGE_TYPES)
 
     def messages(
         self, topics: Collection[str], start_ns: int | None = None, stop_ns: int | None = None
@@ -88,21 +101,29 @@ class Bag:
         :param stop_ns: only before this time.
         :raises BagError: the bag is damaged.
         """
-        connections = [connection for topic in topics for connection in self._connections.get(topic, ())]
-        if not connections:
-            return
         try:
-            for message in self._reader.messages(connections, start_ns, stop_ns):
-                self.read[message[0].topic] += 1
-                yield message
+            for file in self._files:
+                wanted = [c for c in file.connections if c.topic in topics and _form(c) == CDR]
+                if not wanted:  # rosbags takes no topics for all
+                    continue
+                for connection, time_ns, raw in file.messages(wanted, start_ns, stop_ns):
+                    self.read[connection.topic] += 1
+                    yield connection, time_ns, unpacked(raw)
         except Exception as error:  # as above
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> BagError:
+        if is_full(error):
+            return BagError(f"{self.path}: is compressed, and {gettempdir()} has no room for it. Set TMPDIR to another")
         return BagError(
             f"{self.path}: cannot be read ({type(error).__name__}: {error}). Is it a rosbag2, and whole? A recording "
             "that was cut off is repaired by 'mcap recover' (mcap) or 'sqlite3 .recover', then 'ros2 bag reindex'"
         )
+
+
+def _form(connection: Connection) -> str:
+    """What its messages are serialized as."""
+    return str(getattr(connection.ext, "serialization_format", "")).lower()
 
 
 def deserialize(raw: bytes, message_type: str) -> Any:
@@ -126,7 +147,12 @@ def choose_topics(bag: Bag, wanted: Sequence[str]) -> list[str]:
     images = bag.image_topics()
     listed = ", ".join(f"{topic} ({bag.type_of(topic)}, {bag.counts[topic]} messages)" for topic in images)
     if not images:
-        raise BagError(f"{bag.path}: holds no topic of {' or '.join(IMAGE_TYPES)}. Record the camera's images, too")
+        others = [f"{topic} ({bag.type_of(topic)})" for topic in sorted(bag.counts)][:MAX_LISTED]
+        held = [f"It has {', '.join(others)}" if others else "", *bag.notes]
+        raise BagError(
+            f"{bag.path}: holds no topic of {' or '.join(IMAGE_TYPES)}. Record the camera's images, too. "
+            + ". ".join(part for part in held if part)
+        )
     if absent := [topic for topic in wanted if topic not in images]:
         raise BagError(f"{bag.path}: has no image topic {', '.join(absent)}. It has {listed}")
     if not wanted and len(images) > 1:
@@ -170,13 +196,15 @@ class Selection:
 class Frame:
     """One image message. ``index``: its place in the topic, from 0, whatever is selected.
 
-    ``stamp_ns``: the stamp of its header, or where it has none ``time_ns``, when it was recorded. ``image``: uint8,
-    (H, W, 3), RGB, or None where the message is malformed; then ``rejected`` says why.
+    ``stamp_ns``: the stamp of its header, or where it has none ``time_ns``, when it was recorded. ``taken``: the time
+    that tracking and smoothing go by. ``image``: uint8, (H, W, 3), RGB, or None where the message is malformed; then
+    ``rejected`` says why.
     """
 
     index: int
     stamp_ns: int
     time_ns: int
+    taken: ImageTime
     image: UInt8Image | None
     rejected: str
     decode_ms: float
@@ -187,13 +215,24 @@ def nanoseconds(stamp: Any) -> int:
     return int(stamp.sec * 1_000_000_000 + stamp.nanosec)
 
 
+def stamp_of(raw: bytes) -> int:
+    """The stamp of a serialized message that begins with a header, in nanoseconds; 0 where it is too short for one."""
+    if len(raw) < 12:
+        return 0
+    seconds, rest = struct.unpack(_stamp_layout(raw), raw[4:12])
+    return int(seconds * 1_000_000_000 + rest)
+
+
 def stamped(raw: bytes, time_ns: int) -> bytes:
     """A serialized image message; with a time in nanoseconds as its stamp where it has none."""
-    # Four bytes that say how it is encoded, then the stamp: seconds and nanoseconds.
     if len(raw) < 12 or any(raw[4:12]):
         return raw
-    order = "<" if raw[1] & 1 else ">"
-    return raw[:4] + struct.pack(f"{order}iI", *divmod(time_ns, 1_000_000_000)) + raw[12:]
+    return raw[:4] + struct.pack(_stamp_layout(raw), *divmod(time_ns, 1_000_000_000)) + raw[12:]
+
+
+def _stamp_layout(raw: bytes) -> str:
+    """Behind four bytes that say how the message is encoded come seconds and nanoseconds."""
+    return "<iI" if raw[1] & 1 else ">iI"
 
 
 def seconds(stamp_ns: int) -> float:
@@ -208,14 +247,19 @@ def read_frames(bag: Bag, topic: str, selection: Selection, first: int = 0) -> G
     """
     start_ns = bag.start_ns + round(selection.start_s * 1e9)
     stop_ns = None if selection.end_s == float("inf") else bag.start_ns + round(selection.end_s * 1e9)
-    # From the beginning, since otherwise the index of the first message would not be known.
+    stamps = StampCheck()
+    # From the beginning, since otherwise neither the index of the first message nor its time would be known.
     for index, (connection, time_ns, raw) in enumerate(bag.messages([topic], stop_ns=stop_ns)):
+        taken = stamps.judge(stamp_of(raw), time_ns)
         if index >= first and time_ns >= start_ns and index % selection.every == 0:
-            yield read_frame(index, time_ns, raw, connection.msgtype)
+            yield read_frame(index, time_ns, raw, connection.msgtype, taken)
 
 
-def read_frame(index: int, time_ns: int, raw: bytes, message_type: str) -> Frame:
-    """Decode one image message; see :class:`Frame`."""
+def read_frame(index: int, time_ns: int, raw: bytes, message_type: str, taken: ImageTime | None = None) -> Frame:
+    """Decode one image message; see :class:`Frame`.
+
+    :param taken: None: nothing is known of the images before; its own stamp serves.
+    """
     begun = time.perf_counter()
     image, rejected, stamp_ns = None, "", time_ns
     try:
@@ -224,4 +268,5 @@ def read_frame(index: int, time_ns: int, raw: bytes, message_type: str) -> Frame
         image = image_from_message(message)
     except (BagError, ImageError) as error:
         rejected = str(error)
-    return Frame(index, stamp_ns, time_ns, image, rejected, (time.perf_counter() - begun) * 1000)
+    taken = taken or ImageTime(stamp_ns, "")
+    return Frame(index, stamp_ns, time_ns, taken, image, rejected, (time.perf_counter() - begun) * 1000)

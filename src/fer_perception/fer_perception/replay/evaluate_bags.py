@@ -14,18 +14,19 @@ import pandas as pd
 from tqdm import tqdm
 
 from fer_perception.errors import BagError, FerError
+from fer_perception.files import room_in
 from fer_perception.models.bundle import Bundle
 from fer_perception.models.shipped import resolve_model
 from fer_perception.replay.bags import Bag, Selection, choose_topic, choose_topics
 from fer_perception.replay.evaluation import Truth, evaluate
-from fer_perception.replay.ground_truth import LABEL_TOPIC, Interval, file_for, read_truth
+from fer_perception.replay.ground_truth import LABEL_TOPIC, Interval, file_for, read_labels, read_truth
 from fer_perception.replay.jobs import run_tasks
 from fer_perception.replay.offline import FRAMES_PER_PART, LIBRARIES, Task, make_task
 from fer_perception.replay.output_bag import write_bag
 from fer_perception.replay.recorded import PREDICTIONS_TOPIC, read_recording
 from fer_perception.replay.report import write_report
 from fer_perception.replay.results import LiveRun, ModelFacts, ReplayReport, StreamFacts, StreamResult
-from fer_perception.replay.tables import FRAMES, STREAM, Predictions, merge_parts, read_predictions
+from fer_perception.replay.tables import FRAMES, STREAM, Predictions, merge_parts, read_frame_rows, read_predictions
 from fer_perception.settings import ReplaySettings, Value, values_of
 
 PARTS, RECORDED, BAGS, TRUTH = "parts", "recorded", "bags", "truth.parquet"
@@ -69,14 +70,14 @@ def evaluate_bags(
         raise FerError("a bag is given twice")
     for bag in bags:
         file_for(bag, bags, options.labels)
+    for file in options.labels:  # before hours of work
+        read_labels(file)
     prepare(out)
     tasks, totals, failures = _plan(bags, out, settings, selection, options.topic)
     with _progress(tasks, totals):
         results = run_tasks(tasks, options.jobs, options.scheduler)
     failures += [str(result) for result in results if isinstance(result, FerError)]
     streams = [result for result in results if not isinstance(result, FerError)]
-    if not streams:
-        raise FerError("no bag was evaluated. " + " | ".join(failures))
     folders = {task.stream: task.folder for task in tasks}
     run = _Run(
         sha256={file.name: file.sha256 for file in Bundle(resolve_model(settings.model)).manifest.files.values()},
@@ -84,9 +85,7 @@ def evaluate_bags(
         software={name: import_module(name).__version__ for name in LIBRARIES},
         failures=failures,
     )
-    return _conclude(
-        bags, out, selection, options, {(s.bag, s.topic): folders[s.bag, s.topic] for s in streams}, streams, run
-    )
+    return _conclude(bags, out, selection, options, folders, streams, run)
 
 
 def evaluate_recording(
@@ -106,6 +105,8 @@ def evaluate_recording(
     selection, options = selection or Selection(), options or Options()
     with Bag(bag) as opened:
         topic = choose_topic(opened, options.topic)
+    for file in options.labels:
+        read_labels(file)
     prepare(out)
     folder = out / PARTS / RECORDED
     shutil.rmtree(folder, ignore_errors=True)
@@ -136,43 +137,60 @@ def _conclude(
     streams: Sequence[StreamFacts],
     run: _Run,
 ) -> ReplayReport:
-    """From the parts of the streams to tables, measures, bags and report.
+    """From the parts of the streams to tables, measures, report and bags.
 
-    :param folders: of the parts, by stream, in the order of ``streams``.
+    :param folders: of the parts, by stream.
     """
-    labels, model_id = tuple(streams[0].labels), streams[0].model_id
-    merge_parts(folders, labels, out, options.csv)
-    predictions = read_predictions(out)
-    _check_predicted(bags, predictions)
-    truth = _truth(list(folders), bags, predictions, options)
-    rows = [(*stream, *interval) for stream, intervals in truth.items() for interval in intervals]
-    pd.DataFrame(rows, columns=[*STREAM, *Interval._fields]).to_parquet(out / TRUTH)
-    measures, everything = evaluate(predictions, truth)
-    lost = _write_bags(out / BAGS, predictions, model_id, options.images) if options.write_bags else None
-    report = ReplayReport(
-        command=options.command,
-        model=ModelFacts(id=model_id, engine=streams[0].engine, sha256=run.sha256),
-        settings=run.settings,
-        selection=_described(selection),
-        software=run.software,
-        failures=run.failures,
-        live=run.live,
-        streams=[StreamResult(**dict(f), **dict(m)) for f, m in zip(streams, measures, strict=True)],
-        all=everything,
-        topics_not_copied=lost,
-    )
-    write_report(out / PAGE, report, predictions, truth, options.images, options.show_faces)
-    report.write(out / REPORT)  # last: where it is, everything is
+    failures, usable = list(run.failures), []
+    truth: dict[tuple[str, str], list[Interval]] = {}
+    for stream in streams:
+        name = (stream.bag, stream.topic)
+        try:
+            intervals, notes = _truth(name, folders[name], bags, options)
+        except FerError as error:
+            failures.append(str(error))
+            continue
+        usable.append(stream.model_copy(update={"notes": [*stream.notes, *notes]}))
+        truth |= {name: intervals} if intervals else {}
+    if not usable:
+        raise FerError("no bag was evaluated. " + " | ".join(failures))
+    labels, model_id = tuple(usable[0].labels), usable[0].model_id
+    with room_in(out, "choose another --out, and run it again: it goes on where it is now"):
+        merge_parts({(s.bag, s.topic): folders[s.bag, s.topic] for s in usable}, labels, out, options.csv)
+        predictions = read_predictions(out)
+        rows = [(*stream, *interval) for stream, intervals in truth.items() for interval in intervals]
+        pd.DataFrame(rows, columns=[*STREAM, *Interval._fields]).to_parquet(out / TRUTH)
+        report = _report(usable, predictions, truth, selection, options, run, failures)
+        write_report(out / PAGE, report, predictions, truth, options.images, options.show_faces)
+        report.write(out / REPORT)
+        if options.write_bags:  # behind all else: a copy that fails costs nothing but itself
+            lost, not_written = _write_bags(out / BAGS, predictions, model_id, options.images)
+            report = report.model_copy(update={"topics_not_copied": lost, "bags_not_written": not_written})
+            report.write(out / REPORT)
     return report
 
 
-def _check_predicted(bags: Sequence[Path], predictions: Predictions) -> None:
-    """At least one image must have been processed."""
-    frames = predictions.frames
-    unprocessed = frames["rejected"].where(~frames["dropped"], "none of its predictions is in the recording")
-    if (unprocessed != "").all():
-        reason = unprocessed.iloc[0] if len(unprocessed) else "no image lies between --from and --to"
-        raise FerError(f"{', '.join(map(str, bags))}: no image was processed: {reason}")
+def _report(
+    streams: Sequence[StreamFacts],
+    predictions: Predictions,
+    truth: Truth,
+    selection: Selection,
+    options: Options,
+    run: _Run,
+    failures: list[str],
+) -> ReplayReport:
+    measures, everything = evaluate(predictions, truth)
+    return ReplayReport(
+        command=options.command,
+        model=ModelFacts(id=streams[0].model_id, engine=streams[0].engine, sha256=run.sha256),
+        settings=run.settings,
+        selection=_described(selection),
+        software=run.software,
+        failures=failures,
+        live=run.live,
+        streams=[StreamResult(**dict(f), **dict(m)) for f, m in zip(streams, measures, strict=True)],
+        all=everything,
+    )
 
 
 def read_truth_table(folder: Path) -> Truth:
@@ -214,6 +232,8 @@ def _plan(
                     totals.append(max(1, round(bag.counts[topic] * max(0.0, fraction) / selection.every)))
         except BagError as error:
             failures.append(str(error))
+        except OSError as error:
+            failures.append(f"{path}: {error}")
     if not tasks:
         raise FerError(" | ".join(failures))
     return tasks, totals, failures
@@ -245,22 +265,28 @@ def _progress(tasks: Sequence[Task], totals: Sequence[int]) -> Iterator[None]:
 
 
 def _truth(
-    names: Sequence[tuple[str, str]], bags: Sequence[Path], predictions: Predictions, options: Options
-) -> dict[tuple[str, str], list[Interval]]:
-    truth = {}
-    for name, topic in names:
-        frames = predictions.frames[(predictions.frames["bag"] == name) & (predictions.frames["topic"] == topic)]
-        file = file_for(Path(name), bags, options.labels)
-        with Bag(Path(name)) as bag:
-            intervals = read_truth(bag, frames, file, options.label_topic)
-        if intervals:
-            truth[name, topic] = intervals
-    return truth
+    stream: tuple[str, str], folder: Path, bags: Sequence[Path], options: Options
+) -> tuple[list[Interval], list[str]]:
+    """What was shown in a stream, and what is odd about its labels.
+
+    :param folder: of its parts.
+    :raises FerError: none of its images was processed, or its labels cannot be used.
+    """
+    path, topic = Path(stream[0]), stream[1]
+    frames = read_frame_rows(folder)
+    unprocessed = frames["rejected"].where(~frames["dropped"], "none of its predictions is in the recording")
+    if (unprocessed != "").all():
+        reason = unprocessed.iloc[0] if len(unprocessed) else "no image lies between --from and --to"
+        raise BagError(f"{path}, {topic}: no image was processed: {reason}")
+    with Bag(path) as bag:
+        return read_truth(bag, frames, file_for(path, bags, options.labels), options.label_topic)
 
 
-def _write_bags(folder: Path, predictions: Predictions, model_id: str, images: bool) -> dict[str, list[str]]:
-    """Write a bag for each bag. Returns by bag the topics that could not be copied."""
-    lost = {}
+def _write_bags(
+    folder: Path, predictions: Predictions, model_id: str, images: bool
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Write a bag for each bag. Returns by bag the topics that could not be copied, and why it was not written."""
+    lost, not_written = {}, {}
     taken: set[Path] = set()
     for name, frames in predictions.frames.groupby("bag", sort=False):
         source = Path(str(name))
@@ -273,9 +299,16 @@ def _write_bags(folder: Path, predictions: Predictions, model_id: str, images: b
             str(topic): (emotions[emotions["topic"] == topic], rows)
             for topic, rows in frames.groupby("topic", sort=False)
         }
-        if missing := write_bag(source, out, streams, predictions.labels, model_id, originals=images):
+        try:
+            with room_in(folder, "leave the copies out: --no-bag, or --no-images"):
+                missing = write_bag(source, out, streams, predictions.labels, model_id, originals=images)
+        except Exception as error:  # also of rosbags' writer
+            shutil.rmtree(out, ignore_errors=True)  # half a bag is none
+            not_written[str(name)] = str(error) if isinstance(error, FerError) else f"{type(error).__name__}: {error}"
+            continue
+        if missing:
             lost[str(name)] = missing
-    return lost
+    return lost, not_written
 
 
 def _described(selection: Selection) -> str:

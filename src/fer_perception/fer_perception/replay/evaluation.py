@@ -155,6 +155,7 @@ def _measure(predictions: Predictions, scored: pd.DataFrame, truth: Truth) -> Me
         with_face=int((frames["faces"] > 0).sum()),
         rejected=dict(Counter(frames.loc[frames["rejected"] != "", "rejected"]).most_common()),
         dropped=int(frames["dropped"].sum()),
+        stamp_faults=dict(Counter(frames.loc[frames["stamp_fault"] != "", "stamp_fault"]).most_common()),
         faces=len(emotions),
         refused=dict(Counter(emotions.loc[emotions["refusal"] != "", "refusal"]).most_common()),
         tracks=int(emotions.groupby([*STREAM, "track_id"]).ngroups),

@@ -6,24 +6,37 @@ Times are seconds after the bag's first message, by the clock of the recording.
 from __future__ import annotations
 
 import csv
-import logging
 import math
-from collections.abc import Iterable, Sequence
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from fer_perception.errors import LabelsError
-from fer_perception.labels import ALIASES, EMOTIONS_8, emotion_named
-from fer_perception.replay.bags import Bag, deserialize
+from fer_perception.csv_table import read_table
+from fer_perception.errors import BagError, LabelsError
+from fer_perception.labels import ALIASES, EMOTIONS_8, emotion_named, is_unlabelled
+from fer_perception.replay.bags import Bag, deserialize, nanoseconds
 
 LABEL_TOPIC = "/ground_truth"
 TEXT, EMOTION_ARRAY = "std_msgs/msg/String", "fer_msgs/msg/EmotionArray"
 TIER = "emotion"
+TABLES = (".csv", ".tsv", ".txt")
+MAX_NAMED = 5
 
-log = logging.getLogger(__name__)
+# Names of columns. ELAN's export has "Begin Time - ss.msec", BIDS onset and duration.
+UNIT = r"(_time)?(_(s|sec|secs|seconds|ms|msec|milliseconds|ss_msec|hh_mm_ss_ms))?"
+START = re.compile(rf"(start|begin|onset|from){UNIT}")
+END = re.compile(rf"(end|stop|offset|to){UNIT}")
+DURATION = re.compile(rf"duration{UNIT}")
+FRAME = re.compile(r"frame(_(index|number|no|id))?")
+LABEL = re.compile(r"label|emotion|expression|annotation")
+MILLISECONDS = re.compile(r"(?<!ss)_(ms|msec|milliseconds)$")
+KNOWN = re.compile("|".join(pattern.pattern for pattern in (START, END, DURATION, FRAME, LABEL)))
 
 
 class Interval(NamedTuple):
@@ -50,112 +63,223 @@ def file_for(bag: Path, bags: Sequence[Path], files: Sequence[Path]) -> Path | N
     return next((file for file in files if file.stem == bag.stem), None)
 
 
-def read_truth(bag: Bag, frames: pd.DataFrame, file: Path | None, topic: str = LABEL_TOPIC) -> list[Interval]:
-    """Intervals of a bag, sorted; empty where nothing is known.
+class Labels(NamedTuple):
+    """The contents of a file of labels: intervals, their times from the bag's first message on, or labels by frame.
+
+    ``notes``: what of it cannot be used, in sentences.
+    """
+
+    intervals: list[Interval]
+    frames: dict[int, str]
+    notes: list[str]
+
+
+def read_truth(
+    bag: Bag, frames: pd.DataFrame, file: Path | None, topic: str = LABEL_TOPIC
+) -> tuple[list[Interval], list[str]]:
+    """Intervals of a bag, sorted, and what of its labels is not used, in sentences. Empty where nothing is known.
 
     :param frames: the rows of table ``frames`` of the stream that is labelled.
-    :param file: a .csv or .eaf; None: the topic is read, if the bag has it.
-    :raises LabelsError: the file or the topic cannot be used, or its intervals overlap.
+    :param file: see :func:`read_labels`; None: the topic is read, if the bag has it.
+    :raises LabelsError: the file cannot be used.
     """
     if file is None:
-        return _of_topic(bag, frames, topic) if bag.type_of(topic) else []
-    return read_file(file, bag.start_ns, frames)
-
-
-def read_file(file: Path, start_ns: int, frames: pd.DataFrame | None) -> list[Interval]:
-    """Intervals of a .csv or .eaf, sorted.
-
-    :param start_ns: time zero of the file.
-    :param frames: as for :func:`read_truth`; None: a CSV of single frames cannot be used.
-    :raises LabelsError: see :func:`read_truth`.
-    """
-    if file.suffix == ".eaf":
-        intervals = _of_elan(file, start_ns)
-    elif file.suffix == ".csv":
-        intervals = _of_csv(file, start_ns, frames)
+        intervals, notes = _of_topic(bag, frames, topic)
     else:
-        raise LabelsError(f"{file}: labels are read from .csv and from ELAN's .eaf")
-    intervals.sort()
-    for before, after in pairwise(intervals):
-        if after.start_ns < before.end_ns:
-            at_s = (after.start_ns - start_ns) * 1e-9
+        labels = read_labels(file)
+        intervals, notes = labels.intervals, labels.notes
+        if labels.frames:
+            times = zip(frames["frame"], frames["time_ns"], strict=True)
+            intervals = _of_frames((time_ns, labels.frames.get(frame)) for frame, time_ns in times)
+            if unknown := labels.frames.keys() - set(frames["frame"]):
+                notes.append(f"{file}: {len(unknown)} labelled frames are not among those replayed")
+        else:
+            start_ns = bag.start_ns
+            intervals = [i._replace(start_ns=i.start_ns + start_ns, end_ns=i.end_ns + start_ns) for i in intervals]
+    times_ns = np.sort(frames["time_ns"].to_numpy())
+    starts, ends = (np.searchsorted(times_ns, [i[end] for i in intervals]) for end in (0, 1))
+    if empty := int((starts == ends).sum()):
+        notes.append(f"{empty} of {len(intervals)} labelled intervals hold no image")
+    return intervals, notes
+
+
+def read_labels(file: Path) -> Labels:
+    """Labels of a table or of ELAN. Rows that cannot be used are left out and counted.
+
+    A table has the columns start_s and end_s (or duration_s), or the same in ms, and label; or frame and label.
+
+    :param file: .csv, .tsv, .txt or .eaf.
+    :raises LabelsError: the file cannot be read, holds no label, or its intervals contradict each other.
+    """
+    if file.suffix.lower() == ".eaf":
+        labels = _of_elan(file)
+    elif file.suffix.lower() in TABLES:
+        labels = _of_table(file)
+    else:
+        raise LabelsError(f"{file}: labels are read from {', '.join(TABLES)} and from ELAN's .eaf")
+    if not labels.intervals and not labels.frames:
+        raise LabelsError(". ".join([f"{file}: holds no label", *labels.notes]))
+    labels.intervals.sort()
+    for before, after in pairwise(labels.intervals):
+        if after.start_ns < before.end_ns and after.label != before.label:
+            at_s = after.start_ns * 1e-9
             raise LabelsError(f"{file}: intervals overlap at {at_s:.3f} s ({before.label}, {after.label})")
-    if not intervals:
-        raise LabelsError(f"{file}: holds no label")
-    return intervals
+    ends = [after.start_ns for after in labels.intervals[1:]] + [sys.maxsize]
+    trimmed = [i._replace(end_ns=min(i.end_ns, end)) for i, end in zip(labels.intervals, ends, strict=False)]
+    return labels._replace(intervals=[i for i in trimmed if i.end_ns > i.start_ns])
 
 
-def _of_csv(file: Path, start_ns: int, frames: pd.DataFrame | None) -> list[Interval]:
-    """Columns start_s, end_s, label; or frame, label."""
+class _Unusable:
+    """Counts what is left out of a file of labels, and says so."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._unlabelled = 0
+        self._odd: list[str] = []
+
+    def label(self, word: str, where: str) -> str | None:
+        """The label that a word means; None, counted, where it means none."""
+        label = emotion_named(word)
+        if label is None and is_unlabelled(word):
+            self._unlabelled += 1
+        elif label is None:
+            self.odd(where, f"'{word[:40]}' is no label")
+        return label
+
+    def odd(self, where: str, reason: str) -> None:
+        """Count what cannot be used for another reason."""
+        self._odd.append(f"{where}: {reason}")
+
+    def notes(self) -> list[str]:
+        """What was left out, in sentences."""
+        found = []
+        if self._unlabelled:
+            found.append(f"{self._file}: {self._unlabelled} without a label are left out")
+        if self._odd:
+            more = ", ..." if len(self._odd) > MAX_NAMED else ""
+            known = f". Labels are {', '.join(EMOTIONS_8)} (or {', '.join(ALIASES)})"
+            found.append(
+                f"{self._file}: {len(self._odd)} cannot be used and are left out: "
+                + ", ".join(self._odd[:MAX_NAMED])
+                + more
+                + (known if any(text.endswith("is no label") for text in self._odd) else "")
+            )
+        return found
+
+
+def _of_table(file: Path) -> Labels:
     try:
-        with open(file, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            columns = set(reader.fieldnames or ())
-            rows = [(f"{file}, line {reader.line_num}", row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        columns, rows = read_table(file, KNOWN)
+    except (OSError, ValueError, csv.Error) as error:
         raise LabelsError(f"{file}: cannot be read ({error}). Give the path of a CSV in UTF-8") from error
-    if {"start_s", "end_s", "label"} <= columns:
-        intervals = []
-        for where, row in rows:
-            first, last = (start_ns + round(_number(row[name], where) * 1e9) for name in ("start_s", "end_s"))
-            if last <= first:
-                raise LabelsError(f"{where}: ends at {row['end_s']} s and begins at {row['start_s']} s")
-            intervals.append(Interval(first, last, _label(row["label"], where)))
-        return intervals
-    if {"frame", "label"} <= columns and frames is not None:
-        labels = {_whole(row["frame"], where): _label(row["label"], where) for where, row in rows}
-        if unknown := sorted(labels.keys() - set(frames["frame"])):
-            log.warning("%s: %d labelled frames are not among those replayed", file, len(unknown))
-        return _of_frames(
-            (time_ns, labels.get(frame)) for frame, time_ns in zip(frames["frame"], frames["time_ns"], strict=True)
-        )
-    wanted = "start_s, end_s and label" + (", or frame and label" if frames is not None else "")
-    raise LabelsError(f"{file}: lacks columns. It needs {wanted}")
+    start, end, duration, frame, label = (
+        next((column for column in columns if pattern.fullmatch(column)), "")
+        for pattern in (START, END, DURATION, FRAME, LABEL)
+    )
+    if not label or not ((start and (end or duration)) or frame):
+        found = f"It has {', '.join(columns)}" if columns else "It is empty"
+        raise LabelsError(f"{file}: lacks columns. It needs start_s, end_s and label, or frame and label. {found}")
+    unusable = _Unusable(str(file))
+    labels = Labels([], {}, [])
+    for line, cells in rows:
+        where = f"line {line}"
+        word = unusable.label(cells.get(label, ""), where)
+        if word is None:
+            continue
+        try:
+            if start and (end or duration):
+                first = _time_ns(cells, start)
+                last = _time_ns(cells, end) if end else first + _time_ns(cells, duration)
+                if last <= first:
+                    raise ValueError(f"it ends at {last * 1e-9:g} s and begins at {first * 1e-9:g} s")
+                labels.intervals.append(Interval(first, last, word))
+            else:
+                labels.frames[_whole(cells.get(frame, ""))] = word
+        except ValueError as error:
+            unusable.odd(where, str(error))
+    labels.notes.extend(unusable.notes())
+    return labels
 
 
-def _of_elan(file: Path, start_ns: int) -> list[Interval]:
+def _time_ns(cells: Mapping[str, str], column: str) -> int:
+    """A cell as nanoseconds: seconds, or milliseconds where the column's name says so, or hours:minutes:seconds.
+
+    :raises ValueError: it is none.
+    """
+    text = cells.get(column, "")
+    plain = text.replace(",", ".") if text.count(",") == 1 and "." not in text else text
+    try:
+        seconds = 0.0
+        for part in plain.split(":"):
+            seconds = seconds * 60 + float(part)
+        if not math.isfinite(seconds):
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"'{text[:40]}' is no number") from None
+    is_ms = ":" not in plain and MILLISECONDS.search(column)
+    return round(seconds * (1e6 if is_ms else 1e9))
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"'{text[:40]}' is no number of a frame")
+    return int(text)
+
+
+def _of_elan(file: Path) -> Labels:
     """The annotations of the tier "emotion", or of the only tier."""
     from pympi.Elan import Eaf
 
     try:
         document = Eaf(str(file))
         tiers = list(document.get_tier_names())
-        tier = tiers[0] if tiers and TIER not in tiers else TIER
+        named = [tier for tier in tiers if tier.strip().lower() == TIER]
+        tier = (named or tiers or [""])[0]
         annotations = document.get_annotation_data_for_tier(tier) if tiers else []
     except Exception as error:  # pympi lets out whatever it runs into, even Exception itself
         raise LabelsError(f"{file}: is no readable ELAN file ({type(error).__name__}: {error})") from error
-    if tier != TIER and len(tiers) > 1:
+    if not named and len(tiers) > 1:
         raise LabelsError(f"{file}: has the tiers {', '.join(tiers)}. Call the one with the labels '{TIER}'")
-    if unaligned := [text for first, last, text, *_ in annotations if first is None or last is None]:
-        raise LabelsError(f"{file}: the annotation '{unaligned[0]}' has no time. Align it in ELAN")
-    return [
-        Interval(start_ns + first * 1_000_000, start_ns + last * 1_000_000, _label(text, f"{file}, at {first} ms"))
-        for first, last, text, *_ in annotations
-    ]
+    unusable, intervals = _Unusable(str(file)), []
+    for first, last, text, *_ in annotations:
+        if first is None or last is None or last <= first:
+            unusable.odd(f"'{text}'", "has no time. Align it in ELAN")
+        elif label := unusable.label(text, f"at {first} ms"):
+            intervals.append(Interval(first * 1_000_000, last * 1_000_000, label))
+    return Labels(intervals, {}, unusable.notes())
 
 
-def _of_topic(bag: Bag, frames: pd.DataFrame, topic: str) -> list[Interval]:
+def _of_topic(bag: Bag, frames: pd.DataFrame, topic: str) -> tuple[list[Interval], list[str]]:
     """Text holds until the next message, an empty one says that nothing is known; an EmotionArray is of one image."""
     kind = bag.type_of(topic)
-    messages = [
-        (time_ns, deserialize(raw, connection.msgtype), f"{bag.path}, {topic}")
-        for connection, time_ns, raw in bag.messages([topic])
-    ]
+    if kind is None:
+        return [], [] if topic == LABEL_TOPIC else [f"there is no topic {topic}: no labels are read"]
+    if kind not in (TEXT, EMOTION_ARRAY):
+        return [], [f"{topic} is of {kind}: no labels are read. They are {TEXT} or {EMOTION_ARRAY}"]
+    unusable, messages = _Unusable(topic), []
+    for connection, time_ns, raw in bag.messages([topic]):
+        try:
+            messages.append((time_ns, deserialize(raw, connection.msgtype)))
+        except BagError as error:
+            unusable.odd(_at(bag, time_ns), str(error))
     if kind == TEXT:
-        ends = [time_ns for time_ns, _, _ in messages[1:]] + [bag.end_ns + 1]
-        return [
-            Interval(time_ns, end_ns, _label(message.data, where))
-            for (time_ns, message, where), end_ns in zip(messages, ends, strict=True)
-            if message.data.strip() and end_ns > time_ns
-        ]
-    if kind == EMOTION_ARRAY:
+        intervals = []
+        ends = [time_ns for time_ns, _ in messages[1:]] + [bag.end_ns + 1]
+        for (time_ns, message), end_ns in zip(messages, ends, strict=True):
+            if message.data.strip() and end_ns > time_ns and (word := unusable.label(message.data, _at(bag, time_ns))):
+                intervals.append(Interval(time_ns, end_ns, word))
+    else:
         labels = {
-            message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec: _label(_largest(message), where)
-            for _, message, where in messages
+            nanoseconds(message.header.stamp): unusable.label(_largest(message), _at(bag, time_ns))
+            for time_ns, message in messages
             if len(message.emotions)
         }
-        return _of_frames(zip(frames["time_ns"], (labels.get(stamp) for stamp in frames["stamp_ns"]), strict=True))
-    raise LabelsError(f"{bag.path}: {topic} is of {kind}. Labels are {TEXT} or {EMOTION_ARRAY}")
+        intervals = _of_frames(zip(frames["time_ns"], map(labels.get, frames["stamp_ns"]), strict=True))
+    return intervals, unusable.notes()
+
+
+def _at(bag: Bag, time_ns: int) -> str:
+    return f"at {(time_ns - bag.start_ns) * 1e-9:.2f} s"
 
 
 def _of_frames(labelled: Iterable[tuple[int, str | None]]) -> list[Interval]:
@@ -167,26 +291,3 @@ def _of_frames(labelled: Iterable[tuple[int, str | None]]) -> list[Interval]:
 
 def _largest(message: Any) -> str:
     return str(max(message.emotions, key=lambda emotion: emotion.roi.width * emotion.roi.height).label)
-
-
-def _label(word: str | None, where: str) -> str:
-    label = emotion_named(word or "")
-    if label is None:
-        raise LabelsError(f"{where}: label is '{word}'. Write one of {', '.join(EMOTIONS_8)} (or {', '.join(ALIASES)})")
-    return label
-
-
-def _number(text: str | None, where: str) -> float:
-    try:
-        value = float(text or "")
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise LabelsError(f"{where}: '{text}' is no number")
-    return value
-
-
-def _whole(text: str | None, where: str) -> int:
-    if not (text or "").strip().isdecimal():
-        raise LabelsError(f"{where}: '{text}' is no number of a frame")
-    return int(text or "")

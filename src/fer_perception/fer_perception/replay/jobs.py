@@ -23,8 +23,9 @@ def run_task(task: Task) -> StreamFacts | FerError:
         return run(task)
     except FerError as error:
         return error
-    except OSError as error:
-        return FerError(f"{task.bag}, {task.topic}: {error}")
+    except Exception as error:  # of a library, by one odd image
+        log.debug("%s, %s", task.bag, task.topic, exc_info=True)
+        return FerError(f"{task.bag}, {task.topic}: {type(error).__name__}: {error}")
 
 
 def run_tasks(tasks: Sequence[Task], jobs: int = 1, scheduler: str = "") -> list[StreamFacts | FerError]:
@@ -32,7 +33,7 @@ def run_tasks(tasks: Sequence[Task], jobs: int = 1, scheduler: str = "") -> list
 
     :param jobs: so many processes of this machine.
     :param scheduler: a Dask scheduler's address; its workers see bags and output folder under the same paths.
-    :raises FerError: the scheduler is not reached, or workers keep dying.
+    :raises FerError: the scheduler is not reached.
     """
     if scheduler:
         return _on_cluster(tasks, scheduler)
@@ -57,9 +58,14 @@ def _in_processes(tasks: Sequence[Task], jobs: int) -> list[StreamFacts | FerErr
         if len(results) == len(tasks):
             return [results[number] for number in range(len(tasks))]
         log.warning("a worker process died; %d streams go on in new ones", len(tasks) - len(results))
-    raise FerError(
-        f"workers died {ATTEMPTS} times. Is there too little memory for --jobs {jobs}? Run it again with less"
-    )
+    if jobs > 1:  # whichever kills its process, it shall not take the others with it
+        left = [number for number in range(len(tasks)) if number not in results]
+        results |= {number: _in_processes([tasks[number]], 1)[0] for number in left}
+        return [results[number] for number in range(len(tasks))]
+    return [
+        FerError(f"{task.bag}, {task.topic}: its process died {ATTEMPTS} times. Is there too little memory?")
+        for task in tasks
+    ]
 
 
 def _on_cluster(tasks: Sequence[Task], scheduler: str) -> list[StreamFacts | FerError]:
@@ -73,4 +79,9 @@ def _on_cluster(tasks: Sequence[Task], scheduler: str) -> list[StreamFacts | Fer
         raise FerError(f"--scheduler {scheduler}: is not reached ({error}). Start one with 'dask scheduler'") from error
     with client:
         # Dask gives the tasks of a dead worker to another one.
-        return list(client.gather(client.map(run_task, tasks, pure=False)))
+        futures = client.map(run_task, tasks, pure=False)
+        results: list[StreamFacts | FerError] = []
+        for task, future in zip(tasks, futures, strict=True):
+            failure = future.exception()
+            results.append(FerError(f"{task.bag}, {task.topic}: {failure}") if failure else future.result())
+        return results

@@ -124,6 +124,7 @@ def run(task: Task) -> StreamFacts:
             start_ns=bag.start_ns,
             messages=messages,
             missing=missing,
+            notes=bag.notes,
             frames_per_second=speed,
         )
     facts.write(done)
@@ -157,7 +158,7 @@ def _find_faces(
 ) -> Generator[tuple[Frame, Faces | None, dict[str, float]], None, None]:
     for frame in images:
         stopwatch = Stopwatch()
-        found = None if frame.image is None else faces.process(frame.image, seconds(frame.stamp_ns), stopwatch)
+        found = None if frame.image is None else faces.process(frame.image, seconds(frame.taken.time_ns), stopwatch)
         yield frame, found, {"decode": frame.decode_ms, **stopwatch.stages_ms}
 
 
@@ -167,7 +168,7 @@ def _read_emotions(
     if found is None:
         return None, None, durations_ms
     stopwatch = Stopwatch()
-    predictions = emotions.process(found, seconds(frame.stamp_ns), stopwatch)
+    predictions = emotions.process(found, seconds(frame.taken.time_ns), stopwatch)
     durations_ms |= stopwatch.stages_ms
     return found, predictions, durations_ms | {"total": sum(durations_ms.values())}
 
@@ -182,16 +183,16 @@ def _remember(folder: Path, labels: tuple[str, ...], tracker: Tracker, smoother:
         rolls_rad = emotions["roll_rad"].to_pylist()
         predicted = np.asarray(emotions["refusal"].to_pylist(), str) == ""
         row = 0
-        for frame in frames.select(["frame", "stamp_ns", "faces", "rejected"]).to_pylist():
+        for frame in frames.select(["frame", "taken_ns", "faces", "rejected"]).to_pylist():
             last = frame["frame"]
             if frame["rejected"]:
                 continue
             rows = slice(row, row + frame["faces"])
-            stamp_s = seconds(frame["stamp_ns"])
-            track_ids = tracker.update(boxes[rows], stamp_s, rolls_rad[rows])
+            taken_s = seconds(frame["taken_ns"])
+            track_ids = tracker.update(boxes[rows], taken_s, rolls_rad[rows])
             kept = predicted[rows]
             known = [track_id for track_id, is_kept in zip(track_ids, kept, strict=True) if is_kept]
-            smoother.update(known, probabilities[rows][kept], stamp_s)
+            smoother.update(known, probabilities[rows][kept], taken_s)
             row += frame["faces"]
     return last
 

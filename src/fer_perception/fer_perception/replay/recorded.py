@@ -84,6 +84,7 @@ def read_recording(
             messages=messages,
             # Of a part of the bag nobody knows how many there should be.
             missing=max(0, missing) if selection.end_s == float("inf") else 0,
+            notes=bag.notes,
             node=NodeCounts(dropped=last.dropped_frames, rejected=last.rejected_frames) if last else None,
         )
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from fer_perception.evaluation.metrics import Metrics
 from fer_perception.evaluation.results import Interval, Result, ResultFile
+from fer_perception.images.stamps import FAULTS, Fault
 from fer_perception.settings import Value
 
 Kind = Literal["single", "smoothed"]
@@ -78,6 +81,7 @@ class Measures(Result):
     """Of a stream, or of all together.
 
     ``dropped``: images without predictions. ``rejected``: images by reason; ``refused``: faces by reason.
+    ``stamp_faults``: images whose stamp did not serve, by what was wrong with it.
     ``flicker_per_minute``: changes of the label within a track. ``truth``: None where nothing is known.
     """
 
@@ -85,6 +89,7 @@ class Measures(Result):
     with_face: int
     rejected: dict[str, int]
     dropped: int
+    stamp_faults: dict[Fault, int] = Field(default_factory=dict)
     faces: int
     refused: dict[str, int]
     tracks: int
@@ -112,7 +117,8 @@ class StreamFacts(ResultFile):
     """About one image topic of one bag.
 
     ``start_ns``: of the bag. ``messages``: of the topic, as the bag's metadata say. ``missing``: of these, how many
-    were not there to be read. ``frames_per_second``: of the last run; ``node``: of a live run.
+    were not there to be read. ``notes``: what is odd about the bag or its labels. ``frames_per_second``: of the last
+    run; ``node``: of a live run.
     """
 
     written_by = "replay"
@@ -125,12 +131,21 @@ class StreamFacts(ResultFile):
     start_ns: int
     messages: int
     missing: int
+    notes: list[str] = Field(default_factory=list)
     frames_per_second: float | None = None
     node: NodeCounts | None = None
 
 
 class StreamResult(StreamFacts, Measures):
     """Facts and measures of one stream."""
+
+
+def stream_notes(stream: StreamResult) -> list[str]:
+    """What a reader should know of a stream before its figures, in sentences."""
+    return stream.notes + [
+        f"{count} of {stream.frames} images: {FAULTS[fault]}; their time of recording served"
+        for fault, count in stream.stamp_faults.items()
+    ]
 
 
 class ModelFacts(Result):
@@ -149,7 +164,10 @@ class LiveRun(Result):
 
 
 class ReplayReport(ResultFile):
-    """The contents of ``report.json``. ``topics_not_copied``: by bag; None where no bags were written."""
+    """The contents of ``report.json``.
+
+    ``topics_not_copied``, ``bags_not_written``: by bag, the latter with the reason; None where no copies were wanted.
+    """
 
     written_by = "replay"
     command: str
@@ -162,6 +180,7 @@ class ReplayReport(ResultFile):
     streams: list[StreamResult]
     all: Measures
     topics_not_copied: dict[str, list[str]] | None = None
+    bags_not_written: dict[str, str] | None = None
 
 
 class PairedScore(Result):

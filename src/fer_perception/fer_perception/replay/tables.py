@@ -7,6 +7,7 @@ durations, which never are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,15 @@ def frame_schema() -> pa.Schema:
     """Columns of ``frames``.
 
     ``frame``: index of the message in its topic. ``stamp_ns``, ``time_ns``: of the header, of the recording.
+    ``taken_ns``: the time that tracking and smoothing went by, and ``stamp_fault``: why that is not the stamp, a key of
+    ``FAULTS``; else empty.
     ``rejected``: why the image was not processed, else empty. ``dropped``: it is whole, and yet there is no
     prediction; never so offline. ``faces``: how many were found. Durations in ms, see Latency.msg, and NaN where nobody
     measured; ``end_to_end_ms``: from when a live run's image was played until its prediction was recorded.
     """
     return pa.schema(
-        [(name, pa.int64()) for name in ("frame", "stamp_ns", "time_ns")]
+        [(name, pa.int64()) for name in ("frame", "stamp_ns", "time_ns", "taken_ns")]
+        + [("stamp_fault", pa.string())]
         + [(name, pa.int32()) for name in ("width", "height", "faces")]
         + [("rejected", pa.string()), ("dropped", pa.bool_())]
         + [(f"{name}_ms", pa.float32()) for name in DURATIONS]
@@ -95,6 +99,8 @@ class Part:
         self.frames.append(
             {
                 **keys,
+                "taken_ns": frame.taken.time_ns,
+                "stamp_fault": frame.taken.fault,
                 "width": width,
                 "height": height,
                 "faces": len(found.faces) if found else 0,
@@ -163,6 +169,14 @@ def read_parts(folder: Path, name: str) -> Iterator[pa.Table]:
             raise BagError(f"{file}: cannot be read ({error}). Delete {folder} and run it again") from error
 
 
+def read_frame_rows(folder: Path) -> pd.DataFrame:
+    """The rows of ``frames`` in the parts of a stream.
+
+    :raises BagError: see :func:`read_parts`.
+    """
+    return pa.concat_tables(read_parts(folder, FRAMES)).to_pandas()
+
+
 def merge_parts(streams: Mapping[tuple[str, str], Path], labels: Sequence[str], out: Path, csv: bool = False) -> None:
     """Write ``emotions.parquet`` and ``frames.parquet`` from the parts of streams, in the order of the streams.
 
@@ -171,17 +185,18 @@ def merge_parts(streams: Mapping[tuple[str, str], Path], labels: Sequence[str], 
     """
     for name, schema in ((EMOTIONS, emotion_schema(labels)), (FRAMES, frame_schema())):
         full = pa.schema([(column, pa.string()) for column in STREAM] + list(schema))
-        writers: list[Any] = [pa.parquet.ParquetWriter(out / f"{name}.parquet", full)]
-        if csv and name == EMOTIONS:
-            writers.append(pa.csv.CSVWriter(out / f"{name}.csv", full))
-        for stream, folder in streams.items():
-            for part in read_parts(folder, name):
-                for position, (column, value) in enumerate(zip(STREAM, stream, strict=True)):
-                    part = part.add_column(position, column, pa.array([value] * len(part), pa.string()))
-                for writer in writers:
-                    writer.write_table(part)
-        for writer in writers:
-            writer.close()
+        kinds = {"parquet": pa.parquet.ParquetWriter} | ({"csv": pa.csv.CSVWriter} if csv and name == EMOTIONS else {})
+        with ExitStack() as files:
+            writers: list[Any] = []
+            for suffix, kind in kinds.items():
+                temporary = files.enter_context(written_atomically(out / f"{name}.{suffix}"))
+                writers.append(files.enter_context(kind(temporary, full)))
+            for stream, folder in streams.items():
+                for part in read_parts(folder, name):
+                    for position, (column, value) in enumerate(zip(STREAM, stream, strict=True)):
+                        part = part.add_column(position, column, pa.array([value] * len(part), pa.string()))
+                    for writer in writers:
+                        writer.write_table(part)
 
 
 @dataclass(frozen=True)

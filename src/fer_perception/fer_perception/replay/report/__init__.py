@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from fer_perception.errors import BagError
+from fer_perception.files import written_atomically
 from fer_perception.replay.evaluation import Truth, label_frames
 from fer_perception.replay.images import FrameImage, draw_frames
 from fer_perception.replay.report import plots
-from fer_perception.replay.results import ReplayReport
+from fer_perception.replay.results import ReplayReport, stream_notes
 from fer_perception.replay.tables import STREAM, Predictions
+
+log = logging.getLogger(__name__)
 
 MAX_TIMELINES = 12
 MAX_IMAGES = 24
@@ -42,20 +47,28 @@ def write_report(
     # In a live graph a prediction takes longer than the node's own work.
     name = "end_to_end_ms" if predictions.frames["end_to_end_ms"].notna().any() else "total_ms"
     durations = predictions.frames[name]
+    shown: list[FrameImage] = []
+    if images:
+        try:
+            shown = _images(predictions, truth, starts, show_faces)
+        except BagError as error:  # the figures do not need them
+            log.warning("the report shows no images: %s", error)
     page = render(
         "page.html.j2",
         plotly_script=Markup(get_plotlyjs()),
         report=report,
+        stream_notes=stream_notes,
         confusion=Markup(plots.confusion(frames.confusion, predictions.labels)) if frames else None,
         calibration=Markup(plots.reliability_diagram(frames.reliability)) if frames else None,
         timelines=[_timeline(predictions, truth, stream, starts[stream]) for stream in drawn],
         hidden_streams=len(starts) - len(drawn),
-        images=_images(predictions, truth, starts, show_faces) if images else [],
+        images=shown,
         show_faces=show_faces,
         latency=Markup(plots.latency_histogram(durations)) if durations.notna().any() else None,
         bags={stream.bag: stream.files for stream in report.streams},
     )
-    file.write_text(page, encoding="utf-8")
+    with written_atomically(file) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _timeline(predictions: Predictions, truth: Truth, stream: tuple[str, str], start_ns: int) -> dict[str, Any]:

@@ -1,0 +1,196 @@
+"""The files of a recording: a folder of files that follow one another, or a single one.
+
+What they hold is read from themselves. ``metadata.yaml`` says which ones belong together; what else it says is compared
+with the messages.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, Protocol
+
+import yaml
+import zstandard
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import Reader
+
+from fer_perception.errors import BagError
+from fer_perception.replay.storage.mcap_file import McapFile
+
+METADATA = "metadata.yaml"
+SUFFIXES = (".mcap", ".db3")
+COMPRESSED = ".zstd"
+# Metadata that contradict the messages by less are not worth a word.
+TOLERANCE_NS = 100_000_000
+
+
+class StorageFile(Protocol):
+    """An open file: its topics, and the time range of its messages in nanoseconds, the end exclusive."""
+
+    @property
+    def connections(self) -> list[Connection]:
+        """All topics."""
+
+    @property
+    def start_time(self) -> int:
+        """When the first message was recorded."""
+
+    @property
+    def end_time(self) -> int:
+        """When the last message was recorded, and one nanosecond; 0 where there is none."""
+
+    def messages(
+        self, connections: Collection[Connection], start: int | None = None, stop: int | None = None
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        """Messages in the order of recording."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+class Metadata(NamedTuple):
+    """What ``metadata.yaml`` says. ``end_ns``: of the last message. ``digests``: of message types, by topic."""
+
+    files: tuple[str, ...]
+    start_ns: int
+    end_ns: int
+    counts: dict[str, int]
+    digests: dict[str, str]
+
+    def contradictions(self, start_ns: int, end_ns: int, counts: dict[str, int]) -> str:
+        """What the messages say otherwise, in words; empty where they agree. Messages that are missing are none."""
+        found = []
+        if abs(self.start_ns - start_ns) > TOLERANCE_NS:
+            found.append(f"it begins {abs(self.start_ns - start_ns) * 1e-9:.1f} s too ")
+            found[-1] += "late" if self.start_ns > start_ns else "early"
+        if abs((self.end_ns - self.start_ns) - (end_ns - start_ns)) > TOLERANCE_NS:
+            found.append(f"lasts {(self.end_ns - self.start_ns) * 1e-9:.1f} of {(end_ns - start_ns) * 1e-9:.1f} s")
+        found += [
+            f"counts {self.counts.get(topic, 0)} of {count} messages on {topic}"
+            for topic, count in counts.items()
+            if self.counts.get(topic, 0) < count
+        ]
+        return ", ".join(found)
+
+
+def read_metadata(file: Path) -> Metadata | None:
+    """The contents of a ``metadata.yaml``; None where it is none."""
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        bag: dict[str, Any] = content["rosbag2_bagfile_information"]
+        start_ns = int(bag["starting_time"]["nanoseconds_since_epoch"])
+        counts: Counter[str] = Counter()
+        digests = {}
+        for topic in bag["topics_with_message_count"]:
+            name = topic["topic_metadata"]["name"]
+            counts[name] += int(topic["message_count"])
+            digests[name] = topic["topic_metadata"].get("type_description_hash") or ""
+        files = tuple(PurePosixPath(path).name for path in bag["relative_file_paths"])
+        return Metadata(files, start_ns, start_ns + int(bag["duration"]["nanoseconds"]), dict(counts), digests)
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def find_files(path: Path) -> tuple[list[Path], Metadata | None, list[str]]:
+    """The files of a recording, what its metadata say, and what is odd about either.
+
+    :param path: a folder or a file.
+    :raises BagError: there is none, one is missing, or nothing tells which ones belong together.
+    """
+    if not path.exists():
+        raise BagError(f"{path}: there is no such bag. Give the folder that holds its {METADATA}")
+    if not path.is_dir():
+        if not _is_storage(path):
+            raise BagError(
+                f"{path}: is no {' or '.join(SUFFIXES)} file. A recording of ROS 1 (.bag) is converted by "
+                "'rosbags-convert --src FILE --dst FOLDER'"
+            )
+        return [path], None, []
+    present = sorted(file for file in path.iterdir() if file.is_file() and _is_storage(file))
+    metadata = read_metadata(path / METADATA) if (path / METADATA).is_file() else None
+    if not present:
+        lost = f": {', '.join(metadata.files)} missing. Copy it here" if metadata else ""
+        raise BagError(f"{path}: holds no {' or '.join(SUFFIXES)} file{lost or '. Give the folder of a bag'}")
+    notes = []
+    if journals := [file for file in path.glob("*.db3-wal") if file.stat().st_size]:
+        notes.append(f"{_names(journals)}: messages in it are not read. Merge them: sqlite3 FILE.db3 'VACUUM'")
+    listed = [file for file in present if metadata and file.name in metadata.files]
+    if metadata is None or not listed:
+        if len({_series(file) for file in present}) > 1:
+            raise BagError(
+                f"{path}: holds several recordings ({_names(present)}), and no {METADATA} that tells which one is "
+                "meant. Give one of these files"
+            )
+        if metadata:
+            notes.append(f"{METADATA} lists {', '.join(metadata.files)}, and only {_names(present)} is there: read")
+        else:
+            notes.append(f"there is no {METADATA} that can be read: {_names(present)} read without")
+        return present, metadata, notes
+    if missing := sorted(set(metadata.files) - {file.name for file in listed}):
+        raise BagError(
+            f"{path}: {', '.join(missing)} of the recording missing. Copy it here, or give the files that are here "
+            "one by one"
+        )
+    others = [file for file in present if file not in listed]
+    series = {_series(file) for file in listed}
+    if more := [file for file in others if _series(file) in series]:
+        notes.append(f"{METADATA} does not list {_names(more)}: read, too")
+    if unread := [file for file in others if file not in more]:
+        notes.append(f"{METADATA} does not list {_names(unread)}: not read, as the name is another recording's")
+    return listed + more, metadata, notes
+
+
+def open_files(files: list[Path], stack: ExitStack) -> list[StorageFile]:
+    """Open the files of a recording, in the order of their messages; the stack closes them.
+
+    :raises Exception: of mcap or rosbags, where one is damaged.
+    """
+    opened = []
+    for file in files:
+        storage = _open(_unpacked(file, stack))
+        stack.callback(storage.close)
+        opened.append(storage)
+    return sorted(opened, key=lambda storage: storage.start_time)
+
+
+def unpacked(raw: bytes) -> bytes:
+    """A message as it was before it was compressed by itself, as rosbag2's ``compression_mode: message`` does."""
+    if not raw.startswith(zstandard.FRAME_HEADER):  # CDR begins with a zero
+        return raw
+    return zstandard.ZstdDecompressor().decompressobj().decompress(raw)
+
+
+def _is_storage(file: Path) -> bool:
+    name = file.name.removesuffix(COMPRESSED)
+    return name.endswith(SUFFIXES) and not name.startswith(".")
+
+
+def _series(file: Path) -> str:
+    """What the files of one recording have in common: their name without its number."""
+    return re.sub(r"(_\d+)?(\.mcap|\.db3)(\.zstd)?$", r"\2", file.name)
+
+
+def _names(files: list[Path]) -> str:
+    return ", ".join(file.name for file in files)
+
+
+def _open(file: Path) -> StorageFile:
+    if file.suffix == ".mcap":
+        return McapFile(file)
+    reader = Reader(file)
+    reader.open()
+    return reader
+
+
+def _unpacked(file: Path, stack: ExitStack) -> Path:
+    if file.suffix != COMPRESSED:
+        return file
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fer_bag_")))
+    with file.open("rb") as packed, (folder / file.stem).open("wb") as plain:
+        zstandard.ZstdDecompressor().copy_stream(packed, plain)
+    return folder / file.stem
