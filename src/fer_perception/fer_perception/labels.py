@@ -15,6 +15,7 @@ ALIASES: dict[str, str] = {
     "fearful": "fear",
     "happiness": "happy",
     "sadness": "sad",
+    "suprise": "surprise",  # so misspelt in class folders of FER+ that circulate
     "surprised": "surprise",
 }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from fer_perception.labels import ALIASES, emotion_named
+import re
+from collections.abc import Mapping
+
+from fer_perception.labels import ALIASES, EMOTIONS_8, emotion_named
 from fer_training.datasets.samples import DatasetError
 
 
@@ -15,6 +18,18 @@ def emotion_index(name: str | None, labels: tuple[str, ...], where: str) -> int:
     emotion = emotion_named(name or "")
     if emotion not in labels:
         raise DatasetError(
-            f"{where}: emotion is '{name}'. Write one of {', '.join(labels)} (or {', '.join(ALIASES)}), or delete it"
+            f"{where}: emotion is '{name}'. Write one of {', '.join(labels or EMOTIONS_8)} (or {', '.join(ALIASES)}), "
+            "or delete it"
         )
     return labels.index(emotion)
+
+
+def emotion_of_folder(name: str, numbers: Mapping[int, str]) -> str | None:
+    """The emotion that a class folder's name means, such as ``Angry``, ``0_anger`` or a number; None: it means none.
+
+    :param numbers: what the dataset's numbers mean.
+    """
+    plain = name.strip()
+    if plain.isdecimal():
+        return numbers.get(int(plain))
+    return emotion_named(re.sub(r"^\d+[\W_]+", "", plain))
