@@ -13,6 +13,7 @@ from fer_training.datasets.derived.camera import seen_by_camera
 from fer_training.datasets.derived.joint import join
 from fer_training.datasets.fer2013 import load_ckextended, load_fer2013
 from fer_training.datasets.ferplus import load_ferplus
+from fer_training.datasets.files.unused import name_unused
 from fer_training.datasets.folder import list_folder
 from fer_training.datasets.manifest import list_manifest
 from fer_training.datasets.photographs import Alignment, Listing, load_photographs
@@ -58,7 +59,7 @@ CAMERA = "camera/"  # before a dataset's name: its faces as a robot's camera giv
 
 
 def load_dataset(name_and_path: str, split: Split, alignment: Alignment | None = None) -> Samples:
-    """Load one split of a dataset given as ``NAME:PATH``.
+    """Load one split of a dataset given as ``NAME:PATH``. A warning names files at the path that are in no split.
 
     ``camera/NAME:PATH`` is the dataset through :mod:`fer_training.datasets.derived.camera`, ``ferplus+fer2013:PATH``
     the same images with both label sets (:func:`fer_training.datasets.derived.joint.join`).
@@ -82,8 +83,10 @@ def load_dataset(name_and_path: str, split: Split, alignment: Alignment | None =
     folder = Path(path).expanduser()
     if name in PHOTOGRAPHS:
         listing = PHOTOGRAPHS[name](folder, split)
+        name_unused(folder, listing.used)
         return load_photographs(name, split, listing, alignment)
     parts = [CROPS[part](folder, split) for part in names]
+    name_unused(folder, {file for part in parts for file in part.used})
     return join([part.samples for part in parts]) if len(parts) > 1 else parts[0].samples
 
 
