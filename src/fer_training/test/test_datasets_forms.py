@@ -111,6 +111,7 @@ def test_fer2013_csv_without_labels_names_what_it_has(tmp_path: Path) -> None:
         (("train", "test"), tuple("0123456")),
         (("train", "test"), tuple(f"{n}_{name}" for n, name in enumerate(EMOTIONS_7))),
         (("archive/train", "archive/test"), EMOTIONS_7),
+        (("train/train", "test/test"), EMOTIONS_7),
     ],
 )
 def test_fer2013_as_folders(tmp_path: Path, splits: tuple[str, str], classes: tuple[str, ...]) -> None:
@@ -219,6 +220,7 @@ def test_yolo(tmp_path: Path, dataset: str, order: str) -> None:
             file = root / order.format(split=split, kind="labels") / f"{value}.txt"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(f"{value} 0.5 0.25 0.5 0.5\n")
+            (file.parent / "classes.txt").write_text("\n".join(KAGGLE_AFFECTNET))
     with pytest.raises(DatasetError, match=r"no data\.yaml, which names classes"):
         load_dataset(f"{dataset}:{tmp_path}", "train")
     (root / "data.yaml").write_text(f"train: ../train/images\nnc: 8\nnames: {list(KAGGLE_AFFECTNET)}\n")
@@ -332,6 +334,27 @@ def test_folder_does_not_guess(tmp_path: Path) -> None:
     tree(tmp_path / "c", {"val": 1, "test": 1}, EMOTIONS_7)
     with pytest.raises(DatasetError, match=r"no folder of the split 'train', but of test, val\..*\(found: test, val\)"):
         load_dataset(f"folder:{tmp_path / 'c'}", "train")
+
+
+def test_images_in_no_folder_of_an_emotion(tmp_path: Path) -> None:
+    tree(tmp_path, {"train": 2}, EMOTIONS_7)
+    image(tmp_path / "test" / "1.png")
+    for dataset in ("folder", "fer2013"):
+        with pytest.raises(DatasetError, match=r"test: holds no images in folders of emotions \(found: 1\.png\)\. Put"):
+            load_dataset(f"{dataset}:{tmp_path}", "test")
+
+
+@pytest.mark.parametrize("word", ["unknown", "None", "no-face", "NF"])
+def test_images_without_an_emotion_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture, word: str) -> None:
+    caplog.set_level("INFO")
+    tree(tmp_path, {"train": 2, "val": 2}, (*EMOTIONS_7, word))
+    rows = [[f"val/{name}/val_0.png", name, "val"] for name in (*EMOTIONS_7, word)]
+    write_csv(tmp_path / "labels.csv", ["image", "emotion", "split"], [*rows, ["val/sad/val_1.png", "", "val"]])
+    for dataset, kept in (("folder", 14), ("fer2013", 14), ("manifest", 7)):
+        assert len(load_dataset(f"{dataset}:{tmp_path}", "val")) == kept
+    left_out = {"folder": 4, "fer2013": 4, "manifest": 2}  # of folders, in all splits
+    said = [f"{name}: {count} images that show none of the labels are left out" for name, count in left_out.items()]
+    assert [message for message in caplog.messages if "left out" in message] == said
 
 
 def test_manifest_as_spreadsheets_write_it(tmp_path: Path) -> None:

@@ -138,11 +138,7 @@ def load_crops(tree: Tree, split: Split, dataset: str, labels: tuple[str, ...]) 
     :raises DatasetError: there is no such split, or an image cannot be used.
     """
     listing = tree.listing(split, labels)
-    if not listing.photographs:
-        raise DatasetError(
-            f"{tree.root}: holds no image of the split '{split}'. Put some into folders of their emotions "
-            f"({found(tree.root)})"
-        )
+    listing.say_left_out(dataset)
     images = [read_grey(photograph.file) for photograph in listing.photographs]
     targets = np.asarray([photograph.target for photograph in listing.photographs], np.int64)
     names = [photograph.file.relative_to(tree.root).as_posix() for photograph in listing.photographs]

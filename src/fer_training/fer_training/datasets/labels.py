@@ -8,6 +8,14 @@ from collections.abc import Mapping
 from fer_perception.labels import ALIASES, EMOTIONS_8, emotion_named
 from fer_training.datasets.samples import DatasetError
 
+# Of images without a label, and of AffectNet's and FER+'s classes that are no emotion.
+NO_EMOTION = ("", "unknown", "none", "uncertain", "noface", "nf")
+
+
+def is_no_emotion(word: str | None) -> bool:
+    """Whether a word says that an image has no label that can be learnt, such as "unknown"; an empty one, too."""
+    return re.sub(r"[\W_]", "", (word or "").lower()) in NO_EMOTION
+
 
 def emotion_index(name: str | None, labels: tuple[str, ...], where: str) -> int:
     """Index of an emotion in ``labels``; upper and lower case are the same.
@@ -25,11 +33,15 @@ def emotion_index(name: str | None, labels: tuple[str, ...], where: str) -> int:
 
 
 def emotion_of_folder(name: str, numbers: Mapping[int, str]) -> str | None:
-    """The emotion that a class folder's name means, such as ``Angry``, ``0_anger`` or a number; None: it means none.
+    """The emotion that a class folder's name means, such as ``Angry``, ``0_anger`` or a number; "" for unknown.
+
+    None where the name means nothing that is known.
 
     :param numbers: what the dataset's numbers mean.
     """
     plain = name.strip()
+    if is_no_emotion(plain):
+        return ""
     if plain.isdecimal():
         return numbers.get(int(plain))
     return emotion_named(re.sub(r"^\d+[\W_]+", "", plain))

@@ -7,7 +7,7 @@ from pathlib import Path
 from fer_perception.labels import EMOTIONS_7, EMOTIONS_8, emotion_named
 from fer_training.datasets.files.tables import read_table
 from fer_training.datasets.files.trees import child
-from fer_training.datasets.labels import emotion_index
+from fer_training.datasets.labels import emotion_index, is_no_emotion
 from fer_training.datasets.photographs import Listing, Photograph, without_validation
 from fer_training.datasets.samples import SPLITS, DatasetError, Split
 from fer_training.datasets.splits import split_named
@@ -22,7 +22,7 @@ def list_manifest(path: Path, split: Split) -> Listing:
     An image's path begins at the manifest's folder, or at ``images`` in it. Where no row is of the split ``val``, a
     tenth of the training rows is: of the subjects where that column is filled, else of the images. There are
     eight labels where a row shows contempt, else seven. All further columns are groups. Splits may have any of their
-    usual names (:mod:`fer_training.datasets.splits`).
+    usual names (:mod:`fer_training.datasets.splits`). Rows without an emotion, or "unknown", are left out.
 
     :param path: the CSV, or the folder with ``labels.csv``.
     :raises DatasetError: the file or a row cannot be used.
@@ -39,6 +39,7 @@ def list_manifest(path: Path, split: Split) -> Listing:
     # Without rows of the split "val" some of the training rows become it.
     held = split in ("train", "val") and "val" not in splits
     files = [_find(file.parent, row["image"] or "") for _, row in rows]
+    chosen = [named == ("train" if held else split) for named in splits]
     photographs = [
         Photograph(
             image,
@@ -46,11 +47,12 @@ def list_manifest(path: Path, split: Split) -> Listing:
             where,
             groups={column: value or "" for column, value in row.items() if column and column not in COLUMNS},
         )
-        for (where, row), named, image in zip(rows, splits, files, strict=True)
-        if named == ("train" if held else split)
+        for (where, row), is_chosen, image in zip(rows, chosen, files, strict=True)
+        if is_chosen and not is_no_emotion(row["emotion"])
     ]
-    chosen = without_validation(photographs, split) if held else photographs
-    return Listing(file.parent, labels, chosen, {file, *files})
+    left_out = sum(chosen) - len(photographs)
+    photographs = without_validation(photographs, split) if held else photographs
+    return Listing(file.parent, labels, photographs, {file, *files}, left_out)
 
 
 def _find(folder: Path, image: str) -> Path:

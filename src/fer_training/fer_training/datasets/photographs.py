@@ -75,6 +75,11 @@ class Listing:
     used: Collection[Path]
     left_out: int = 0
 
+    def say_left_out(self, name: str) -> None:
+        """Log how many images are left out of the dataset of this name."""
+        if self.left_out:
+            log.info("%s: %d images that show none of the labels are left out", name, self.left_out)
+
 
 def without_validation(photographs: list[Photograph], split: Split) -> list[Photograph]:
     """The part of a training set that is ``split``, where the dataset has no validation split of its own."""
@@ -93,8 +98,7 @@ def load_photographs(name: str, split: Split, listing: Listing, alignment: Align
     if not photographs:
         raise DatasetError(f"{listing.root}: holds no image of the split '{split}'. Choose another split, or add some")
     _require_files(photographs)
-    if listing.left_out:
-        log.info("%s: %d images that show none of the labels are left out", name, listing.left_out)
+    listing.say_left_out(name)
     images: list[UInt8Image] = []
     missed: list[str] = []
     names = [_name(photograph.file, listing.root) for photograph in photographs]

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from fer_perception.faces.single_face import Region
@@ -79,10 +80,15 @@ class Tree:
                 f"{self.root}: has no folder of the split '{split}', but of {', '.join(map(str, parts))}. Add one "
                 f"with one folder per emotion in it, or choose another split ({found(self.root)})"
             )
+        if not parts[split]:
+            top = split_folders(self.root).get(split, self.root)
+            raise DatasetError(
+                f"{top}: holds no images in folders of emotions ({found(top)}). Put each into the folder of its emotion"
+            )
         return parts[split]
 
 
-def find_tree(path: Path, numbers: Mapping[int, str] | None = None) -> Tree | None:
+def find_tree(path: Path, numbers: Mapping[int, str] = MappingProxyType({})) -> Tree | None:
     """The class folders at a path, or in the folder that it holds alone; None where neither is there.
 
     Folders of splits and emotions may have any of the usual names (:mod:`fer_training.datasets.splits`,
@@ -93,17 +99,19 @@ def find_tree(path: Path, numbers: Mapping[int, str] | None = None) -> Tree | No
     """
     for level in levels(path):
         tops: Mapping[Split | None, Path] = split_folders(level) or {None: level}
-        if None not in tops or any(_is_class(folder.name, numbers) for folder in folders(level)):
-            return Tree(level, {split: _images_by_class(top, numbers or {}) for split, top in tops.items()})
+        if None not in tops or _has_classes(level, numbers):
+            return Tree(level, {split: _images_by_class(top, numbers) for split, top in tops.items()})
     return None
 
 
-def _is_class(name: str, numbers: Mapping[int, str] | None) -> bool:
-    return name.strip().isdecimal() or emotion_of_folder(name, numbers or {}) is not None
+def _has_classes(folder: Path, numbers: Mapping[int, str]) -> bool:
+    names = [inner.name for inner in folders(folder)]
+    return any(name.strip().isdecimal() or emotion_of_folder(name, numbers) for name in names)
 
 
 def _images_by_class(top: Path, numbers: Mapping[int, str]) -> list[Labelled]:
     labelled = []
+    top = next((level for level in levels(top) if _has_classes(level, numbers)), top)
     for folder in folders(top):
         emotion = emotion_of_folder(folder.name, numbers)
         where = f"{folder} (a class folder)"

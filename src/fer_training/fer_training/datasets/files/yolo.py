@@ -37,7 +37,7 @@ def find_yolo(path: Path) -> Tree | None:
         texts: set[Path] = {file}
         for split, (images, labels) in pairs.items():
             by_stem = {image.stem: image for image in images_below(images)}
-            own = [entry for entry in entries(labels) if entry.suffix == ".txt"]
+            own = [entry for entry in entries(labels) if entry.suffix == ".txt" and entry.name != "classes.txt"]
             texts.update(own)
             parts[split] = [labelled for text in own for labelled in _faces(text, images, by_stem, names)]
         return Tree(level, parts, frozenset(texts))
