@@ -339,9 +339,15 @@ def test_folder_does_not_guess(tmp_path: Path) -> None:
 def test_images_in_no_folder_of_an_emotion(tmp_path: Path) -> None:
     tree(tmp_path, {"train": 2}, EMOTIONS_7)
     image(tmp_path / "test" / "1.png")
+    image(tmp_path / "flat" / "train" / "1.png")
     for dataset in ("folder", "fer2013"):
-        with pytest.raises(DatasetError, match=r"test: holds no images in folders of emotions \(found: 1\.png\)\. Put"):
+        with pytest.raises(DatasetError, match=r"test: holds no image of .*'test' in .*\(found: 1\.png\)\. Put"):
             load_dataset(f"{dataset}:{tmp_path}", "test")
+        for split in ("train", "val"):
+            with pytest.raises(
+                DatasetError, match=rf"train: holds no image of the split '{split}' .*\(found: 1\.png\)"
+            ):
+                load_dataset(f"{dataset}:{tmp_path / 'flat'}", split)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("word", ["unknown", "None", "no-face", "NF"])

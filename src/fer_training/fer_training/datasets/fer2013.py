@@ -78,7 +78,7 @@ def read_rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Split
 
     :raises DatasetError: the file cannot be read, lacks one of the columns, or has an unknown Usage.
     """
-    for where, row in read_table(file, columns, f"Get the official {file.name} again"):
+    for where, row in read_table(file, columns, f"Give the official {', '.join(FILES)} or {VOTES_FILE}"):
         split = split_named(row["Usage"])
         if split is None:
             raise DatasetError(f"{where}: Usage is '{row['Usage']}', known are {', '.join(USAGE.values())}")

@@ -53,7 +53,7 @@ class Tree:
         """One split. Without a split ``val`` a tenth of ``train`` is; without any splits a tenth of all is ``test``.
 
         :param unwanted: emotions whose images are left out.
-        :raises DatasetError: there is no such split, or an image shows another emotion.
+        :raises DatasetError: there is no such split, it is empty, or an image shows another emotion.
         """
         parts = {
             key: [
@@ -65,7 +65,14 @@ class Tree:
         }
         used = {labelled.file for part in self.parts.values() for labelled in part} | self.others
         left_out = sum(map(len, self.parts.values())) - sum(map(len, parts.values()))
-        return Listing(self.root, labels, self._of_split(parts, split), used, left_out)
+        chosen = self._of_split(parts, split)
+        if not chosen:
+            top = split_folders(self.root).get(split if split in self.parts else "train", self.root)
+            raise DatasetError(
+                f"{top}: holds no image of the split '{split}' in folders of emotions ({found(top)}). Put each into the "
+                "folder of its emotion"
+            )
+        return Listing(self.root, labels, chosen, used, left_out)
 
     def _of_split(self, parts: dict[Split | None, list[Photograph]], split: Split) -> list[Photograph]:
         if None in parts:
@@ -79,11 +86,6 @@ class Tree:
             raise DatasetError(
                 f"{self.root}: has no folder of the split '{split}', but of {', '.join(map(str, parts))}. Add one "
                 f"with one folder per emotion in it, or choose another split ({found(self.root)})"
-            )
-        if not parts[split]:
-            top = split_folders(self.root).get(split, self.root)
-            raise DatasetError(
-                f"{top}: holds no images in folders of emotions ({found(top)}). Put each into the folder of its emotion"
             )
         return parts[split]
 

@@ -29,7 +29,7 @@ def name_unused(path: Path, used: Collection[Path]) -> None:
     unused = [file for file in _all_files(path, files) if file not in files]
     if not unused:
         return
-    folders_in_use = {parent for file in files for parent in file.parents}
+    folders_in_use = {path} | {parent for file in files for parent in file.parents}
     groups: dict[Path, list[Path]] = defaultdict(list)
     for file in unused:
         # The highest folder of which nothing is used, or else the one that the file lies in.
