@@ -69,8 +69,8 @@ class Tree:
         if not chosen:
             top = split_folders(self.root).get(split if split in self.parts else "train", self.root)
             raise DatasetError(
-                f"{top}: holds no image of the split '{split}' in folders of emotions ({found(top)}). Put each into the "
-                "folder of its emotion"
+                f"{top}: holds no image of the split '{split}' in folders of emotions ({found(top)}). Put each into "
+                "the folder of its emotion"
             )
         return Listing(self.root, labels, chosen, used, left_out)
 
