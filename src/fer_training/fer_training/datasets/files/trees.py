@@ -96,13 +96,21 @@ def find_tree(path: Path, numbers: Mapping[int, str] = MappingProxyType({})) -> 
     Folders of splits and emotions may have any of the usual names (:mod:`fer_training.datasets.splits`,
     :mod:`fer_training.datasets.labels`). Images may lie deeper inside a class folder.
 
-    :param numbers: what numbered class folders mean.
+    :param numbers: what numbered class folders mean; the first one must be there.
     :raises DatasetError: a class folder's name is no emotion, or two folders are of the same split.
     """
     for level in levels(path):
         tops: Mapping[Split | None, Path] = split_folders(level) or {None: level}
         if None not in tops or _has_classes(level, numbers):
-            return Tree(level, {split: _images_by_class(top, numbers) for split, top in tops.items()})
+            inner = {
+                split: next((each for each in levels(top) if _has_classes(each, numbers)), top)
+                for split, top in tops.items()
+            }
+            found_numbers = {int(each.name) for top in inner.values() for each in folders(top) if each.name.isdecimal()}
+            # A copy that counts from another number has another list of classes.
+            if found_numbers and min(found_numbers) != min(numbers, default=0):
+                numbers = {}
+            return Tree(level, {split: _images_by_class(top, numbers) for split, top in inner.items()})
     return None
 
 
@@ -113,13 +121,12 @@ def _has_classes(folder: Path, numbers: Mapping[int, str]) -> bool:
 
 def _images_by_class(top: Path, numbers: Mapping[int, str]) -> list[Labelled]:
     labelled = []
-    top = next((level for level in levels(top) if _has_classes(level, numbers)), top)
     for folder in folders(top):
         emotion = emotion_of_folder(folder.name, numbers)
         where = f"{folder} (a class folder)"
         if emotion is None and folder.name.strip().isdecimal():
             raise DatasetError(
-                f"{where}: what the number means is not known here. Name the folder after its emotion; or give the "
+                f"{where}: what the number means is not known. Name the folder after its emotion; or give the "
                 "dataset whose numbers these are, if it is fer2013, affectnet7, affectnet8 or rafdb, as NAME:PATH"
             )
         if emotion is None:
