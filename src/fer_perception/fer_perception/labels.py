@@ -20,7 +20,7 @@ ALIASES: dict[str, str] = {
     "joyful": "happy",
     "sadness": "sad",
     "scared": "fear",
-    "suprise": "surprise",
+    "suprise": "surprise",  # so misspelt in class folders of FER+ that circulate
     "surprised": "surprise",
 }
 

@@ -66,7 +66,9 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"line 3: is not the same row"):
         load_dataset(f"ferplus:{tmp_path}", "train")
     votes.unlink()
-    with pytest.raises(DatasetError, match=r"fer2013new\.csv: cannot be read .*Get the official fer2013new\.csv again"):
+    with pytest.raises(
+        DatasetError, match=r"neither fer2013new\.csv .*\(found: fer2013\.csv\)\. Get the official fer2013new\.csv"
+    ):
         load_dataset(f"ferplus:{tmp_path}", "train")
     write(tmp_path, ["0 0 0 0 0 0 0 0 0 9"])
     with pytest.raises(DatasetError, match="no image of the split 'train'"):

@@ -78,7 +78,7 @@ def test_missing_column_and_missing_split(tmp_path: Path) -> None:
 
 
 def test_nothing_there_and_unknown_name(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"neither fer2013\.csv nor a folder 'train'"):
+    with pytest.raises(DatasetError, match=r"neither fer2013\.csv nor .* nor a folder 'train' .*\(nothing is there\)"):
         load_dataset(f"fer2013:{tmp_path / 'nowhere'}", "train")
     with pytest.raises(FerError, match="write NAME:PATH with NAME one of fer2013"):
         load_dataset(f"imagenet:{tmp_path}", "train")
@@ -86,11 +86,12 @@ def test_nothing_there_and_unknown_name(tmp_path: Path) -> None:
 
 def test_unknown_folder_and_broken_image(tmp_path: Path) -> None:
     (tmp_path / "train" / "joy").mkdir(parents=True)
-    with pytest.raises(DatasetError, match=r"unknown class folder\(s\) joy"):
+    with pytest.raises(DatasetError, match=r"joy \(a class folder\): emotion is 'joy'\. Write one of angry"):
         load_dataset(f"fer2013:{tmp_path}", "train")
     (tmp_path / "train" / "joy").rename(tmp_path / "train" / "happy")
-    (tmp_path / "train" / "happy" / "a.png").write_bytes(b"no image")
-    with pytest.raises(DatasetError, match=r"a\.png: not a readable image"):
+    for name in "ab":
+        (tmp_path / "train" / "happy" / f"{name}.png").write_bytes(b"no image")
+    with pytest.raises(DatasetError, match=r"[ab]\.png: not a readable image"):
         load_dataset(f"fer2013:{tmp_path}", "train")
 
 

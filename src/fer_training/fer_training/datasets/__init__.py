@@ -11,16 +11,22 @@ from fer_training.datasets.affectnet import affectnet
 from fer_training.datasets.ckplus import FOLDS, ckplus
 from fer_training.datasets.derived.camera import seen_by_camera
 from fer_training.datasets.derived.joint import join
-from fer_training.datasets.fer2013 import load_fer2013
+from fer_training.datasets.fer2013 import load_ckextended, load_fer2013
 from fer_training.datasets.ferplus import load_ferplus
+from fer_training.datasets.files.unused import name_unused
 from fer_training.datasets.folder import list_folder
 from fer_training.datasets.manifest import list_manifest
 from fer_training.datasets.photographs import Alignment, Listing, load_photographs
 from fer_training.datasets.rafdb import list_rafdb, list_rafdb_compound
-from fer_training.datasets.samples import SPLITS, DatasetError, Samples, Split, balanced
+from fer_training.datasets.samples import SPLITS, Crops, DatasetError, Samples, Split, balanced
 
 # Faces that come cut out, all of one size, and are used as they are.
-CROPS: dict[str, Callable[[Path, Split], Samples]] = {"fer2013": load_fer2013, "ferplus": load_ferplus}
+CROPS: dict[str, Callable[[Path, Split], Crops]] = {
+    "fer2013": load_fer2013,
+    "ferplus": load_ferplus,
+    "ckextended": load_ckextended,
+}
+JOINT = ("ferplus", "fer2013")  # label the same images
 
 # Photographs, in which faces are looked for and aligned.
 PHOTOGRAPHS: dict[str, Callable[[Path, Split], Listing]] = {
@@ -53,7 +59,7 @@ CAMERA = "camera/"  # before a dataset's name: its faces as a robot's camera giv
 
 
 def load_dataset(name_and_path: str, split: Split, alignment: Alignment | None = None) -> Samples:
-    """Load one split of a dataset given as ``NAME:PATH``.
+    """Load one split of a dataset given as ``NAME:PATH``. A warning names files at the path that are in no split.
 
     ``camera/NAME:PATH`` is the dataset through :mod:`fer_training.datasets.derived.camera`, ``ferplus+fer2013:PATH``
     the same images with both label sets (:func:`fer_training.datasets.derived.joint.join`).
@@ -66,7 +72,7 @@ def load_dataset(name_and_path: str, split: Split, alignment: Alignment | None =
         return seen_by_camera(load_dataset(name_and_path.removeprefix(CAMERA), split, in_colour))
     name, separator, path = name_and_path.partition(":")
     names = name.split("+")
-    is_known = name in PHOTOGRAPHS or (set(names) <= set(CROPS) and len(set(names)) == len(names))
+    is_known = name in PHOTOGRAPHS or name in CROPS or sorted(names) == sorted(JOINT)
     if not separator or not is_known:
         raise FerError(
             f"dataset '{name_and_path}': write NAME:PATH with NAME one of {', '.join(CROPS | PHOTOGRAPHS)}, "
@@ -76,9 +82,12 @@ def load_dataset(name_and_path: str, split: Split, alignment: Alignment | None =
         raise DatasetError(f"dataset '{name_and_path}': only a manifest has a split 'adapt'. Choose another split")
     folder = Path(path).expanduser()
     if name in PHOTOGRAPHS:
-        return load_photographs(name, split, PHOTOGRAPHS[name](folder, split), alignment)
+        listing = PHOTOGRAPHS[name](folder, split)
+        name_unused(folder, listing.used)
+        return load_photographs(name, split, listing, alignment)
     parts = [CROPS[part](folder, split) for part in names]
-    return parts[0] if len(parts) == 1 else join(parts)
+    name_unused(folder, {file for part in parts for file in part.used})
+    return join([part.samples for part in parts]) if len(parts) > 1 else parts[0].samples
 
 
 def load_unlabelled(name_and_path: str, alignment: Alignment) -> Samples:

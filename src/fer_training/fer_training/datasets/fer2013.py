@@ -1,14 +1,16 @@
-"""FER2013 (Goodfellow et al., 2013) in its two usual layouts.
+"""FER2013 (Goodfellow et al., 2013) in its two usual layouts, and what circulates in the same form.
 
-- the official ``fer2013.csv``: columns emotion, pixels, Usage; 48 x 48 grey values in a row's ``pixels``; emotions
-  0 angry, 1 disgust, 2 fear, 3 happy, 4 sad, 5 surprise, 6 neutral; Usage Training, PublicTest or PrivateTest;
-- class folders: ``train/angry/*.png`` and so on, with ``train``, ``val`` and ``test`` at the top.
+- ``fer2013.csv``, on Kaggle ``icml_face_data.csv``: columns emotion, pixels, Usage; 48 x 48 grey values in a row's
+  ``pixels``; emotions 0 angry, 1 disgust, 2 fear, 3 happy, 4 sad, 5 surprise, 6 neutral; Usage Training, PublicTest or
+  PrivateTest;
+- class folders: ``train/angry/*.png`` and so on, or numbered, with ``train``, ``val`` and ``test`` at the top. Without
+  ``val``, as on Kaggle, a tenth of ``train`` is.
+
+``ckextended.csv`` has images of CK+ in the same columns, with 7 contempt. It does not name subjects.
 """
 
 from __future__ import annotations
 
-import csv
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +18,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer_perception.labels import EMOTIONS_7
+from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
 from fer_perception.preprocessing.alignment import AlignmentTemplate
 from fer_perception.types import UInt8Image
-from fer_training.datasets.samples import DatasetError, Samples, Split
+from fer_training.datasets.files.tables import read_table
+from fer_training.datasets.files.trees import Tree, child, find_tree, found, levels
+from fer_training.datasets.samples import Crops, DatasetError, Samples, Split
+from fer_training.datasets.splits import split_named
 
-FILE = "fer2013.csv"
+FILES = ("fer2013.csv", "icml_face_data.csv")
+CKEXTENDED = "ckextended.csv"
+VOTES_FILE = "fer2013new.csv"  # other labels of the same images, which the dataset ferplus reads
 SIDE = 48
 
 # Where eyes and mouth lie in FER2013's own images: medians of MediaPipe's key points over every tenth training
@@ -30,59 +37,66 @@ FER2013_TEMPLATE = AlignmentTemplate(right_eye=(0.315, 0.395), left_eye=(0.685, 
 
 USAGE: dict[Split, str] = {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}
 COLUMNS = ("emotion", "pixels", "Usage")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-def load_fer2013(path: Path, split: Split) -> Samples:
-    """Load a split from ``fer2013.csv``, from the folder that holds it, or from class folders.
+def load_fer2013(path: Path, split: Split) -> Crops:
+    """Load a split from the CSV, from the folder that holds it, or from class folders.
 
     :raises DatasetError: nothing readable there, or a row or image that cannot be used.
     """
-    csv_file = path / FILE if path.is_dir() else path
-    if csv_file.is_file():
-        return _load_csv(csv_file, split)
-    if (path / split).is_dir():
-        return _load_folders(path, split)
+    if file := find_csv(path, FILES):
+        crops = _load_csv(file, split, "fer2013", EMOTIONS_7)
+        return crops._replace(used={file, file.with_name(VOTES_FILE)})
+    if tree := find_tree(path, dict(enumerate(EMOTIONS_7))):
+        return load_crops(tree, split, "fer2013", EMOTIONS_7)
     raise DatasetError(
-        f"{path}: neither {FILE} nor a folder '{split}' with one folder per emotion is there. Give the path of "
-        "the official CSV, of its folder, or of the folder that holds train, val and test"
+        f"{path}: neither {' nor '.join(FILES)} nor a folder '{split}' with one folder per emotion is there "
+        f"({found(path)}). Give the path of the CSV, of its folder, or of the folder that holds train, val and test"
     )
 
 
-def read_rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str | None]]]:
-    """The rows of a CSV of FER2013 or FER+: each row's place, for errors, and its values.
+def load_ckextended(path: Path, split: Split) -> Crops:
+    """Load a split of CK+ as ``ckextended.csv``, of the file or the folder that holds it.
+
+    :raises DatasetError: it is not there, or a row cannot be used.
+    """
+    file = find_csv(path, (CKEXTENDED,))
+    if file is None:
+        raise DatasetError(f"{path}: {CKEXTENDED} is not there ({found(path)}). Give its path, or its folder's")
+    return _load_csv(file, split, "ckextended", EMOTIONS_8)
+
+
+def find_csv(path: Path, names: tuple[str, ...]) -> Path | None:
+    """The CSV that the path is, or one of these names in its folder or in the folder that this holds alone."""
+    if path.is_file():
+        return path
+    return next((file for level in levels(path) if (file := child(level, *names))), None)
+
+
+def read_rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Split, dict[str, str | None]]]:
+    """The rows of a CSV of FER2013 or FER+: each row's place, for errors, its split, and its values.
 
     :raises DatasetError: the file cannot be read, lacks one of the columns, or has an unknown Usage.
     """
-    csv.field_size_limit(sys.maxsize)
-    try:
-        with open(file, newline="", encoding="utf-8") as stream:
-            rows = csv.DictReader(stream)
-            missing = [column for column in columns if column not in (rows.fieldnames or ())]
-            if missing:
-                raise DatasetError(
-                    f"{file}: lacks the column(s) {', '.join(missing)}. The official {file.name} has "
-                    f"{', '.join(columns)}"
-                )
-            for row in rows:
-                where = f"{file}, line {rows.line_num}"
-                if row["Usage"] not in USAGE.values():
-                    raise DatasetError(f"{where}: Usage is '{row['Usage']}', known are {', '.join(USAGE.values())}")
-                yield where, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{file}: cannot be read ({error}). Get the official {file.name} again") from error
+    for where, row in read_table(file, columns, f"Give the official {', '.join(FILES)} or {VOTES_FILE}"):
+        split = split_named(row["Usage"])
+        if split is None:
+            raise DatasetError(f"{where}: Usage is '{row['Usage']}', known are {', '.join(USAGE.values())}")
+        yield where, split, row
 
 
-def _load_csv(file: Path, split: Split) -> Samples:
+def _load_csv(file: Path, split: Split, dataset: str, labels: tuple[str, ...]) -> Crops:
     images: list[UInt8Image] = []
     targets: list[int] = []
     names: list[str] = []
-    for where, row in read_rows(file, COLUMNS):
-        if row["Usage"] == USAGE[split]:
+    for where, of, row in read_rows(file, COLUMNS):
+        if of == split:
             images.append(parse_pixels(row["pixels"], where))
-            targets.append(_parse_emotion(row["emotion"], where))
+            targets.append(_parse_emotion(row["emotion"], labels, where))
             names.append(row_name(where))
-    return _samples(images, targets, names, split, file)
+    if not images:
+        raise DatasetError(f"{file}: holds no image of the split '{split}' ({USAGE[split]} in the CSV)")
+    return Crops(Samples(dataset, split, labels, images, np.asarray(targets, np.int64), names), {file})
 
 
 def row_name(where: str) -> str:
@@ -112,34 +126,31 @@ def parse_pixels(text: str | None, where: str) -> UInt8Image:
     return pixels.astype(np.uint8).reshape(SIDE, SIDE)
 
 
-def _parse_emotion(text: str | None, where: str) -> int:
-    if text is None or not text.isdecimal() or int(text) >= len(EMOTIONS_7):
-        raise DatasetError(f"{where}: emotion is '{text}', expected 0 to {len(EMOTIONS_7) - 1}. Delete or mend the row")
+def _parse_emotion(text: str | None, labels: tuple[str, ...], where: str) -> int:
+    if text is None or not text.isdecimal() or int(text) >= len(labels):
+        raise DatasetError(f"{where}: emotion is '{text}', expected 0 to {len(labels) - 1}. Delete or mend the row")
     return int(text)
 
 
-def _load_folders(path: Path, split: Split) -> Samples:
-    images: list[UInt8Image] = []
-    targets: list[int] = []
-    names: list[str] = []
-    folders = {folder.name: folder for folder in sorted((path / split).iterdir()) if folder.is_dir()}
-    unknown = sorted(set(folders) - set(EMOTIONS_7))
-    if unknown:
-        raise DatasetError(
-            f"{path / split}: unknown class folder(s) {', '.join(unknown)}. Name them {', '.join(EMOTIONS_7)}"
-        )
-    for name, folder in folders.items():
-        for file in sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES):
-            image = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
-            if image is None:
-                raise DatasetError(f"{file}: not a readable image. Delete or replace it")
-            images.append(image)
-            targets.append(EMOTIONS_7.index(name))
-            names.append(file.relative_to(path).as_posix())
-    return _samples(images, targets, names, split, path / split)
+def load_crops(tree: Tree, split: Split, dataset: str, labels: tuple[str, ...]) -> Crops:
+    """Load a split of class folders whose images are faces that were cut out.
+
+    :raises DatasetError: there is no such split, or an image cannot be used.
+    """
+    listing = tree.listing(split, labels)
+    listing.say_left_out(dataset)
+    images = [read_grey(photograph.file) for photograph in listing.photographs]
+    targets = np.asarray([photograph.target for photograph in listing.photographs], np.int64)
+    names = [photograph.file.relative_to(tree.root).as_posix() for photograph in listing.photographs]
+    return Crops(Samples(dataset, split, labels, images, targets, names), listing.used)
 
 
-def _samples(images: list[UInt8Image], targets: list[int], names: list[str], split: Split, where: Path) -> Samples:
-    if not images:
-        raise DatasetError(f"{where}: holds no image of the split '{split}' ({USAGE[split]} in the CSV)")
-    return Samples("fer2013", split, EMOTIONS_7, images, np.asarray(targets, np.int64), names)
+def read_grey(file: Path) -> UInt8Image:
+    """An image file in grey: uint8, (H, W).
+
+    :raises DatasetError: it is no image.
+    """
+    image = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise DatasetError(f"{file}: not a readable image. Delete or replace it")
+    return np.asarray(image, np.uint8)

@@ -17,9 +17,11 @@ from tqdm import tqdm
 
 from fer_perception.errors import FerError
 from fer_perception.types import UInt8Image
+from fer_training.datasets.files.tables import read_table
 from fer_training.datasets.manifest import COLUMNS, DEFAULT_FILE
 from fer_training.datasets.photographs import read_image
 from fer_training.datasets.samples import DatasetError
+from fer_training.datasets.splits import split_named
 
 ADDED = ("photograph", "resolution", "subject")
 
@@ -50,19 +52,16 @@ def write_grouped_manifest(source: Path, out: Path, pixels: int, labelled: bool,
     file, images = source / DEFAULT_FILE, source / "images"
     if out.exists():
         raise FerError(f"{out}: exists. Delete it, or give another folder")
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as stream:
-            rows = [row for row in csv.DictReader(stream) if row.get("emotion") not in left_out]
-    except OSError as error:
-        raise FerError(f"{file}: cannot be read ({error.strerror}). Give the folder of a manifest") from error
-    if not rows or not set(COLUMNS) <= set(rows[0]):
-        raise DatasetError(f"{file}: needs the columns {', '.join(COLUMNS)} and a row that is not left out")
+    named = read_table(file, COLUMNS, "Give the folder of a manifest")
+    rows = [(where, row) for where, row in named if row["emotion"] not in left_out]
+    if not rows:
+        raise DatasetError(f"{file}: needs a row that is not left out")
     counts: dict[str, int] = {}
-    for number, row in enumerate(tqdm(rows, unit="image", mininterval=1.0), 2):
-        image = read_image(images / row["image"], f"{file}, row {number}")
-        added = groups_of(image, row["image"], pixels)
+    for where, row in tqdm(rows, unit="image", mininterval=1.0):
+        name = row["image"] or ""
+        added = groups_of(read_image(images / name, where), name, pixels)
         row.update(added)
-        if labelled and row["split"] == "adapt":
+        if labelled and split_named(row["split"]) == "adapt":
             row["split"] = "train"
         key = f"{added['photograph']}, {added['resolution']}"
         counts[key] = counts.get(key, 0) + 1
@@ -71,5 +70,5 @@ def write_grouped_manifest(source: Path, out: Path, pixels: int, labelled: bool,
     with open(out / DEFAULT_FILE, "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, [*COLUMNS, *ADDED], extrasaction="ignore")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(row for _, row in rows)
     return counts

@@ -17,6 +17,7 @@ from fer_perception.types import Float32Array, UInt8Image
 
 POINTS = tuple(f"{point}_{axis}" for point in ("right_eye", "left_eye", "mouth") for axis in "xy")
 COLUMNS = ("file", "size", "mtime_ns", "box", *POINTS)
+CACHE_FILES = "keypoints-*.csv"  # of all detectors
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class KeyPoints:
 
 def cache_name() -> str:
     """The file's name: another detector finds other points, and has another file."""
-    return f"keypoints-{detector_identity()[:9]}.csv"
+    return CACHE_FILES.replace("*", detector_identity()[:9])
 
 
 def _read(file: Path) -> dict[str, tuple[tuple[str, str, str], Float32Array | None]]:

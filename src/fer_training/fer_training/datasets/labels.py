@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from fer_perception.labels import ALIASES, emotion_named
+import re
+from collections.abc import Mapping
+
+from fer_perception.labels import ALIASES, EMOTIONS_8, emotion_named
 from fer_training.datasets.samples import DatasetError
+
+# Of images without a label, and of AffectNet's and FER+'s classes that are no emotion.
+NO_EMOTION = ("", "unknown", "none", "uncertain", "noface", "nf")
+
+
+def is_no_emotion(word: str | None) -> bool:
+    """Whether a word says that an image has no label that can be learnt, such as "unknown"; an empty one, too."""
+    return re.sub(r"[\W_]", "", (word or "").lower()) in NO_EMOTION
 
 
 def emotion_index(name: str | None, labels: tuple[str, ...], where: str) -> int:
@@ -15,6 +26,22 @@ def emotion_index(name: str | None, labels: tuple[str, ...], where: str) -> int:
     emotion = emotion_named(name or "")
     if emotion not in labels:
         raise DatasetError(
-            f"{where}: emotion is '{name}'. Write one of {', '.join(labels)} (or {', '.join(ALIASES)}), or delete it"
+            f"{where}: emotion is '{name}'. Write one of {', '.join(labels or EMOTIONS_8)} (or {', '.join(ALIASES)}), "
+            "or delete it"
         )
     return labels.index(emotion)
+
+
+def emotion_of_folder(name: str, numbers: Mapping[int, str]) -> str | None:
+    """The emotion that a class folder's name means, such as ``Angry``, ``0_anger`` or a number; "" for unknown.
+
+    None where the name means nothing that is known.
+
+    :param numbers: what the dataset's numbers mean.
+    """
+    plain = name.strip()
+    if is_no_emotion(plain):
+        return ""
+    if plain.isdecimal():
+        return numbers.get(int(plain))
+    return emotion_named(re.sub(r"^\d+[\W_]+", "", plain))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
-from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
-from fer_training.datasets.labels import emotion_index
+from fer_perception.labels import EMOTIONS_7, EMOTIONS_8, emotion_named
+from fer_training.datasets.files.tables import read_table
+from fer_training.datasets.files.trees import child
+from fer_training.datasets.labels import emotion_index, is_no_emotion
 from fer_training.datasets.photographs import Listing, Photograph, without_validation
 from fer_training.datasets.samples import SPLITS, DatasetError, Split
+from fer_training.datasets.splits import split_named
 
 DEFAULT_FILE = "labels.csv"
 COLUMNS = ("image", "emotion", "split")
@@ -19,41 +21,38 @@ def list_manifest(path: Path, split: Split) -> Listing:
 
     An image's path begins at the manifest's folder, or at ``images`` in it. Where no row is of the split ``val``, a
     tenth of the training rows is: of the subjects where that column is filled, else of the images. There are
-    eight labels where a row shows contempt, else seven. All further columns are groups.
+    eight labels where a row shows contempt, else seven. All further columns are groups. Splits may have any of their
+    usual names (:mod:`fer_training.datasets.splits`). Rows without an emotion, or "unknown", are left out.
 
     :param path: the CSV, or the folder with ``labels.csv``.
     :raises DatasetError: the file or a row cannot be used.
     """
-    file = path / DEFAULT_FILE if path.is_dir() else path
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-            if missing:
-                raise DatasetError(f"{file}: lacks the column(s) {', '.join(missing)}. It needs {', '.join(COLUMNS)}")
-            rows = [(f"{file}, line {reader.line_num}", row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{file}: cannot be read ({error}). Give the path of a CSV in UTF-8") from error
-    for where, row in rows:
-        if row["split"] not in SPLITS:
+    file = (child(path, DEFAULT_FILE) or path / DEFAULT_FILE) if path.is_dir() else path
+    rows = list(read_table(file, COLUMNS, "Give the path of a CSV in UTF-8 with these columns"))
+    splits = [split_named(row["split"]) for _, row in rows]
+    for (where, row), named in zip(rows, splits, strict=True):
+        if named is None:
             raise DatasetError(f"{where}: split is '{row['split']}'. Write one of {', '.join(SPLITS)}")
         if not row["image"]:
             raise DatasetError(f"{where}: names no image. Delete the row")
-    contempt = any((row["emotion"] or "").strip().lower() == "contempt" for _, row in rows)
-    labels = EMOTIONS_8 if contempt else EMOTIONS_7
+    labels = EMOTIONS_8 if any(emotion_named(row["emotion"] or "") == "contempt" for _, row in rows) else EMOTIONS_7
     # Without rows of the split "val" some of the training rows become it.
-    held = split in ("train", "val") and not any(row["split"] == "val" for _, row in rows)
+    held = split in ("train", "val") and "val" not in splits
+    files = [_find(file.parent, row["image"] or "") for _, row in rows]
+    chosen = [named == ("train" if held else split) for named in splits]
     photographs = [
         Photograph(
-            _find(file.parent, row["image"]),
+            image,
             emotion_index(row["emotion"], labels, where),
             where,
             groups={column: value or "" for column, value in row.items() if column and column not in COLUMNS},
         )
-        for where, row in rows
-        if row["split"] == ("train" if held else split)
+        for (where, row), is_chosen, image in zip(rows, chosen, files, strict=True)
+        if is_chosen and not is_no_emotion(row["emotion"])
     ]
-    return Listing(file.parent, labels, without_validation(photographs, split) if held else photographs)
+    left_out = sum(chosen) - len(photographs)
+    photographs = without_validation(photographs, split) if held else photographs
+    return Listing(file.parent, labels, photographs, {file, *files}, left_out)
 
 
 def _find(folder: Path, image: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from fer_training.datasets.keypoints import KeyPoints
 from fer_training.datasets.samples import DatasetError, Samples, Split
 from fer_training.datasets.splits import held_out
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +63,22 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Listing:
-    """The photographs of one split, before any of them is opened. ``root``: where names begin, and the cache lies."""
+    """The photographs of one split, before any of them is opened.
+
+    ``root``: where names begin, and the cache lies. ``used``: all files that the dataset knows, in whatever split.
+    ``left_out``: how many images show none of the labels.
+    """
 
     root: Path
     labels: tuple[str, ...]
     photographs: list[Photograph]
+    used: Collection[Path]
+    left_out: int = 0
+
+    def say_left_out(self, name: str) -> None:
+        """Log how many images are left out of the dataset of this name."""
+        if self.left_out:
+            log.info("%s: %d images that show none of the labels are left out", name, self.left_out)
 
 
 def without_validation(photographs: list[Photograph], split: Split) -> list[Photograph]:
@@ -85,6 +97,8 @@ def load_photographs(name: str, split: Split, listing: Listing, alignment: Align
     photographs = listing.photographs
     if not photographs:
         raise DatasetError(f"{listing.root}: holds no image of the split '{split}'. Choose another split, or add some")
+    _require_files(photographs)
+    listing.say_left_out(name)
     images: list[UInt8Image] = []
     missed: list[str] = []
     names = [_name(photograph.file, listing.root) for photograph in photographs]
@@ -120,6 +134,16 @@ def load_photographs(name: str, split: Split, listing: Listing, alignment: Align
         np.asarray(soft, np.float32) if soft else None,
         {column: [photograph.groups.get(column, "") for photograph in photographs] for column in columns},
     )
+
+
+def _require_files(photographs: list[Photograph]) -> None:
+    """Before hours of work: labels without an image are an error, which counts them."""
+    missing = [photograph for photograph in photographs if not photograph.file.is_file()]
+    if missing:
+        others = f", and {len(missing) - 1} more of {len(photographs)} images are" if len(missing) > 1 else ""
+        raise DatasetError(
+            f"{missing[0].where}: {missing[0].file} is missing{others}. Unpack the images again, or delete the row"
+        )
 
 
 def read_image(file: Path, where: str) -> UInt8Image:

@@ -20,8 +20,8 @@ from fer_perception.evaluation.results import ResultFile
 from fer_perception.faces.face import Face
 from fer_perception.pipeline import FacePipeline
 from fer_perception.settings import FaceSettings
+from fer_training.datasets.files.trees import images_below
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
 QUANTILES = (0.001, 0.01, 0.05, 0.5, 0.95)
 TURNED_DEG = 20
 
@@ -48,7 +48,7 @@ def measure_quality(folder: Path, count: int) -> QualityResult:
 
     :raises FerError: no face is found.
     """
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    files = images_below(folder)
     rows = []
     with closing(FacePipeline.from_settings(FaceSettings())) as pipeline:
         for file in random.Random(0).sample(files, min(count, len(files))):

@@ -1,22 +1,28 @@
-"""RAF-DB (Li, Deng and Du, 2017): the folders ``basic`` and ``compound`` as they are published.
+"""RAF-DB (Li, Deng and Du, 2017): the folders ``basic`` and ``compound`` as they are published, or class folders.
 
-``EmoLabel/list_patition_label.txt`` (its real name) has a row ``train_00001.jpg 5`` for every image; the images lie
-in ``Image/original`` and, cut out, in ``Image/aligned``. ``Annotation/boundingbox`` and ``Annotation/manual`` are used
-where they are: the first says which face is meant, the second gives gender, ethnicity and age.
+``EmoLabel/list_patition_label.txt`` (its real name; some copies mend it) has a row ``train_00001.jpg 5`` for every
+image; the images lie in ``Image/original`` and, cut out, in ``Image/aligned``. ``Annotation/boundingbox`` and
+``Annotation/manual`` are used where they are: the first says which face is meant, the second gives gender, ethnicity
+and age.
 
 Official splits: the file's name begins with train or test. ``val`` is a tenth of the training set.
+
+Kaggle has the aligned images of ``basic`` in folders ``train/1`` to ``train/7`` and ``test/1`` to ``test/7``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from fer_perception.faces.single_face import Region
 from fer_perception.labels import EMOTIONS_7
+from fer_training.datasets.files.trees import child, find_tree, found, levels
 from fer_training.datasets.photographs import Listing, Photograph, without_validation
 from fer_training.datasets.samples import DatasetError, Split
 
-LABELS = "EmoLabel/list_patition_label.txt"
+LABELS = ("list_patition_label.txt", "list_partition_label.txt")
 BASIC = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
 # "Happily surprised" and so on: the manner, then the emotion itself.
 COMPOUND = (
@@ -32,11 +38,14 @@ COMPOUND = (
     ("angry", "disgust"),
     ("disgust", "surprise"),
 )
+ALIGNED = "_aligned"  # ends the names of images that were cut out
 ATTRIBUTES = {
     "gender": ("male", "female", "unsure"),
     "ethnicity": ("Caucasian", "African-American", "Asian"),
     "age": ("0-3", "4-19", "20-39", "40-69", "70+"),
 }
+
+Meaning = tuple[str, tuple[float, ...] | None, dict[str, str]]  # a class's emotion, soft targets and groups
 
 
 def list_rafdb(path: Path, split: Split) -> Listing:
@@ -45,11 +54,14 @@ def list_rafdb(path: Path, split: Split) -> Listing:
     :param path: ``basic``, or the folder that holds it.
     :raises DatasetError: a file is missing, or a row cannot be used.
     """
-    root = path / "basic" if (path / "basic").is_dir() else path
-    photographs = []
-    for where, name, number in _rows(root, len(BASIC), split):
-        photographs.append(_photograph(root, where, name, EMOTIONS_7.index(BASIC[number - 1]), None, {}))
-    return Listing(root, EMOTIONS_7, photographs if split == "test" else without_validation(photographs, split))
+    found_list = _find_list(path, ("basic", "raf-basic"))
+    if found_list is None:
+        if tree := find_tree(path, dict(enumerate(BASIC, 1))):
+            listing = tree.listing(split, EMOTIONS_7)
+            crops = [replace(each, is_crop=each.file.stem.endswith(ALIGNED)) for each in listing.photographs]
+            return replace(listing, photographs=crops)
+        raise _nothing(path)
+    return _listing(*found_list, split, len(BASIC), lambda number: (BASIC[number - 1], None, {}))
 
 
 def list_rafdb_compound(path: Path, split: Split) -> Listing:
@@ -61,25 +73,78 @@ def list_rafdb_compound(path: Path, split: Split) -> Listing:
     :param path: ``compound``, or the folder that holds it.
     :raises DatasetError: a file is missing, or a row cannot be used.
     """
-    root = path / "compound" if (path / "compound").is_dir() else path
-    photographs = []
-    for where, name, number in _rows(root, len(COMPOUND), split):
+    found_list = _find_list(path, ("compound", "raf-compound"))
+    if found_list is None:
+        raise _nothing(path)
+
+    def meaning(number: int) -> Meaning:
         pair = COMPOUND[number - 1]
-        soft = tuple(0.5 if label in pair else 0.0 for label in EMOTIONS_7)
-        groups = {"compound": "+".join(pair)}
-        photographs.append(_photograph(root, where, name, EMOTIONS_7.index(pair[1]), soft, groups))
-    return Listing(root, EMOTIONS_7, photographs if split == "test" else without_validation(photographs, split))
+        return pair[1], tuple(0.5 if label in pair else 0.0 for label in EMOTIONS_7), {"compound": "+".join(pair)}
+
+    return _listing(*found_list, split, len(COMPOUND), meaning)
 
 
-def _rows(root: Path, classes: int, split: Split) -> list[tuple[str, str, int]]:
-    """Place, image's name and class of every row that belongs to train (with val) or to test."""
-    file = root / LABELS
+def _nothing(path: Path) -> DatasetError:
+    return DatasetError(
+        f"{path}: EmoLabel/{LABELS[0]} is not there ({found(path)}). Give RAF-DB's folder basic or compound, or the "
+        "folder that holds it; of basic also the folder that holds train and test with folders 1 to 7"
+    )
+
+
+def _find_list(path: Path, names: tuple[str, ...]) -> tuple[Path, Path] | None:
+    """The folder of the set, and its list of labels."""
+    for level in levels(path):
+        root = child(level, *names) or level
+        for folder in (child(root, "EmoLabel"), root):
+            if folder and (file := child(folder, *LABELS)):
+                return root, file
+    return None
+
+
+def _listing(root: Path, file: Path, split: Split, classes: int, meaning: Callable[[int], Meaning]) -> Listing:
+    """All images of a split (train with val, or test) by the list of labels."""
+    images = child(root, "Image") or root
+    originals, aligned = child(images, "original"), child(images, "aligned")
+    folder = originals or aligned or images / "aligned"
+    photographs, used = [], {file}
+    for where, name, number in _rows(file, classes):
+        stem, suffix = Path(name).stem.removesuffix(ALIGNED), Path(name).suffix
+        aligned_name = f"{stem}{ALIGNED}{suffix}"
+        image = folder / (f"{stem}{suffix}" if originals else aligned_name)
+        used |= {image, *_annotations(root, stem), *([aligned / aligned_name] if aligned else [])}
+        if stem.startswith("test_") == (split == "test"):
+            emotion, soft, groups = meaning(number)
+            manual, box, _ = _annotations(root, stem)
+            groups = groups | _attributes(manual)
+            photographs.append(
+                Photograph(
+                    image,
+                    EMOTIONS_7.index(emotion),
+                    where,
+                    _box(box) if originals else None,
+                    is_crop=not originals,
+                    soft=soft,
+                    groups=groups,
+                )
+            )
+    chosen = photographs if split == "test" else without_validation(photographs, split)
+    return Listing(root, EMOTIONS_7, chosen, used)
+
+
+def _annotations(root: Path, stem: str) -> tuple[Path, Path, Path]:
+    """Manual attributes, bounding box, and automatic landmarks, which are not needed."""
+    folder = root / "Annotation"
+    names = {"manual": "manu_attri", "boundingbox": "boundingbox", "auto": "auto_attri"}
+    manual, box, auto = (folder / inner / f"{stem}_{ending}.txt" for inner, ending in names.items())
+    return manual, box, auto
+
+
+def _rows(file: Path, classes: int) -> list[tuple[str, str, int]]:
+    """Place, image's name and class of every row."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(
-            f"{file}: cannot be read ({error}). Give RAF-DB's folder basic or compound, or the folder that holds it"
-        ) from error
+        raise DatasetError(f"{file}: cannot be read ({error}). Get the labels again") from error
     rows = []
     for number, line in enumerate(lines, 1):
         where, parts = f"{file}, line {number}", line.split()
@@ -89,21 +154,8 @@ def _rows(root: Path, classes: int, split: Split) -> list[tuple[str, str, int]]:
             raise DatasetError(f"{where}: '{line}' is no image and a class from 1 to {classes}. Mend or delete it")
         if not parts[0].startswith(("train_", "test_")):
             raise DatasetError(f"{where}: {parts[0]} begins with neither train_ nor test_. Mend or delete it")
-        if parts[0].startswith("test_") == (split == "test"):
-            rows.append((where, parts[0], int(parts[1])))
+        rows.append((where, parts[0], int(parts[1])))
     return rows
-
-
-def _photograph(
-    root: Path, where: str, name: str, target: int, soft: tuple[float, ...] | None, groups: dict[str, str]
-) -> Photograph:
-    stem, suffix = Path(name).stem, Path(name).suffix
-    has_originals = (root / "Image" / "original").is_dir()
-    file = root / "Image" / ("original" if has_originals else "aligned")
-    file /= name if has_originals else f"{stem}_aligned{suffix}"
-    groups = groups | _attributes(root / "Annotation" / "manual" / f"{stem}_manu_attri.txt")
-    box = _box(root / "Annotation" / "boundingbox" / f"{stem}_boundingbox.txt") if has_originals else None
-    return Photograph(file, target, where, box, is_crop=not has_originals, soft=soft, groups=groups)
 
 
 def _attributes(file: Path) -> dict[str, str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +67,13 @@ class Samples:
         if self.soft_targets is not None:
             digest.update(np.ascontiguousarray(self.soft_targets).data)
         return digest.hexdigest()
+
+
+class Crops(NamedTuple):
+    """Samples of a dataset of faces that come cut out, and all files that the dataset knows, in whatever split."""
+
+    samples: Samples
+    used: Collection[Path]
 
 
 def balanced(targets: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:

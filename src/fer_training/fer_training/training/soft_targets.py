@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 
 from fer_perception.errors import FerError
-from fer_training.datasets import Alignment, Split, load_dataset
-from fer_training.datasets.fer2013 import FER2013_TEMPLATE
+from fer_training.datasets import Alignment, Samples, load_dataset
+from fer_training.datasets.fer2013 import FER2013_TEMPLATE, VOTES_FILE
 from fer_training.datasets.ferplus import read_votes
 from fer_training.evaluation.inference import predict, prepare_images
 from fer_training.runs.config import load_config
@@ -58,14 +58,17 @@ def soft_targets_of_annotators(data: str, out: Path) -> float:
     if name != "fer2013":
         raise FerError(f"--annotators: FER+ has votes on fer2013, not on '{name}'. Give --data fer2013:PATH")
 
-    def votes(split: Split) -> npt.NDArray[np.float64]:
-        counts = np.stack([votes for _, _, votes in read_votes(Path(path).expanduser(), split)])
+    def votes(of: Samples) -> npt.NDArray[np.float64]:
+        voted = [voted for voted in read_votes(Path(path).expanduser()) if voted.split == of.split]
+        if [one.name for one in voted] != of.names:
+            raise FerError(f"{data}: --annotators needs the CSV of FER2013 and {VOTES_FILE} of one release beside it")
+        counts = np.stack([one.votes for one in voted])
         fractions = counts / counts.sum(axis=1, keepdims=True).clip(1)
         return np.hstack([fractions, fractions**2, np.sqrt(fractions)])
 
     samples, val_samples = load_dataset(data, "train"), load_dataset(data, "val")
-    regression = LogisticRegression(max_iter=1000).fit(votes("train"), samples.targets)
+    regression = LogisticRegression(max_iter=1000).fit(votes(samples), samples.targets)
     probabilities = np.zeros((len(samples), len(samples.labels)), np.float32)
-    probabilities[:, regression.classes_] = regression.predict_proba(votes("train"))
+    probabilities[:, regression.classes_] = regression.predict_proba(votes(samples))
     save_soft_targets(out, samples, torch.from_numpy(probabilities), ["annotators of FER+"])
-    return float(regression.score(votes("val"), val_samples.targets))
+    return float(regression.score(votes(val_samples), val_samples.targets))
