@@ -24,7 +24,7 @@ def diagnostics(graph: Any, name: str) -> list[DiagnosticStatus]:
     return [s for m in graph.received["/diagnostics"] for s in m.status if s.name == full_name]
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 def test_compressed_images_are_taken(graph: Any, portrait: np.ndarray, suffix: str) -> None:
     graph.collect(EmotionArray, "emotions")
     graph.start("fer_node", image_transport="compressed")
@@ -83,6 +83,24 @@ def test_silence_is_reported_with_its_likely_cause(graph: Any, portrait: np.ndar
 
     graph.until(recovered)
     assert process.output.count("nothing publishes on") <= 3  # throttled
+
+
+def test_images_that_cannot_show_a_face_are_reported(graph: Any) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    process = graph.start("fer_node")
+
+    def says(pixels: np.ndarray, text: str) -> Any:
+        def said() -> bool:
+            graph.publish(graph.image(pixels))
+            graph.spin(0.1)
+            return any(text in s.message for s in diagnostics(graph, "fer_node"))
+
+        return said
+
+    graph.until(says(np.zeros((480, 640, 3), np.uint8), "the images are nearly black and show no face: is the lens"))
+    assert diagnostics(graph, "fer_node")[-1].level == DiagnosticStatus.WARN
+    assert "nearly black" in process.output
+    graph.until(says(np.full((480, 640, 3), 128, np.uint8), "the images are without contrast"))
 
 
 def start_remapped(graph: Any, image: str, *arguments: str) -> None:

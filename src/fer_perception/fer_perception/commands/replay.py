@@ -28,6 +28,7 @@ from fer_perception.commands.replay_options import (
     selection_of,
 )
 from fer_perception.commands.settings_options import add_settings, values_from
+from fer_perception.images.visibility import FLAW_REMEDIES
 from fer_perception.replay.comparison import compare, format_comparison
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
 from fer_perception.replay.recorded import PREDICTIONS_TOPIC
@@ -102,6 +103,7 @@ def format_report(report: ReplayReport) -> str:
     lines += [_measures_line(f"{stream.bag} {stream.topic}", stream, stream.missing) for stream in report.streams]
     lines.append(_measures_line("all", report.all))
     lines += [f"rejected, {count} times: {reason}" for reason, count in list(report.all.rejected.items())[:5]]
+    lines += [f"{count} images are {flaw}: {FLAW_REMEDIES[flaw]}" for flaw, count in report.all.flaws.items()]
     return "\n".join([*lines, *(f"not evaluated: {failure}" for failure in report.failures)])
 
 

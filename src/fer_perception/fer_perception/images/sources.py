@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from fer_perception.errors import SourceError
+from fer_perception.images.visibility import SensorRange
 from fer_perception.types import UInt8Image
 
 PORTRAIT = "astronaut"
@@ -86,9 +87,10 @@ def open_source(source: str, fps: float = 0.0, still_s: float = 2.0, max_side: i
     return _open_video(path, fps, max_side)
 
 
-def read_image(file: Path) -> UInt8Image:
+def read_image(file: Path, sensor: SensorRange | None = None) -> UInt8Image:
     """An image file as RGB.
 
+    :param sensor: of the camera, for images of 16 bits; None: the image's own.
     :raises SourceError: it cannot be decoded, or has more than some 179 million pixels, Pillow's limit against bombs.
     """
     with warnings.catch_warnings(), suppress(OSError, SyntaxError, ValueError):  # what OpenCV cannot read either
@@ -97,7 +99,11 @@ def read_image(file: Path) -> UInt8Image:
             Image.open(file).close()  # reads the header only
         except Image.DecompressionBombError as error:
             raise SourceError(f"{file}: too large an image ({error}). Shrink it first") from error
-    image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    image = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if image is not None and image.dtype == np.uint16:
+        image = (sensor or SensorRange()).to_8_bits(image)
+    elif image is not None and image.dtype != np.uint8:
+        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
     if image is None:
         raise SourceError(f"{file}: not a readable image. Is it damaged, or of another format?")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -163,8 +169,9 @@ def _open_video(path: Path, fps: float, max_side: int) -> Source:
 
 
 def _still_frames(files: list[Path], repeats: int, max_side: int) -> Iterator[UInt8Image]:
+    sensor = SensorRange()
     for file in files:
-        image = _limited(read_image(file), max_side)
+        image = _limited(read_image(file, sensor), max_side)
         for _ in range(repeats):
             yield image
 

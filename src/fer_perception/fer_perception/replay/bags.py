@@ -16,6 +16,7 @@ from rosbags.rosbag2 import Reader
 
 from fer_perception.errors import BagError, ImageError
 from fer_perception.images.messages import image_from_message
+from fer_perception.images.visibility import SensorRange
 from fer_perception.replay.message_types import typestore
 from fer_perception.types import UInt8Image
 
@@ -171,7 +172,8 @@ class Frame:
     """One image message. ``index``: its place in the topic, from 0, whatever is selected.
 
     ``stamp_ns``: the stamp of its header, or where it has none ``time_ns``, when it was recorded. ``image``: uint8,
-    (H, W, 3), RGB, or None where the message is malformed; then ``rejected`` says why.
+    (H, W, 3), RGB, or None where the message is malformed; then ``rejected`` says why. ``bits``: how many of their 16
+    bits the images up to this one use, 0 for images of 8.
     """
 
     index: int
@@ -180,6 +182,7 @@ class Frame:
     image: UInt8Image | None
     rejected: str
     decode_ms: float
+    bits: int = 0
 
 
 def nanoseconds(stamp: Any) -> int:
@@ -201,27 +204,32 @@ def seconds(stamp_ns: int) -> float:
     return stamp_ns // 1_000_000_000 + stamp_ns % 1_000_000_000 * 1e-9
 
 
-def read_frames(bag: Bag, topic: str, selection: Selection, first: int = 0) -> Generator[Frame, None, None]:
+def read_frames(
+    bag: Bag, topic: str, selection: Selection, first: int = 0, sensor: SensorRange | None = None
+) -> Generator[Frame, None, None]:
     """The selected frames of a topic, decoded, from the index ``first`` on.
 
+    :param sensor: what is known of the range of 16-bit images; None: nothing.
     :raises BagError: the bag is damaged. A malformed message is a rejected frame instead.
     """
     start_ns = bag.start_ns + round(selection.start_s * 1e9)
     stop_ns = None if selection.end_s == float("inf") else bag.start_ns + round(selection.end_s * 1e9)
+    sensor = sensor or SensorRange()
     # From the beginning, since otherwise the index of the first message would not be known.
     for index, (connection, time_ns, raw) in enumerate(bag.messages([topic], stop_ns=stop_ns)):
         if index >= first and time_ns >= start_ns and index % selection.every == 0:
-            yield read_frame(index, time_ns, raw, connection.msgtype)
+            yield read_frame(index, time_ns, raw, connection.msgtype, sensor)
 
 
-def read_frame(index: int, time_ns: int, raw: bytes, message_type: str) -> Frame:
-    """Decode one image message; see :class:`Frame`."""
+def read_frame(index: int, time_ns: int, raw: bytes, message_type: str, sensor: SensorRange | None = None) -> Frame:
+    """Decode one image message; see :class:`Frame`, :func:`read_frames`."""
+    sensor = sensor or SensorRange()
     begun = time.perf_counter()
     image, rejected, stamp_ns = None, "", time_ns
     try:
         message = deserialize(raw, message_type)
         stamp_ns = nanoseconds(message.header.stamp) or time_ns
-        image = image_from_message(message)
+        image = image_from_message(message, sensor)
     except (BagError, ImageError) as error:
         rejected = str(error)
-    return Frame(index, stamp_ns, time_ns, image, rejected, (time.perf_counter() - begun) * 1000)
+    return Frame(index, stamp_ns, time_ns, image, rejected, (time.perf_counter() - begun) * 1000, sensor.bits)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from fer_perception.evaluation.metrics import Metrics
 from fer_perception.evaluation.results import Interval, Result, ResultFile
 from fer_perception.settings import Value
@@ -77,7 +79,8 @@ class TruthResult(Result):
 class Measures(Result):
     """Of a stream, or of all together.
 
-    ``dropped``: images without predictions. ``rejected``: images by reason; ``refused``: faces by reason.
+    ``dropped``: images without predictions. ``rejected``: images by reason; ``refused``: faces by reason. ``flaws``:
+    of images without a face, why they could not show one.
     ``flicker_per_minute``: changes of the label within a track. ``truth``: None where nothing is known.
     """
 
@@ -88,6 +91,7 @@ class Measures(Result):
     faces: int
     refused: dict[str, int]
     tracks: int
+    flaws: dict[str, int] = Field(default_factory=dict)
     flicker_per_minute: dict[Kind, float | None]
     latency_ms: dict[str, Percentiles]
     truth: TruthResult | None

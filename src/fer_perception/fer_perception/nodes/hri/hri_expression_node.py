@@ -18,6 +18,7 @@ from sensor_msgs.msg import Image
 from fer_perception.errors import ImageError
 from fer_perception.faces.single_face import OneFacePipeline
 from fer_perception.images.messages import image_from_message
+from fer_perception.images.visibility import SensorRange
 from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.managed_node import NAMESPACE, OK, WARN, ManagedNode, run_node
 from fer_perception.nodes.base.qos import RESULT_QOS
@@ -53,6 +54,7 @@ class HriExpressionNode(ManagedNode):
     def configure(self) -> None:
         """See :meth:`ManagedNode.configure`."""
         self._messages = hri_messages()
+        self._sensor = SensorRange()
         self._emotions = EmotionPipeline.from_settings(self.settings)
         self.at_cleanup(self._emotions.close)
         self._faces = OneFacePipeline.from_settings(FaceSettings(model=self.settings.model))
@@ -104,7 +106,7 @@ class HriExpressionNode(ManagedNode):
 
     def _on_crop(self, track_id: str, message: Image) -> None:
         try:
-            image = image_from_message(message)
+            image = image_from_message(message, self._sensor)
         except ImageError as error:
             self._reject(str(error))
             return

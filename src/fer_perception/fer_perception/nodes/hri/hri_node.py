@@ -23,6 +23,7 @@ from std_msgs.msg import Header
 from fer_perception.emotions import rep155 as hri
 from fer_perception.errors import ImageError
 from fer_perception.images.messages import image_from_message
+from fer_perception.images.visibility import SensorRange
 from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
 from fer_perception.nodes.base.qos import RESULT_QOS
@@ -86,6 +87,7 @@ class HriNode(ManagedNode):
     def configure(self) -> None:
         """See :meth:`ManagedNode.configure`."""
         self._messages = hri_messages()
+        self._sensor = SensorRange(self.settings.image_bits)
         self._topics = {  # the longest name first: where it makes a valid topic, the others do
             "expression": self._messages.Expression,
             "landmarks": self._messages.FacialLandmarks,
@@ -261,7 +263,7 @@ class HriNode(ManagedNode):
         cropped, aligned = self._wanted(message, "cropped"), self._wanted(message, "aligned")
         if not cropped and not aligned:
             return
-        image = image_from_message(image_message)
+        image = image_from_message(image_message, self._sensor)
         if image.shape[:2] != (message.image_height, message.image_width):
             raise ImageError("the image has another size than the one in which the faces were found")
         for face in cropped:

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from fer_perception.images.visibility import FLAW_REMEDIES
 from fer_perception.replay.evaluation import Truth, label_frames
 from fer_perception.replay.images import FrameImage, draw_frames
 from fer_perception.replay.report import plots
@@ -46,6 +47,7 @@ def write_report(
         "page.html.j2",
         plotly_script=Markup(get_plotlyjs()),
         report=report,
+        flaw_remedies=FLAW_REMEDIES,
         confusion=Markup(plots.confusion(frames.confusion, predictions.labels)) if frames else None,
         calibration=Markup(plots.reliability_diagram(frames.reliability)) if frames else None,
         timelines=[_timeline(predictions, truth, stream, starts[stream]) for stream in drawn],
