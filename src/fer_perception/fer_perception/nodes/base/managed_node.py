@@ -30,6 +30,7 @@ from fer_perception.nodes.base.core_log import core_log
 from fer_perception.nodes.base.executor_thread import ExecutorThread
 from fer_perception.nodes.base.parameters import descriptor
 from fer_perception.nodes.base.qos import RESULT_QOS
+from fer_perception.nodes.base.ros_start import explained_start
 from fer_perception.settings import NodeSettings, Setting, Value, from_values, settings_of, values_of
 from fer_perception.telemetry.malloc import keep_freed_memory
 
@@ -274,7 +275,8 @@ def run_nodes(creators: Sequence[Callable[[], ManagedNode]]) -> None:
     keep_freed_memory()
     # rclpy's own handlers shut ROS down under the threads that are using it, which can crash the process. And no
     # node could publish a last message any more.
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    with explained_start():
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     signals: list[int] = []
     starting = True
 
@@ -294,7 +296,8 @@ def run_nodes(creators: Sequence[Callable[[], ManagedNode]]) -> None:
             undo.callback(rclpy.try_shutdown)
             nodes: list[ManagedNode] = []
             for create in creators:
-                nodes.append(create())
+                with explained_start():
+                    nodes.append(create())
                 undo.callback(nodes[-1].destroy_node)
             for node in nodes:
                 node.start()
