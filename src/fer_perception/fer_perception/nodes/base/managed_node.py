@@ -32,6 +32,7 @@ from fer_perception.nodes.base.parameters import descriptor
 from fer_perception.nodes.base.qos import RESULT_QOS
 from fer_perception.nodes.base.ros_start import explained_start
 from fer_perception.settings import NodeSettings, Setting, Value, from_values, settings_of, values_of
+from fer_perception.settings.unused import argument_keys, misspelt, owners_of, unused_keys
 from fer_perception.telemetry.malloc import keep_freed_memory
 
 NAMESPACE = "fer"
@@ -67,6 +68,8 @@ class ManagedNode(LifecycleNode):
         self._configured, self._activated = ExitStack(), ExitStack()
         self._declared = settings_of(self.settings_type)
         self.settings = from_values(self.settings_type, dict(map(self._declare, self._declared.values())))
+        self.unused: list[str] = []  # what was set and nobody takes
+        self._look_for_unused()
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RESULT_QOS)
         # Once a second of real time, whatever the ROS time does.
@@ -209,6 +212,23 @@ class ManagedNode(LifecycleNode):
             return parameter.name, parameter.default
         return parameter.name, value
 
+    def _look_for_unused(self) -> None:
+        """Warn of parameters that the node was started with and does not have; ``/**`` may have other nodes'."""
+        for name in self._parameter_overrides:
+            if self.has_parameter(name) or name.startswith("qos_overrides."):
+                continue
+            if owners := owners_of(name):
+                self.get_logger().info(
+                    f"parameter {name} is not of this node and not used: {', '.join(owners)} have it"
+                )
+            else:
+                self.warn_unused(misspelt(name, list(self._declared)))
+
+    def warn_unused(self, warning: str) -> None:
+        """Say in the log and on ``/diagnostics`` what was set and is not used."""
+        self.unused.append(warning)
+        self.get_logger().warning(warning)
+
     def _is_false(self, name: str) -> bool:
         """Whether the node was started with false for a parameter: YAML's way to read a bare ``off``."""
         override = self._parameter_overrides.get(name)  # rclpy has no public way to ask before it is declared
@@ -253,6 +273,9 @@ class ManagedNode(LifecycleNode):
             level, message, values = self.diagnose()
         else:
             level, message = WARN, f"{self.state}: waiting for the next lifecycle transition"
+        if self.unused:
+            values["unused"] = "; ".join(self.unused)
+            level, message = (WARN, values["unused"]) if level == OK else (level, message)
         status = DiagnosticStatus(
             level=level,
             name=self.get_fully_qualified_name(),
@@ -299,6 +322,9 @@ def run_nodes(creators: Sequence[Callable[[], ManagedNode]]) -> None:
                 with explained_start():
                     nodes.append(create())
                 undo.callback(nodes[-1].destroy_node)
+            for source, keys in argument_keys(sys.argv):
+                if warning := unused_keys(source, keys, [node.get_fully_qualified_name() for node in nodes]):
+                    nodes[0].warn_unused(warning)
             for node in nodes:
                 node.start()
             starting = False
