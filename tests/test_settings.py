@@ -16,7 +16,7 @@ import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 
 from fer_perception.launching.choices import write_choices
-from fer_perception.settings.unused import file_keys, matches
+from fer_perception.settings.unused import TOPICS, file_keys, matches
 
 ROOT = Path(__file__).parents[1]
 
@@ -117,6 +117,31 @@ def test_a_key_is_of_the_nodes_that_ros_takes_it_for(namespace: str, tmp_path: P
     assert [(key, matches(key, name)) for key in KEYS] == found
 
 
+def test_the_topics_that_are_known_are_those_of_the_nodes(graph: Any) -> None:
+    """Those that a node names itself, not lifecycle's and parameters'."""
+    space = graph.node.get_namespace()
+    expected = {
+        "fer_node": {"image", "camera_info", "emotions", "faces", "landmarks", "latency", "latency_statistics"},
+        "face_node": {"image", "camera_info", "faces", "landmarks", "face_latency", "face_latency_statistics"},
+        "emotion_node": {"faces", "emotions", "latency", "latency_statistics"},
+    }
+    for name in expected:
+        graph.start(name)
+
+    def topics(name: str) -> set[str]:
+        entities = [*graph.node.get_publisher_names_and_types_by_node(name, space)]
+        entities += graph.node.get_subscriber_names_and_types_by_node(name, space)
+        return {topic.removeprefix(f"{space}/") for topic, _ in entities if not topic.startswith(f"{space}/{name}/")}
+
+    def known() -> bool:
+        names = {name for name, namespace in graph.node.get_node_names_and_namespaces() if namespace == space}
+        return names >= expected.keys() and all(topics(name) >= expected[name] for name in expected)
+
+    graph.until(known)
+    for name in expected:
+        assert {topic for topic in topics(name) if not topic.startswith("/")} <= {*TOPICS}
+
+
 def test_nested_keys_of_a_parameter_file_are_found(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     parameters = {"ros__parameters": {"audit": {"folder": "x"}}}
@@ -140,6 +165,10 @@ def test_nested_keys_of_a_parameter_file_are_found(tmp_path: Path) -> None:
             ["under source_node is not used.* Write {space}/source_node"],
         ),
         ("source_node", ["--params-file", "{file}"], ["{file}: what is under /source_node is not used"]),
+        ("source_node", ["-r", "imgae:=/x"], ["-r imgae:=/x: no node here has the topic imgae. Write image:=/x"]),
+        ("source_node", ["-r", "/image:=/x"], ["no node here has the topic /image. Write image:=/x"]),
+        ("source_node", ["-r", "fer_node:image:=/x"], ["no node here is called fer_node. Write source_node"]),
+        ("source_node", ["-r", "image:=/x", "-r", "/tf:=tf", "-r", "{space}/image:=/y", "-r", "odom:=/z"], []),
         ("source_node", ["-p", "model:=x", "-p", "use_sim_time:=false"], []),  # of another node: /** may have it
     ],
 )

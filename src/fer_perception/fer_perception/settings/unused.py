@@ -16,6 +16,11 @@ from fer_perception.settings.declaration import settings_of
 from fer_perception.settings.nodes import NODE_SETTINGS
 
 ALIKE = 0.7
+# What the suite's nodes publish and subscribe to by a relative name.
+TOPICS = (
+    *("image", "image/compressed", "camera_info", "faces", "emotions", "landmarks", "attention", "detections"),
+    *("overlay", "latency", "latency_statistics", "face_latency", "face_latency_statistics"),
+)
 MOST_NAMED = 5
 
 
@@ -40,13 +45,33 @@ def misspelt(name: str, known: Sequence[str]) -> str:
     )
 
 
-def argument_keys(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Where ROS's arguments set parameters of certain nodes: an argument, and the nodes' names as it has them."""
+def unused_arguments(arguments: Sequence[str], nodes: Sequence[str]) -> list[str]:
+    """Warnings of those of ROS's arguments that set something of nodes or topics that are not there.
+
+    :param nodes: full names of the process's nodes.
+    """
+    warnings = []
     for option, argument in pairwise(arguments):
+        source = f"{option} {argument}"
         if option == "--params-file":
-            yield f"{option} {argument}", file_keys(Path(argument))
+            warnings.append(unused_keys(source, file_keys(Path(argument)), nodes))
         elif option in ("-p", "--param") and (found := re.match(r"(\w+):\w", argument)):
-            yield f"{option} {argument}", [found[1]]
+            warnings.append(unused_keys(source, [found[1]], nodes))
+        elif option in ("-r", "--remap") and (found := re.fullmatch(r"(?:(\w+):)?(\w[\w/]*|/[\w/]+):=(.+)", argument)):
+            warnings.append(_unused_remapping(source, found[1], found[2], found[3], nodes))
+    return [warning for warning in warnings if warning]
+
+
+def _unused_remapping(source: str, node: str | None, topic: str, target: str, nodes: Sequence[str]) -> str:
+    """Of a topic that is like one of the suite's. Others may be of other nodes of a launch."""
+    if node and node not in map(_name, nodes):
+        return f"{source}: no node here is called {node}. Write {' or '.join(map(_name, nodes))}"
+    known = {f"{name.rpartition('/')[0]}/{known}": known for name in nodes for known in TOPICS}
+    if topic in TOPICS or topic in known or topic.startswith("__"):
+        return ""
+    # What begins with a slash is whole: the topic of a node in a namespace has that in front.
+    meant = topic.strip("/") if topic.strip("/") in TOPICS else "" if topic[0] == "/" else nearest(topic, TOPICS)
+    return f"{source}: no node here has the topic {topic}. Write {meant}:={target}" if meant else ""
 
 
 def file_keys(file: Path) -> list[str]:

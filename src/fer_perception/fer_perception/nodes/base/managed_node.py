@@ -26,13 +26,14 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
 
 from fer_perception.errors import FerError, missing_package
+from fer_perception.nodes.base.conflicts import conflict
 from fer_perception.nodes.base.core_log import core_log
 from fer_perception.nodes.base.executor_thread import ExecutorThread
 from fer_perception.nodes.base.parameters import descriptor
 from fer_perception.nodes.base.qos import RESULT_QOS
 from fer_perception.nodes.base.ros_start import explained_start
 from fer_perception.settings import NodeSettings, Setting, Value, from_values, settings_of, values_of
-from fer_perception.settings.unused import argument_keys, misspelt, owners_of, unused_keys
+from fer_perception.settings.unused import misspelt, owners_of, unused_arguments
 from fer_perception.telemetry.malloc import keep_freed_memory
 
 NAMESPACE = "fer"
@@ -41,6 +42,9 @@ POLL_S = 0.05
 
 # Key of the diagnostics of a node that could not do what it was told.
 FAILED = "failed"
+
+# Many nodes publish them.
+SHARED_TOPICS = ("/tf",)
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -65,6 +69,7 @@ class ManagedNode(LifecycleNode):
         self.error = ""
         self.finished = threading.Event()
         self._invalid: dict[str, str] = {}
+        self._published: set[str] = set()  # topics
         self._configured, self._activated = ExitStack(), ExitStack()
         self._declared = settings_of(self.settings_type)
         self.settings = from_values(self.settings_type, dict(map(self._declare, self._declared.values())))
@@ -101,6 +106,9 @@ class ManagedNode(LifecycleNode):
     def publisher(self, message_type: type, topic: str, qos: QoSProfile = RESULT_QOS) -> LifecyclePublisher:
         """A publisher that lives until cleanup and is silent while the node is not active."""
         publisher = self.create_lifecycle_publisher(message_type, topic, qos)
+        if publisher.topic_name not in SHARED_TOPICS:
+            self._published.add(publisher.topic_name)
+        self.at_cleanup(self._published.clear)
         self.at_cleanup(lambda: self.destroy_lifecycle_publisher(publisher))
         return publisher
 
@@ -273,6 +281,9 @@ class ManagedNode(LifecycleNode):
             level, message, values = self.diagnose()
         else:
             level, message = WARN, f"{self.state}: waiting for the next lifecycle transition"
+        if level == OK and (problem := conflict(self, sorted(self._published))):
+            self.get_logger().warning(problem, throttle_duration_sec=LOG_PERIOD_S)
+            level, message = WARN, problem
         if self.unused:
             values["unused"] = "; ".join(self.unused)
             level, message = (WARN, values["unused"]) if level == OK else (level, message)
@@ -322,9 +333,8 @@ def run_nodes(creators: Sequence[Callable[[], ManagedNode]]) -> None:
                 with explained_start():
                     nodes.append(create())
                 undo.callback(nodes[-1].destroy_node)
-            for source, keys in argument_keys(sys.argv):
-                if warning := unused_keys(source, keys, [node.get_fully_qualified_name() for node in nodes]):
-                    nodes[0].warn_unused(warning)
+            for warning in unused_arguments(sys.argv, [node.get_fully_qualified_name() for node in nodes]):
+                nodes[0].warn_unused(warning)
             for node in nodes:
                 node.start()
             starting = False

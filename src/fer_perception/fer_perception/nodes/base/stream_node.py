@@ -159,4 +159,7 @@ class StreamNode(ManagedNode):
                 "processed: slow the camera down, or choose a faster model or face_mode keypoints"
             )
             return WARN, message, values
+        if conflict := self._input.conflict():
+            self.get_logger().warning(conflict, throttle_duration_sec=LOG_PERIOD_S)
+            return WARN, conflict, values
         return OK, f"{summary.fps_out:.0f} results a second", values
