@@ -23,9 +23,9 @@ REMEDY = "Have the camera's driver stamp each image with the time at which it wa
 FAR_NS = 365 * 24 * 3600 * 1_000_000_000
 # For so long after the last fault stamps are not believed: where two images share each stamp, every other one is new.
 DISTRUST_NS = 10 * 1_000_000_000
-# Stamps hardly advance where half of so many steps are less than a tenth of the time between the arrivals. A single one
-# is so where an image came late.
-STEPS, SLOW = 10, 0.1
+# Stamps hardly advance where half of the last steps are less than a tenth of the time between the arrivals. A single
+# one is so where an image came late.
+STEPS, SLOW, FEWEST = 10, 0.1, 2
 # Going from one clock to the other, time must not step back by what an image comes sooner or later.
 JITTER_NS = 1_000_000_000
 
@@ -89,7 +89,7 @@ class StampCheck:
             found = "far"
         elif step_ns < 0:
             found = "back"
-        elif step_ns == 0 or 2 * sum(self._slow) >= STEPS:
+        elif step_ns == 0 or sum(self._slow) >= max(FEWEST, len(self._slow) / 2):
             found = "still"
         if found:
             self._fault, self._fault_ns = found, arrival_ns
