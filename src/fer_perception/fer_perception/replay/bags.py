@@ -199,11 +199,6 @@ def stamped(raw: bytes, time_ns: int) -> bytes:
     return raw[:4] + struct.pack(f"{order}iI", *divmod(time_ns, 1_000_000_000)) + raw[12:]
 
 
-def seconds(stamp_ns: int) -> float:
-    """A stamp in seconds, computed as the nodes do it."""
-    return stamp_ns // 1_000_000_000 + stamp_ns % 1_000_000_000 * 1e-9
-
-
 def read_frames(
     bag: Bag, topic: str, selection: Selection, first: int = 0, sensor: SensorRange | None = None
 ) -> Generator[Frame, None, None]:

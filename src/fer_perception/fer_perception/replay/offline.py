@@ -23,11 +23,12 @@ from fer_perception.faces.model_files import LANDMARKER_SHA256, detector_identit
 from fer_perception.faces.single_face import OneFacePipeline
 from fer_perception.faces.tracker import Tracker
 from fer_perception.files import sha256_of
+from fer_perception.images.stamps import seconds
 from fer_perception.images.visibility import SensorRange
 from fer_perception.models.bundle import Bundle
 from fer_perception.models.shipped import resolve_model
 from fer_perception.pipeline import EmotionPipeline, Emotions, FacePipeline, Faces, Pipeline
-from fer_perception.replay.bags import Bag, Frame, Selection, read_frames, seconds
+from fer_perception.replay.bags import Bag, Frame, Selection, read_frames
 from fer_perception.replay.prefetch import prefetch
 from fer_perception.replay.results import BagFile, StreamFacts
 from fer_perception.replay.tables import (

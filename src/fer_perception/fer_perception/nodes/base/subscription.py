@@ -113,8 +113,8 @@ class Input:
         if not others_seen(self._node):
             domain = self._node.context.get_domain_id()
             return (
-                f"no other node is seen in ROS domain {domain}. Are the others started, with the same ROS_DOMAIN_ID, and "
-                "do ROS_AUTOMATIC_DISCOVERY_RANGE and ROS_LOCALHOST_ONLY let them be seen?"
+                f"no other node is seen in ROS domain {domain}. Are the others started, with the same ROS_DOMAIN_ID, "
+                "and do ROS_AUTOMATIC_DISCOVERY_RANGE and ROS_LOCALHOST_ONLY let them be seen?"
             )
         kinds = IMAGE_REMEDIES if self._type in IMAGE_REMEDIES else (self._type,)
         found = {

@@ -19,9 +19,9 @@ from fer_perception.errors import ImageError
 from fer_perception.faces.single_face import OneFacePipeline
 from fer_perception.images.messages import image_from_message
 from fer_perception.images.visibility import SensorRange
-from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.managed_node import NAMESPACE, OK, WARN, ManagedNode, run_node
 from fer_perception.nodes.base.qos import RESULT_QOS
+from fer_perception.nodes.base.stamp_report import StampReport
 from fer_perception.nodes.base.subscription import Input
 from fer_perception.nodes.hri.messages import FACES, expression_message, hri_messages
 from fer_perception.pipeline import EmotionPipeline
@@ -35,6 +35,7 @@ CROP_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=Reli
 class _FollowedFace:
     crops: Input
     expressions: Publisher
+    stamps: StampReport
 
 
 class HriExpressionNode(ManagedNode):
@@ -79,7 +80,15 @@ class HriExpressionNode(ManagedNode):
         for source in (self._tracked, *(face.crops for face in self._followed.values())):
             if problem := source.problem():
                 return WARN, problem, values
+        for face in self._followed.values():
+            if problem := face.stamps.problem():
+                return WARN, problem, values
         return OK, f"{len(self._followed)} faces", values
+
+    def tick(self) -> None:
+        """See :meth:`ManagedNode.tick`."""
+        for face in self._followed.values():
+            face.stamps.end_window()
 
     def _input(self, message_type: type, topic: str, qos: QoSProfile, receive: Callable[[Any], None]) -> Input:
         name = f"{FACES}/{topic}"
@@ -102,7 +111,7 @@ class HriExpressionNode(ManagedNode):
                 self._reject(str(error))
                 continue
             crops = self._input(Image, f"{track_id}/cropped", CROP_QOS, partial(self._on_crop, track_id))
-            self._followed[track_id] = _FollowedFace(crops, expressions)
+            self._followed[track_id] = _FollowedFace(crops, expressions, StampReport())
 
     def _on_crop(self, track_id: str, message: Image) -> None:
         try:
@@ -110,7 +119,7 @@ class HriExpressionNode(ManagedNode):
         except ImageError as error:
             self._reject(str(error))
             return
-        stamp_s = conversions.stamp_s(message.header) or self.get_clock().now().nanoseconds / 1e9
+        stamp_s = self._followed[track_id].stamps.taken_s(message.header.stamp, self.get_clock().now().nanoseconds)
         found = replace(self._faces.process(image, stamp_s), track_ids=[track_id])
         emotions = self._emotions.process(found, stamp_s)
         if emotions.refusal(0) is None:
