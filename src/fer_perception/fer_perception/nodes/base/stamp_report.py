@@ -40,4 +40,5 @@ class StampReport:
             return ""
         ((fault, count),) = self._last_window.most_common(1)
         remedy = REMEDY + (RECORDING if fault == "far" else "")
-        return f"{count} image{'s' if count > 1 else ''}: {FAULTS[fault]}. The time of their arrival serves instead. {remedy}"
+        images = "1 image" if count == 1 else f"{count} images"
+        return f"{images}: {FAULTS[fault]}. The time of their arrival serves instead. {remedy}"
