@@ -74,6 +74,55 @@ def test_a_missing_package_is_named_in_one_line(
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"HOME": None}, "set HOME or ROS_LOG_DIR to a folder that can be written"),
+        ({"HOME": "/proc"}, "set HOME or ROS_LOG_DIR to a folder that can be written"),
+        ({"ROS_LOG_DIR": "/proc/log"}, "set HOME or ROS_LOG_DIR to a folder that can be written"),
+        ({"ROS_DOMAIN_ID": "abc"}, "ROS_DOMAIN_ID is 'abc': set it to a number from 0 to 232, or unset it"),
+        ({"ROS_DOMAIN_ID": "233"}, "ROS_DOMAIN_ID is '233'"),
+        ({"ROS_DOMAIN_ID": "-1"}, "ROS_DOMAIN_ID is '-1'"),
+        (
+            {"RMW_IMPLEMENTATION": "rmw_none"},
+            "RMW_IMPLEMENTATION is 'rmw_none', which is not installed: set it to rmw_",
+        ),
+        ({"ROS_SECURITY_ENABLE": "true", "ROS_SECURITY_STRATEGY": "Enforce"}, "docs/security.md"),
+    ],
+)
+def test_where_ros_cannot_start_one_line_says_what_to_do(
+    variables: dict[str, str | None], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ROS_LOG_DIR", raising=False)
+    monkeypatch.delenv("ROS_HOME", raising=False)
+    for name, value in variables.items():
+        if value is None:
+            monkeypatch.delenv(name)
+        else:
+            monkeypatch.setenv(name, value)
+    result = call("source_node")
+    assert result.returncode == 1
+    (line,) = [line for line in result.stderr.splitlines() if "onnxruntime" not in line]
+    assert line.startswith("source_node: ")
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--params-file", "missing.yaml"), "params file: '--params-file missing.yaml'"),
+        (("-r", "image"), "Couldn't parse remap rule: '-r image'"),
+        (("--loglevel", "debug"), "--loglevel"),
+    ],
+)
+@pytest.mark.parametrize("name", ["source_node", "fer_nodes"])
+def test_wrong_arguments_of_ros_are_one_line(name: str, arguments: tuple[str, ...], message: str) -> None:
+    result = call(name, "--ros-args", *arguments)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 def caught(pid: int, number: signal.Signals) -> bool:
     """Whether a process handles a signal itself."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

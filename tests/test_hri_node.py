@@ -199,7 +199,7 @@ def test_words_are_the_messages_constants(world: Hri) -> None:
 
 
 def test_a_face_is_announced_before_anything_is_told_of_it(world: Hri) -> None:
-    world.graph.start("hri_node")
+    world.graph.start("hri_node", use_sim_time=True)
     # Subscribed to beforehand, as no reader could that does not know the id.
     reader = world.read("roi", "expression", "abcde/roi", "abcde/expression")
     stamps = iter(np.arange(100, 1000, 0.1))
@@ -221,7 +221,7 @@ def test_a_face_is_announced_before_anything_is_told_of_it(world: Hri) -> None:
 
 
 def test_inputs_are_read_only_for_readers(world: Hri) -> None:
-    world.graph.start("hri_node", privacy="off")
+    world.graph.start("hri_node", use_sim_time=True, privacy="off")
     onlooker, stamps = world.read("expression"), iter(np.arange(100, 1000, 0.1))
 
     def answer() -> None:
@@ -243,7 +243,7 @@ def test_inputs_are_read_only_for_readers(world: Hri) -> None:
 
 
 def test_a_face_that_is_lost_leaves_the_list(world: Hri) -> None:
-    node = world.graph.start("hri_node")
+    node = world.graph.start("hri_node", use_sim_time=True)
     world.read()  # one more reader, that nobody waits for
     reader = world.read("expression")
     assert world.list_of(reader, 100.0, "abcde") == ["abcde"]
@@ -266,7 +266,7 @@ def test_a_face_that_is_lost_leaves_the_list(world: Hri) -> None:
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_its_last_list_is_empty(world: Hri, signal_number: int) -> None:
-    node, reader = world.graph.start("hri_node"), world.read("roi")
+    node, reader = world.graph.start("hri_node", use_sim_time=True), world.read("roi")
     assert world.list_of(reader, 100.0, "abcde") == ["abcde"]
     assert node.stop(signal_number) == 0
     world.graph.until(lambda: reader.seen("tracked")[-1]["ids"] == [])
@@ -275,7 +275,7 @@ def test_its_last_list_is_empty(world: Hri, signal_number: int) -> None:
 
 def test_nobody_is_seen_while_nothing_is_answered(world: Hri) -> None:
     world.graph.collect(DiagnosticArray, "/diagnostics")
-    world.graph.start("hri_node", image_timeout_s=0.5)
+    world.graph.start("hri_node", use_sim_time=True, image_timeout_s=0.5)
     reader = world.read()
     assert world.list_of(reader, 100.0, "abcde") == ["abcde"]
     world.graph.until(lambda: reader.seen("tracked")[-1]["ids"] == [])
@@ -291,7 +291,7 @@ def test_nobody_is_seen_while_nothing_is_answered(world: Hri) -> None:
 
 def test_malformed_messages_are_reported_and_skipped(world: Hri, portrait: np.ndarray) -> None:
     world.graph.collect(DiagnosticArray, "/diagnostics")
-    node, reader = world.graph.start("hri_node", privacy="off"), world.read("roi", "cropped")
+    node, reader = world.graph.start("hri_node", use_sim_time=True, privacy="off"), world.read("roi", "cropped")
     stamps = iter(np.arange(100, 1000, 0.1))
     world.until_answering(
         lambda: bool(reader.seen("abcde/roi")) and world.subscribers()["image"] == 1,

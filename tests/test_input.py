@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,6 +20,8 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from fer_perception.nodes.base.isolation import free_domain_id
+
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
@@ -24,7 +31,7 @@ def diagnostics(graph: Any, name: str) -> list[DiagnosticStatus]:
     return [s for m in graph.received["/diagnostics"] for s in m.status if s.name == full_name]
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 def test_compressed_images_are_taken(graph: Any, portrait: np.ndarray, suffix: str) -> None:
     graph.collect(EmotionArray, "emotions")
     graph.start("fer_node", image_transport="compressed")
@@ -73,7 +80,7 @@ def test_silence_is_reported_with_its_likely_cause(graph: Any, portrait: np.ndar
     def says(text: str) -> Any:
         return lambda: any(text in s.message for s in diagnostics(graph, "fer_node"))
 
-    graph.until(says("though 1 publish there"))
+    graph.until(says(f"though {graph.node.get_namespace()}/test publishes there"))
     graph.received.clear_lists()
 
     def recovered() -> bool:
@@ -83,6 +90,24 @@ def test_silence_is_reported_with_its_likely_cause(graph: Any, portrait: np.ndar
 
     graph.until(recovered)
     assert process.output.count("nothing publishes on") <= 3  # throttled
+
+
+def test_images_that_cannot_show_a_face_are_reported(graph: Any) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    process = graph.start("fer_node")
+
+    def says(pixels: np.ndarray, text: str) -> Any:
+        def said() -> bool:
+            graph.publish(graph.image(pixels))
+            graph.spin(0.1)
+            return any(text in s.message for s in diagnostics(graph, "fer_node"))
+
+        return said
+
+    graph.until(says(np.zeros((480, 640, 3), np.uint8), "the images are nearly black and show no face: is the lens"))
+    assert diagnostics(graph, "fer_node")[-1].level == DiagnosticStatus.WARN
+    assert "nearly black" in process.output
+    graph.until(says(np.full((480, 640, 3), 128, np.uint8), "the images are without contrast"))
 
 
 def start_remapped(graph: Any, image: str, *arguments: str) -> None:
@@ -124,6 +149,74 @@ def test_where_nothing_is_published_the_image_topics_that_exist_are_named(graph:
     message = diagnosis(graph, "camera/image_raw (Image)")
     assert "nothing publishes on" in message
     assert "camera/image_raw/compressed (CompressedImage)" in message
+
+
+def test_the_same_images_in_the_other_transport_are_named(graph: Any) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    graph.node.create_publisher(Image, "camera/image", BEST_EFFORT)
+    graph.node.create_publisher(CompressedImage, "camera/image_raw/compressed", BEST_EFFORT)
+    start_remapped(graph, "camera/image_raw")
+    message = diagnosis(graph, "camera/image_raw/compressed is sensor_msgs/msg/CompressedImage: set image_transport to")
+    assert "nothing publishes on" in message
+
+
+def test_another_type_is_no_other_transport(graph: Any) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    graph.node.create_publisher(Header, "image", BEST_EFFORT)
+    graph.start("fer_node", image_timeout_s=1.0)
+    message = diagnosis(graph, "/image is std_msgs/msg/Header, not sensor_msgs/msg/Image: remap image to a topic of")
+    assert "image_transport to" not in message
+
+
+def test_two_publishers_of_images_are_named(graph: Any) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    graph.start("fer_node")
+    graph.start("source_node", loop=True)
+    graph.until(lambda: any(s.level == DiagnosticStatus.OK for s in diagnostics(graph, "fer_node")))
+    graph.wait_for_image_subscribers()  # makes this test's publisher
+    space = graph.node.get_namespace()
+    message = diagnosis(graph, "their messages are mixed")
+    assert f"{space}/source_node, {space}/test publish on {space}/image" in message
+    graph.until(
+        lambda: any(
+            f"{space}/image is also published by {space}/test" in s.message for s in diagnostics(graph, "source_node")
+        )
+    )
+
+
+def test_two_nodes_that_publish_the_same_are_named(graph: Any) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    space = graph.node.get_namespace()
+    for name in ("fer_node", "second"):
+        graph.start_with("fer_node", "--ros-args", "-r", f"__ns:={space}", "-r", f"__node:={name}")
+    graph.start("source_node", loop=True)
+
+    def says(name: str, text: str) -> bool:
+        return any(s.level == DiagnosticStatus.WARN and text in s.message for s in diagnostics(graph, name))
+
+    graph.until(lambda: says("fer_node", f"is also published by {space}/second: who subscribes gets both"))
+    graph.until(lambda: says("second", f"is also published by {space}/fer_node"))
+
+
+def test_two_nodes_of_one_name_are_told(graph: Any) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    for _ in range(2):
+        graph.start("source_node", loop=True)
+    diagnosis_of = f"2 nodes are called {graph.node.get_namespace()}/source_node: stop all but one"
+    graph.until(lambda: any(diagnosis_of in s.message for s in diagnostics(graph, "source_node")))
+
+
+def test_without_any_other_node_the_domain_is_named(graph: Any, tmp_path: Path) -> None:
+    """In another domain than this test, whose diagnostics cannot be heard here: the log tells."""
+    domain = str(free_domain_id())
+    command = [sys.executable, "-m", "fer_perception", "fer_node", "--ros-args", "-p", "image_timeout_s:=1.0"]
+    with open(tmp_path / "log", "w+") as log:
+        process = subprocess.Popen(command, env={**os.environ, "ROS_DOMAIN_ID": domain}, stdout=log, stderr=log)
+        try:
+            graph.until(lambda: f"no other node is seen in ROS domain {domain}" in (tmp_path / "log").read_text())
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
 
 
 def test_the_graph_shows_where_the_images_go(graph: Any) -> None:

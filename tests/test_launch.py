@@ -137,6 +137,19 @@ def test_arguments_win_over_the_parameter_file_and_the_file_over_defaults(graph:
         assert parameters(graph, "fer_node", "max_faces", "min_confidence") == [7, 0.5]
 
 
+def test_what_nobody_takes_is_a_warning(graph: Any, tmp_path: Path) -> None:
+    params, log = tmp_path / "params.yaml", tmp_path / "launch.log"
+    params.write_text("fer_node:\n  ros__parameters:\n    max_faces: 2\n")
+    given = ("source:=none", "overlay:=false", "privcy:=strict", f"params_file:={params}")
+    with launched(graph, log, *given):
+        assert parameters(graph, "fer_node", "max_faces", "privacy") == [10, "no_images"]
+    assert "[WARNING] [launch.user]: the argument privcy:= is not known and not used: privacy:= is" in log.read_text()
+    assert (
+        f"what is under /fer_node is not used, as no node here has that name. Write {graph.node.get_namespace()}"
+        in (log.read_text())
+    )
+
+
 @pytest.mark.parametrize(
     ("file", "arguments", "message"),
     [

@@ -176,7 +176,7 @@ def test_landmarks_are_made_for_who_asks(graph: Any, portrait: np.ndarray) -> No
 def test_landmarks_have_a_rate_of_their_own(graph: Any, portrait: np.ndarray) -> None:
     graph.collect(FaceArray, "faces")
     graph.collect(FaceArray, "landmarks")
-    graph.start("fer_node", landmarks_rate_hz=3.0, image_timeout_s=60.0)
+    graph.start("fer_node", landmarks_rate_hz=3.0, image_timeout_s=60.0, use_sim_time=True)
     stamps_s = iter(range(1, 1000))
     graph.until(lambda: graph.ask(portrait, "faces", stamp_s=next(stamps_s)) and graph.received["landmarks"])
     for number in range(10):

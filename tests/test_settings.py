@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 
 from fer_perception.launching.choices import write_choices
+from fer_perception.settings.unused import TOPICS, file_keys, matches
 
 ROOT = Path(__file__).parents[1]
 
@@ -90,6 +92,102 @@ def test_a_node_starts_with_the_parameter_file(graph: Any, name: str) -> None:
         return {value.value for s in statuses if s.name == f"{namespace}/{name}" for value in s.values[:1]}
 
     graph.until(lambda: "active" in states())
+
+
+KEYS = (
+    *("/**", "**", "/*", "/fer/*", "/fer/**", "/**/**", "fer_node", "/fer_node", "/**/fer_node", "/*/fer_node"),
+    *("/*/*/fer_node", "fer/fer_node", "/fer/fer_node", "/fer/front/fer_node", "/**/front/**", "/**/fer/**/fer_node"),
+)
+
+
+@pytest.mark.parametrize("namespace", ["/", "/fer", "/fer/front"])
+def test_a_key_is_of_the_nodes_that_ros_takes_it_for(namespace: str, tmp_path: Path) -> None:
+    file, found = tmp_path / "params.yaml", []
+    for key in KEYS:
+        file.write_text(yaml.safe_dump({key: {"ros__parameters": {"max_faces": 2}}}))
+        node = rclpy.create_node(
+            "fer_node",
+            namespace=namespace,
+            cli_args=["--ros-args", "--params-file", str(file)],
+            automatically_declare_parameters_from_overrides=True,
+        )
+        found.append((key, node.has_parameter("max_faces")))
+        name = node.get_fully_qualified_name()
+        node.destroy_node()
+    assert [(key, matches(key, name)) for key in KEYS] == found
+
+
+def test_the_topics_that_are_known_are_those_of_the_nodes(graph: Any) -> None:
+    """Those that a node names itself, not lifecycle's and parameters'."""
+    space = graph.node.get_namespace()
+    expected = {
+        "fer_node": {"image", "camera_info", "emotions", "faces", "landmarks", "latency", "latency_statistics"},
+        "face_node": {"image", "camera_info", "faces", "landmarks", "face_latency", "face_latency_statistics"},
+        "emotion_node": {"faces", "emotions", "latency", "latency_statistics"},
+    }
+    for name in expected:
+        graph.start(name)
+
+    def topics(name: str) -> set[str]:
+        entities = [*graph.node.get_publisher_names_and_types_by_node(name, space)]
+        entities += graph.node.get_subscriber_names_and_types_by_node(name, space)
+        return {topic.removeprefix(f"{space}/") for topic, _ in entities if not topic.startswith(f"{space}/{name}/")}
+
+    def known() -> bool:
+        names = {name for name, namespace in graph.node.get_node_names_and_namespaces() if namespace == space}
+        return names >= expected.keys() and all(topics(name) >= expected[name] for name in expected)
+
+    graph.until(known)
+    for name in expected:
+        assert {topic for topic in topics(name) if not topic.startswith("/")} <= {*TOPICS}
+
+
+def test_nested_keys_of_a_parameter_file_are_found(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    parameters = {"ros__parameters": {"audit": {"folder": "x"}}}
+    file.write_text(yaml.safe_dump({"/**": parameters, "fer": {"fer_node": parameters, "front/fer_node": parameters}}))
+    assert file_keys(file) == ["/**", "/fer/fer_node", "/fer/front/fer_node"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "warnings"),
+    [
+        (
+            "fer_node",
+            ["-p", "min_confidense:=0.9", "-p", "modell:=x"],
+            ["min_confidense is not .*: min_confidence is", "model is"],
+        ),
+        ("fer_node", ["-p", "audit.foldr:=x"], ["parameter audit.foldr is not known and not used: audit.folder is"]),
+        ("source_node", ["-p", "zzz:=1"], ["parameter zzz is not known and not used: --help lists those that are"]),
+        (
+            "source_node",
+            ["-p", "source_node:loop:=true"],
+            ["under source_node is not used.* Write {space}/source_node"],
+        ),
+        ("source_node", ["--params-file", "{file}"], ["{file}: what is under /source_node is not used"]),
+        ("source_node", ["-r", "imgae:=/x"], ["-r imgae:=/x: no node here has the topic imgae. Write image:=/x"]),
+        ("source_node", ["-r", "/image:=/x"], ["no node here has the topic /image. Write image:=/x"]),
+        ("source_node", ["-r", "fer_node:image:=/x"], ["no node here is called fer_node. Write source_node"]),
+        ("source_node", ["-r", "image:=/x", "-r", "/tf:=tf", "-r", "{space}/image:=/y", "-r", "odom:=/z"], []),
+        ("source_node", ["-p", "model:=x", "-p", "use_sim_time:=false"], []),  # of another node: /** may have it
+    ],
+)
+def test_what_nobody_takes_is_told(
+    graph: Any, tmp_path: Path, name: str, arguments: list[str], warnings: list[str]
+) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    space, file = graph.node.get_namespace(), tmp_path / "params.yaml"
+    file.write_text("source_node:\n  ros__parameters:\n    loop: true\n")
+    fill = {"space": space, "file": str(file)}
+    given = [argument.format(**fill) for argument in arguments]
+    process = graph.start_with(name, "--ros-args", "-r", f"__ns:={space}", "-p", "autostart:=false", *given)
+    graph.until(lambda: graph.status_of(name))
+    unused = [value.value for value in graph.status_of(name).values if value.key == "unused"]
+    assert len(unused) == bool(warnings)
+    for warning in warnings:
+        assert re.search(warning.format(**fill), unused[0])
+        assert re.search(warning.format(**fill), process.output)
+    assert ("[WARN]" in process.output) == bool(warnings)
 
 
 @pytest.mark.parametrize("key", ["/**", "/**/fer_node", "/fer/fer_node"])

@@ -42,6 +42,8 @@ EXECUTABLES = {
 
 # They need requirements/replay.txt.
 EVALUATION = ("replay", "live_replay", "make_bag")
+# They are in the graph, too; of benchmark only a part is.
+OTHER_ROS = ("demo", "live_replay")
 NODE_MODULES = "fer_perception.nodes."
 # They take ROS's arguments alone; fer_nodes has some of its own.
 NODES = tuple(
@@ -59,6 +61,10 @@ def run(name: str) -> None:
             # Its imports take seconds, and nothing is open yet: to end now is a clean end.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: os._exit(0))
+        if module.startswith(NODE_MODULES) or name in OTHER_ROS:
+            from fer_perception.nodes.base.ros_start import check_environment
+
+            check_environment()
         if name in NODES:
             from fer_perception.nodes.base.command_line import check_arguments
 

@@ -19,6 +19,7 @@ from fer_perception.faces.finder import FaceFinder, open_finder
 from fer_perception.faces.head_pose import Camera
 from fer_perception.faces.tracker import Tracker
 from fer_perception.faces.turned_camera import Rotation
+from fer_perception.images.visibility import Flaw, flaw_of
 from fer_perception.models.bundle import Bundle, Manifest
 from fer_perception.models.shipped import resolve_model
 from fer_perception.preprocessing.alignment import align
@@ -28,18 +29,22 @@ from fer_perception.types import Float32Array, UInt8Image
 
 # Without a sure face for so long, the image is searched in the other orientations: again after each such time.
 TURNED_AFTER_S, SURELY_UPRIGHT = 5.0, 0.85
+# A hand before the lens, or a light that is switched on, is no flaw.
+FLAWED_AFTER_S = 2.0
 
 
 @dataclass(frozen=True)
 class Faces:
     """The faces of one image and, in the same order, their identities and aligned crops.
 
-    ``crops``: uint8, of the network's size, (H, W) for a grey network and (H, W, 3), RGB, for others.
+    ``crops``: uint8, of the network's size, (H, W) for a grey network and (H, W, 3), RGB, for others. ``flaw``: of an
+    image without faces, why it could not show any.
     """
 
     faces: list[Face]
     track_ids: list[str]
     crops: list[UInt8Image]
+    flaw: Flaw = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ class FacePipeline:
         self.camera: Camera | None = None  # may be set between two images
         self.better_rotation: Rotation | None = None  # of the image, where faces were seen that image_rotation misses
         self._unsure_since_s: float | None = None
+        self.flaw: Flaw = ""  # of all images of the last seconds
+        self._flawed: tuple[Flaw, float] = ("", 0.0)  # of the last image, and since when
 
     @classmethod
     def from_settings(cls: type[FaceStage], settings: FaceSettings) -> FaceStage:
@@ -116,7 +123,7 @@ class FacePipeline:
         stopwatch.lap("detect")
         crops = self.crop(image, faces)
         stopwatch.lap("align")
-        return Faces(faces, track_ids, crops)
+        return Faces(faces, track_ids, crops, self._look_for_flaws(image, stamp_s, faces))
 
     def find(self, image: UInt8Image, stamp_s: float, mesh: bool) -> list[Face]:
         """The faces of an image."""
@@ -133,6 +140,15 @@ class FacePipeline:
         elif stamp_s - self._unsure_since_s >= TURNED_AFTER_S:
             self._unsure_since_s = stamp_s
             self.better_rotation = self.finder.better_rotation(image, confidence)
+
+    def _look_for_flaws(self, image: UInt8Image, stamp_s: float, faces: Sequence[Face]) -> Flaw:
+        flaw: Flaw = "" if any(face.confidence for face in faces) else flaw_of(image)
+        last, since_s = self._flawed
+        if flaw != last or stamp_s < since_s:
+            since_s = stamp_s
+        self._flawed = flaw, since_s
+        self.flaw = flaw if stamp_s - since_s >= FLAWED_AFTER_S else ""
+        return flaw
 
     def with_meshes(self, image: UInt8Image, found: Faces) -> Faces:
         """The faces that :meth:`process` found without meshes, with meshes and head orientations."""

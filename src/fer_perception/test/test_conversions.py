@@ -7,13 +7,14 @@ from array import array
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from fer_perception.emotions.attention_maps import AttentionMap
 from fer_perception.errors import ImageError
 from fer_perception.faces import face as core
 from fer_perception.images.messages import image_from_message
+from fer_perception.images.visibility import SensorRange
 from fer_perception.labels import EMOTIONS_7
 from fer_perception.nodes.base.conversions import (
     age_ms,
@@ -56,6 +57,61 @@ def message(encoding: str, pixels: np.ndarray, padding: int = 0, big_endian: boo
 )
 def test_encodings_become_rgb(encoding: str, pixels: np.ndarray, expected: np.ndarray, padding: int) -> None:
     np.testing.assert_array_equal(image_from_message(message(encoding, pixels, padding)), expected)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "order"),
+    [("bayer_rggb", "rggb"), ("bayer_bggr", "bggr"), ("bayer_gbrg", "gbrg"), ("bayer_grbg", "grbg")],
+)
+@pytest.mark.parametrize("bits", [8, 10, 16])
+def test_colour_filters(encoding: str, order: str, bits: int) -> None:
+    values = {"r": 200, "g": 100, "b": 20}
+    mosaic = np.tile(np.asarray([values[color] for color in order], np.uint8).reshape(2, 2), (4, 4))
+    if bits > 8:
+        mosaic = mosaic.astype(np.uint16) << (bits - 8)
+        mosaic[0, 0] = 2**bits - 1  # the brightest value of this sensor
+    rgb = image_from_message(
+        message(f"{encoding}{16 if bits > 8 else 8}", mosaic), SensorRange(bits if bits > 8 else 0)
+    )
+    np.testing.assert_array_equal(rgb[4, 4], [200, 100, 20])
+
+
+@pytest.mark.parametrize("padding", [0, 4])
+@pytest.mark.parametrize(("encoding", "pair"), [("nv12", (240, 110)), ("nv21", (110, 240)), ("NV12", (240, 110))])
+def test_planar_yuv_keeps_its_colours(encoding: str, pair: tuple[int, int], padding: int) -> None:
+    """Blue by BT.601 in video range: Y 41, U 240, V 110."""
+    rows = np.vstack([np.full((4, 6), 41, np.uint8), np.tile(np.asarray(pair, np.uint8), (2, 3))])
+    image = message(encoding, np.hstack([rows, np.full((6, padding), 77, np.uint8)]))
+    image.height, image.width = 4, 6
+    np.testing.assert_allclose(image_from_message(image), np.tile([0, 0, 255], (4, 6, 1)), atol=4)
+
+
+def test_planar_yuv_with_a_step_of_three_halves() -> None:
+    image = message("nv12", np.full((6, 6), 128, np.uint8))
+    image.height, image.width, image.step = 4, 6, 9  # step x height is the number of bytes
+    np.testing.assert_allclose(image_from_message(image), 130, atol=3)
+
+
+def test_one_channel_without_a_name_is_grey() -> None:
+    grey = PICTURE[..., 0]
+    np.testing.assert_array_equal(image_from_message(message("8UC1", grey)), np.dstack([grey] * 3))
+    wide = image_from_message(message("16UC1", grey.astype(np.uint16) << 8))
+    np.testing.assert_array_equal(wide, np.dstack([grey] * 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("h264", "it is a film"),
+        ("H265", "it is a film"),
+        ("16UC1; compressedDepth png", "it holds distances"),
+        ("avif", "its format says 'avif'. Publish JPEG, PNG or WebP, or sensor_msgs/Image"),
+    ],
+)
+def test_other_formats_of_compressed_images_are_refused_by_name(name: str, remedy: str) -> None:
+    with pytest.raises(ImageError, match=remedy) as refused:
+        image_from_message(CompressedImage(format=name, data=bytes(100)))
+    assert name in str(refused.value)
 
 
 @pytest.mark.parametrize("big_endian", [False, True])
@@ -101,7 +157,11 @@ def broken(**changes: object) -> Image:
         (broken(encoding="8UC3"), "encoding '8UC3' is not known"),
         (broken(encoding="32FC3", step=96, data=array("B", bytes(576))), "encoding '32FC3' is not known"),
         (broken(encoding="8UC" + "9" * 5000), "encoding '8UC9+' is not known"),
-        (broken(encoding="nv12", step=8, data=array("B", bytes(48))), "encoding 'nv12' cannot be converted"),
+        (broken(encoding="nv12", step=8, data=array("B", bytes(48))), "48 bytes .* nv12 has step x height x 3/2.* 72"),
+        (broken(encoding="nv12", step=7, data=array("B", bytes(63))), "63 bytes .* nv12"),
+        (broken(encoding="nv21", height=5, step=8, data=array("B", bytes(56))), "both sides must be even"),
+        (broken(encoding="nv24"), "encoding 'nv24' is not known: publish rgb8, bgr8 or mono8"),
+        (broken(encoding="32FC1"), "encoding '32FC1' is not known: publish"),
         (broken(width=0), "both sides must lie between"),
         (broken(height=0), "both sides must lie between"),
         (broken(width=4_000_000_000), "both sides must lie between"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -279,6 +280,66 @@ def test_a_parameter_file_and_a_log_level_are_every_nodes(tmp_path: Path) -> Non
         assert {node.log_level for node in nodes} == {"debug"}
 
 
+def params_file(folder: Path, *keys: str) -> str:
+    """An argument: a file with a parameter for each of these nodes."""
+    file = folder / "params.yaml"
+    file.write_text("".join(f"{key}:\n  ros__parameters:\n    max_faces: 2\n" for key in keys))
+    return f"params_file:={file}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keys", "named"),
+    [
+        (
+            "",
+            ["fer_node"],
+            "what is under /fer_node is not used, as no node here has that name. Write /fer/fer_node or",
+        ),
+        ("split:=true", ["/fer/fer_node"], "Write /fer/face_node or /fer/emotion_node"),
+        ("namespace:=robot", ["/fer/fer_node", "/fer/overlay_node"], "Write /robot/fer_node"),
+        ("", ["/**", "fer_node"], "what is under /fer_node is not used"),
+        ("", ["/**/source_node", "/fer/fer_nod"], "what is under /fer/fer_nod is not used"),
+        (
+            "cameras:=front,rear shared_process:=true",
+            ["/fer/fer_node"],
+            "Write /fer/front/fer_node or /fer/rear/fer_node",
+        ),
+    ],
+)
+def test_a_parameter_file_that_is_of_no_node_is_told(
+    arguments: str, keys: list[str], named: str, tmp_path: Path
+) -> None:
+    plan = planned(fer.plan, *arguments.split(), params_file(tmp_path, *keys))
+    (warning,) = plan.warnings
+    assert named in warning
+    assert warning.startswith("params_file:=")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keys", "executables"),
+    [
+        ("", ["/**"], ["fer_node", "overlay_node", "source_node"]),
+        ("", ["/fer/fer_node"], ["fer_node"]),
+        ("", ["/**/fer_node", "/**/hri_node", "/other/planner"], ["fer_node"]),
+        ("", ["/one/fer/fer_node", "/fer/fer_node"], ["fer_node"]),
+        ("namespace:=/", ["fer_node"], ["fer_node"]),
+        ("cameras:=front,rear overlay:=false", ["/fer/front/fer_node"], ["fer_node"]),
+        ("cameras:=front,rear overlay:=false shared_process:=true", ["/fer/rear/fer_node"], ["fer_nodes"]),
+    ],
+)
+def test_a_parameter_file_goes_to_the_nodes_that_it_is_of(
+    arguments: str, keys: list[str], executables: list[str], tmp_path: Path
+) -> None:
+    plan = planned(fer.plan, *arguments.split(), params_file(tmp_path, *keys))
+    assert plan.warnings == ()
+    assert [node.executable for node in plan.nodes if node.params_file] == executables
+
+
+def test_a_misspelt_argument_is_told() -> None:
+    plan = planned(fer.plan, "privcy:=strict", "map:=kitchen.yaml")
+    assert plan.warnings == ("the argument privcy:= is not known and not used: privacy:= is",)
+
+
 def test_what_the_user_chose_wins_over_the_parameter_file_and_a_default_does_not() -> None:
     (node,) = planned(fer.plan, *["source:=none", "overlay:=false", "model:=baseline", "use_sim_time:=true"]).nodes
     assert node.chosen == {"model": "baseline", "use_sim_time": True}
@@ -423,7 +484,9 @@ def test_what_the_bag_decides_is_no_argument_of_a_replay(bag: Path) -> None:
     names = {argument.name for argument in replay.ARGUMENTS}
     assert not names & {argument.split(":=")[0] for argument in ignored}
     assert {argument.name for argument in fer.ARGUMENTS} - names == {argument.split(":=")[0] for argument in ignored}
-    assert planned(replay.plan, f"bag:={bag}", *ignored) == planned(replay.plan, f"bag:={bag}")
+    plan = planned(replay.plan, f"bag:={bag}", *ignored)
+    assert [warning.split()[2] for warning in plan.warnings] == [f"{text.split(':=')[0]}:=" for text in ignored]
+    assert replace(plan, warnings=()) == planned(replay.plan, f"bag:={bag}")
 
 
 @pytest.mark.parametrize(

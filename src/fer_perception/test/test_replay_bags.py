@@ -91,7 +91,7 @@ def test_several_image_topics_are_listed(tmp_path: Path) -> None:
         (frame,) = read_frames(bag, "/rear", Selection())
     assert frame.stamp_ns == 7  # no stamp: when it was recorded
     assert frame.image is None
-    assert frame.rejected == "3 bytes are no JPEG or PNG"
+    assert frame.rejected == "3 bytes are no JPEG, PNG or WebP"
 
 
 def test_a_folder_that_is_missing_or_empty(tmp_path: Path) -> None:
@@ -151,5 +151,5 @@ def test_messages_that_are_no_images_are_rejected_frames(tmp_path: Path) -> None
     frames = frames_of(broken)
     assert [frame.index for frame in frames if frame.rejected] == [2, 4]
     assert "are no sensor_msgs/msg/CompressedImage" in frames[2].rejected
-    assert "are no readable JPEG or PNG" in frames[4].rejected
+    assert "are no readable JPEG, PNG or WebP" in frames[4].rejected
     shutil.rmtree(broken)

@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
 
 from fer_perception.commands.make_bag import TOPIC, Item, write_bag
+from fer_perception.commands.replay import format_report
 from fer_perception.errors import BagError, FaceModelError
 from fer_perception.labels import EMOTIONS_7
 from fer_perception.models import shipped
@@ -21,6 +23,7 @@ from fer_perception.pipeline import Pipeline
 from fer_perception.replay import offline
 from fer_perception.replay.bags import Selection
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
+from fer_perception.replay.message_types import typestore
 from fer_perception.replay.offline import make_task, run
 from fer_perception.replay.prefetch import prefetch
 from fer_perception.replay.results import StreamFacts
@@ -83,7 +86,14 @@ def tilted_bag(tmp_path: Path, portrait: np.ndarray) -> Path:
 @pytest.mark.usefixtures("short_parts")
 @pytest.mark.parametrize(
     ("bag_name", "frames_done"),
-    [("portrait_bag", 3), ("portrait_bag", 5), ("portrait_bag", 12), ("portrait_bag", 23), ("tilted_bag", 7)],
+    [
+        ("portrait_bag", 3),
+        ("portrait_bag", 5),
+        ("portrait_bag", 12),
+        ("portrait_bag", 23),
+        ("tilted_bag", 7),
+        ("infrared_bag", 8),
+    ],
 )
 def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(
     bag_name: str,
@@ -115,6 +125,49 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(
     monkeypatch.setattr(offline, "_read_emotions", watched)
     assert emotions_after(bag, tiny_bundle, tmp_path / "out") == whole
     assert resumed == list(range(frames_done // 5 * 5, 24))
+
+
+@pytest.fixture
+def infrared_bag(tmp_path: Path, moving_portrait: list[np.ndarray]) -> Path:
+    """Of a 12-bit camera, as mono16; the first three images need 10 bits only, the last eight are nearly black."""
+    types = typestore().types
+    with Writer(tmp_path / "infrared", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection(TOPIC, "sensor_msgs/msg/Image", typestore=typestore())
+        for number, image in enumerate(moving_portrait):
+            grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.uint16)
+            wide = grey << (2 if number < 3 else 4) if number < 16 else grey >> 5
+            height, width = wide.shape
+            time_ns = 1_000_000_000_000 + number * 100_000_000
+            stamp = types["builtin_interfaces/msg/Time"](sec=time_ns // 10**9, nanosec=time_ns % 10**9)
+            message = types["sensor_msgs/msg/Image"](
+                header=types["std_msgs/msg/Header"](stamp=stamp, frame_id="infrared"),
+                height=height,
+                width=width,
+                encoding="mono16",
+                is_bigendian=0,
+                step=2 * width,
+                data=wide.view(np.uint8).ravel(),
+            )
+            writer.write(connection, time_ns, typestore().serialize_cdr(message, connection.msgtype))
+    return tmp_path / "infrared"
+
+
+@pytest.mark.usefixtures("face_model")
+def test_images_of_12_bits_show_faces_and_those_that_are_black_are_reported(
+    infrared_bag: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    report = evaluate_bags([infrared_bag], out, ReplaySettings(model=str(tiny_bundle)), options=PLAIN)
+    frames = read_predictions(out).frames
+    assert frames["image_bits"].tolist() == [10] * 3 + [12] * 21
+    assert frames["faces"].tolist() == [1] * 16 + [0] * 8
+    assert report.all.flaws == {"nearly black": 8}
+    assert "8 images are nearly black: is the lens covered" in format_report(report)
+    assert "8 of 24 images show no face and are nearly black" in (out / "report.html").read_text(encoding="utf-8")
+
+    settings = ReplaySettings(model=str(tiny_bundle), image_bits=16)
+    report = evaluate_bags([infrared_bag], out, settings, options=PLAIN)
+    assert report.all.flaws["nearly black"] >= 8 + 3  # whose 10 bits give 4 of 256 grey values
 
 
 def test_what_is_done_is_not_done_again_until_something_changes(

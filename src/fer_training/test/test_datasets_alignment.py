@@ -20,6 +20,7 @@ from fer_perception.preprocessing.normalization import InputSpec
 from fer_perception.types import UInt8Image
 from fer_training.datasets import Alignment, DatasetError, load_dataset
 from fer_training.datasets.keypoints import cache_name
+from fer_training.datasets.photographs import read_image
 
 TEMPLATE = AlignmentTemplate(right_eye=(0.315, 0.395), left_eye=(0.685, 0.395), mouth=(0.5, 0.78))
 RGB = Alignment(TEMPLATE, InputSpec(width=64, height=64, color="rgb", mean=[0.5] * 3, std=[0.5] * 3))
@@ -178,3 +179,12 @@ def test_exif_orientation(tmp_path: Path) -> None:
     (tmp_path / "test" / "fear").mkdir(parents=True)
     image.save(tmp_path / "test" / "fear" / "a.png", exif=exif)
     assert load_dataset(f"folder:{tmp_path}", "test").images[0].shape == (16, 8, 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_images_of_16_bits_are_read_by_the_bits_that_they_use(tmp_path: Path, suffix: str, bits: int) -> None:
+    grey = np.tile(np.arange(256, dtype=np.uint16), (100, 1))
+    file = tmp_path / f"infrared{suffix}"
+    cv2.imwrite(str(file), grey << (bits - 8))
+    np.testing.assert_array_equal(read_image(file, "list"), np.dstack([grey] * 3))

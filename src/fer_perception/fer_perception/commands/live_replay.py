@@ -42,6 +42,7 @@ from fer_perception.models.shipped import resolve_model
 from fer_perception.nodes.bag_player import BagPlayer
 from fer_perception.nodes.base.executor_thread import ExecutorThread
 from fer_perception.nodes.base.isolation import isolate, use_dds_profile
+from fer_perception.nodes.base.ros_start import explained_start
 from fer_perception.nodes.recording.prediction_recorder import PredictionRecorder
 from fer_perception.replay.bags import image_transport
 from fer_perception.replay.evaluate_bags import Options, evaluate_recording, prepare
@@ -128,7 +129,8 @@ def play(
         if recorder.failure or player.error:
             raise FerError(recorder.failure or player.error)
 
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    with explained_start():
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     with ExitStack() as undo:
         undo.callback(rclpy.try_shutdown)
         player = BagPlayer()

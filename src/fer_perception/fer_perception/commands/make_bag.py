@@ -27,6 +27,7 @@ from fer_perception.errors import LabelsError, SourceError
 from fer_perception.files import room_in
 from fer_perception.images.manifest import labelled_images
 from fer_perception.images.sources import DEFAULT_FPS, IMAGE_SUFFIXES, Source, open_source, read_image
+from fer_perception.images.visibility import SensorRange
 from fer_perception.labels import emotion_named
 from fer_perception.replay.bags import Bag
 from fer_perception.replay.ground_truth import LABEL_TOPIC, TEXT, Labels, read_labels
@@ -158,8 +159,9 @@ def _labelled_images(source: Path, split: str) -> list[tuple[Path, str]]:
 
 
 def _held(found: list[tuple[Path, str]], hold: int) -> Iterator[Item]:
+    sensor = SensorRange()
     for file, label in found:
-        image = read_image(file)
+        image = read_image(file, sensor)
         for repeat in range(hold):
             yield Item(image, label, repeat == 0)
 

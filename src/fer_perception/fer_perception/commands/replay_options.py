@@ -13,7 +13,17 @@ from fer_perception.settings import ReplaySettings
 
 # The settings that decide about the predictions.
 PIPELINE = (
-    *("model", "precision", "backend", "prior", "min_confidence", "max_faces", "max_lost_s", "smoothing_s"),
+    *(
+        "model",
+        "precision",
+        "backend",
+        "prior",
+        "image_bits",
+        "min_confidence",
+        "max_faces",
+        "max_lost_s",
+        "smoothing_s",
+    ),
     *("min_face_px", "min_sharpness", "max_yaw_deg", "abstain_below"),
 )
 

@@ -1,4 +1,4 @@
-"""JPEG and PNG to pixels."""
+"""JPEG, PNG and WebP to pixels."""
 
 from __future__ import annotations
 
@@ -6,42 +6,49 @@ import io
 import warnings
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fer_perception.errors import ImageError
+from fer_perception.images.visibility import SensorRange
 from fer_perception.types import UInt8Image
 
 MAX_SIDE = 8192
+KNOWN = "JPEG, PNG or WebP"
+# Where a PNG says how many bits a value has.
+PNG_DEPTH = 24
 
 
-def decode(data: Any) -> UInt8Image:
-    """A JPEG or PNG as an RGB array: uint8, (H, W, 3). Of 16 bits the upper 8 are taken.
+def decode(data: Any, sensor: SensorRange | None = None) -> UInt8Image:
+    """A JPEG, PNG or WebP as an RGB array: uint8, (H, W, 3).
 
     Pillow is used since it says where a file is truncated, which OpenCV fills up in grey.
 
     :param data: the file's bytes.
-    :raises ImageError: it is neither, is larger than 8192 pixels a side, or is truncated or corrupt.
+    :param sensor: of the stream, for images of 16 bits; None: the image's own.
+    :raises ImageError: it is none of these, is larger than 8192 pixels a side, or is truncated or corrupt.
     """
     try:
         with warnings.catch_warnings():
             # Of metadata, which is not used, and of the size, which is checked here.
             warnings.simplefilter("ignore")
-            return _decode(data)
+            return _decode(data, sensor or SensorRange())
     except UnidentifiedImageError:
-        raise ImageError(f"{len(data)} bytes are no JPEG or PNG") from None
+        raise ImageError(f"{len(data)} bytes are no {KNOWN}") from None
     except ImageError:
         raise
     except Exception as error:  # Pillow's parsers let out what they run into, even AssertionError and IndexError
-        raise ImageError(f"{len(data)} bytes are no readable JPEG or PNG ({type(error).__name__}: {error})") from error
+        raise ImageError(f"{len(data)} bytes are no readable {KNOWN} ({type(error).__name__}: {error})") from error
 
 
-def _decode(data: Any) -> UInt8Image:
-    image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
+def _decode(data: Any, sensor: SensorRange) -> UInt8Image:
+    image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP"))
     if max(image.size) > MAX_SIDE:
         raise ImageError(f"image of {image.width} x {image.height} pixels: at most {MAX_SIDE} a side")
     image.load()
-    if image.mode.startswith("I"):  # 16 bits, grey
-        grey = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+    if image.format == "PNG" and data[PNG_DEPTH] == 16:  # of colours Pillow gives the upper bytes alone
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        return np.asarray(cv2.cvtColor(sensor.to_8_bits(pixels), cv2.COLOR_BGR2RGB))
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

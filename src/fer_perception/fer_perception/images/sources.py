@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from fer_perception.errors import SourceError
+from fer_perception.images.visibility import SensorRange
 from fer_perception.types import UInt8Image
 
 PORTRAIT = "astronaut"
@@ -92,9 +93,10 @@ def open_source(source: str, fps: float = 0.0, still_s: float = 2.0, max_side: i
     return _open_video(path, fps, max_side)
 
 
-def read_image(file: Path) -> UInt8Image:
+def read_image(file: Path, sensor: SensorRange | None = None) -> UInt8Image:
     """An image file as RGB.
 
+    :param sensor: of the camera, for images of 16 bits; None: the image's own.
     :raises SourceError: it cannot be decoded, or has more than some 179 million pixels, Pillow's limit against bombs.
     """
     with warnings.catch_warnings(), suppress(OSError, SyntaxError, ValueError):  # what OpenCV cannot read either
@@ -103,7 +105,11 @@ def read_image(file: Path) -> UInt8Image:
             Image.open(file).close()  # reads the header only
         except Image.DecompressionBombError as error:
             raise SourceError(f"{file}: too large an image ({error}). Shrink it first") from error
-    image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    image = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if image is not None and image.dtype == np.uint16:
+        image = (sensor or SensorRange()).to_8_bits(image)
+    elif image is not None and image.dtype != np.uint8:
+        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
     if image is None:  # GIF and AVIF are not in every OpenCV
         return next(_pictures(file))[0]
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -198,10 +204,10 @@ def _limited_all(images: Iterator[TimedImage], max_side: int) -> Iterator[TimedI
 
 def _file_images(files: list[Path], repeats: int, rate: float, own_times: bool) -> Iterator[TimedImage]:
     """Images one after another, each so often at a rate; of animated ones each picture once, at its own time."""
-    begun_s, count = 0.0, 0
+    begun_s, count, sensor = 0.0, 0, SensorRange()
     for file in files:
         if not _is_animated(file):
-            image = read_image(file)
+            image = read_image(file, sensor)
             for _ in range(repeats):
                 yield TimedImage(image, begun_s + count / rate)
                 count += 1

@@ -40,6 +40,11 @@ class ImageTime(NamedTuple):
     fault: Fault
 
 
+def seconds(time_ns: int) -> float:
+    """A time in seconds, from nanoseconds."""
+    return time_ns // 1_000_000_000 + time_ns % 1_000_000_000 * 1e-9
+
+
 class StampCheck:
     """Judges the stamps of one stream of images, in the order of their arrival."""
 

@@ -13,6 +13,7 @@ from launch.actions import (
     Shutdown,
 )
 from launch.event_handlers import OnProcessExit
+from launch.logging import get_logger
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import ExecutableInPackage
@@ -41,6 +42,8 @@ def description(arguments: Sequence[Argument], plan: Callable[[Mapping[str, str]
 
 
 def _actions(plan: Plan) -> list[Action]:
+    for warning in plan.warnings:
+        get_logger("launch.user").warning(warning)
     notes = [LogInfo(msg=note) for note in plan.notes]
     nodes = [_node(node) for node in plan.nodes]
     if plan.build_engine is None:

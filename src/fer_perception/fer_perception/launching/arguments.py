@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -24,11 +24,14 @@ from fer_perception.settings import (
     SourceNodeSettings,
     settings_of,
 )
+from fer_perception.settings.unused import nearest
 
 CAMERA = "{camera}"
 
 TOKEN = "[A-Za-z_][A-Za-z0-9_]*"
 NAME = f"{TOKEN}(/{TOKEN})*"
+# An including launch file has arguments of its own, which may be called alike.
+ALIKE = 0.8
 NAME_RULE = "use letters, digits and _, no digit first, and / between names"
 
 SWITCH = {"true": True, "1": True, "false": False, "0": False}
@@ -239,6 +242,18 @@ def parse(model: type[Model], given: Mapping[str, str]) -> Model:
         return model.model_validate({name: given[name] for name in model.model_fields if name in given})
     except ValidationError as error:
         raise FerError("; ".join(_problem(given, **details) for details in error.errors())) from error
+
+
+def misspelt_arguments(given: Mapping[str, str], declared: Sequence[Argument]) -> str:
+    """A warning of arguments that are like declared ones, and taken by nobody; empty where there are none.
+
+    Others may be of an including launch file.
+    """
+    names = [argument.name for argument in declared]
+    meant = {name: nearest(name, names, ALIKE) for name in given if name not in names}
+    return "; ".join(
+        f"the argument {name}:= is not known and not used: {known}:= is" for name, known in meant.items() if known
+    )
 
 
 def _problem(given: Mapping[str, str], loc: tuple[Any, ...], msg: str, **_: Any) -> str:

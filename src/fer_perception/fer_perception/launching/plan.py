@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from fer_perception.launching.arguments import CAMERA, FerArguments, declared, parse
+from fer_perception.launching.arguments import CAMERA, FerArguments, declared, misspelt_arguments, parse
 from fer_perception.settings import Value
+from fer_perception.settings.unused import file_keys, matches, unused_keys
 
 ARGUMENTS = declared(FerArguments)
 FACES = ("range", "image_rotation", "face_mode", "min_confidence", "max_faces", "publish_tf")
@@ -37,12 +39,13 @@ class PlannedNode:
 class Plan:
     """``build_engine``: arguments of build_engine, which runs before the nodes; None: it does not run.
 
-    ``notes``: what the user is told.
+    ``notes``: what the user is told. ``warnings``: what the user has set and nobody takes.
     """
 
     nodes: tuple[PlannedNode, ...]
     build_engine: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def plan(given: Mapping[str, str]) -> Plan:
@@ -56,12 +59,31 @@ def plan(given: Mapping[str, str]) -> Plan:
         nodes.insert(0, _shared(arguments))
     if not arguments.cameras and arguments.source != "none":
         nodes.append(_node(arguments, "source_node"))
+    keys = file_keys(Path(arguments.params_file)) if arguments.params_file else []
+    names = [name for node in nodes for name in _full_names(arguments, node)]
+    ignored = unused_keys(f"params_file:={arguments.params_file}", keys, names)
     notes = ("split: face_node runs with privacy off, the faces' pixels are on the topic faces",)
     return Plan(
-        nodes=tuple(nodes),
+        nodes=tuple(_with_its_file(arguments, node, keys) for node in nodes),
         build_engine=_build_engine(arguments) if arguments.prebuild else None,
         notes=notes if arguments.split else (),
+        warnings=tuple(filter(None, (misspelt_arguments(given, ARGUMENTS), ignored))),
     )
+
+
+def _with_its_file(arguments: FerArguments, node: PlannedNode, keys: Sequence[str]) -> PlannedNode:
+    """A node gets the user's file only if something in it is of it: it warns of files that have nothing for it."""
+    names = _full_names(arguments, node)
+    has_some = any(matches(key, name) for key in keys for name in names)
+    return replace(node, params_file="") if keys and not has_some else node
+
+
+def _full_names(arguments: FerArguments, node: PlannedNode) -> list[str]:
+    """The full names of the nodes in a process."""
+    if node.name:
+        return [node.enclave]
+    space = arguments.namespace.strip("/")
+    return ["/" + f"{space}/{camera}/fer_node".lstrip("/") for camera in arguments.cameras]
 
 
 def _pipeline(arguments: FerArguments, camera: str) -> list[PlannedNode]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field, field_validator
 
 from fer_perception.launching import plan as fer
-from fer_perception.launching.arguments import declared, parse
+from fer_perception.launching.arguments import declared, misspelt_arguments, parse
 from fer_perception.launching.plan import Plan, PlannedNode
 from fer_perception.replay.bags import image_transport
 
@@ -62,4 +62,10 @@ def plan(given: Mapping[str, str]) -> Plan:
         ),
         ends_launch=True,
     )
-    return replace(pipeline, nodes=(*pipeline.nodes, player))
+    warnings = [f"the argument {name}:= is not used: the bag decides it" for name in SET_HERE if name in given]
+    misspelt = misspelt_arguments({name: text for name, text in given.items() if name not in SET_HERE}, ARGUMENTS)
+    return replace(
+        pipeline,
+        nodes=(*pipeline.nodes, player),
+        warnings=tuple(filter(None, (*warnings, misspelt, *pipeline.warnings))),
+    )

@@ -6,6 +6,7 @@ from fer_msgs.msg import FaceArray
 from std_msgs.msg import Header
 
 from fer_perception.images.messages import image_from_message
+from fer_perception.images.visibility import SensorRange
 from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.managed_node import NAMESPACE, run_node
 from fer_perception.nodes.base.stream_node import Arrival, StreamNode
@@ -33,6 +34,7 @@ class FaceNode(StreamNode):
     def configure(self) -> None:
         """See :meth:`ManagedNode.configure`."""
         super().configure()
+        self._sensor = SensorRange(self.settings.image_bits)
         self._pipeline = FacePipeline.from_settings(self.settings)
         self.at_cleanup(self._pipeline.close)
         self._faces = self.publisher(FaceArray, "faces")
@@ -57,7 +59,7 @@ class FaceNode(StreamNode):
 
     def process(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
         """See :meth:`StreamNode.process`."""
-        image = image_from_message(arrival.message)
+        image = image_from_message(arrival.message, self._sensor)
         stopwatch.lap("decode")
         privacy = self.settings.privacy
         meshes = self._landmarks.always(self.settings)

@@ -8,6 +8,7 @@ from fer_msgs.msg import EmotionArray, FaceArray
 from std_msgs.msg import Header
 
 from fer_perception.images.messages import image_from_message
+from fer_perception.images.visibility import SensorRange
 from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.managed_node import NAMESPACE, run_node
 from fer_perception.nodes.base.stream_node import Arrival, StreamNode
@@ -37,6 +38,7 @@ class FerNode(StreamNode):
     def configure(self) -> None:
         """See :meth:`ManagedNode.configure`."""
         super().configure()
+        self._sensor = SensorRange(self.settings.image_bits)
         self._pipeline = Pipeline.from_settings(self.settings)
         self.at_cleanup(self._pipeline.close)
         self._emotions = self.publisher(EmotionArray, "emotions")
@@ -72,7 +74,7 @@ class FerNode(StreamNode):
 
     def process(self, arrival: Arrival, header: Header, stamp_s: float, stopwatch: Stopwatch) -> int:
         """See :meth:`StreamNode.process`."""
-        image = image_from_message(arrival.message)
+        image = image_from_message(arrival.message, self._sensor)
         stopwatch.lap("decode")
         privacy = self.settings.privacy
         meshes = self._landmarks.always(self.settings)

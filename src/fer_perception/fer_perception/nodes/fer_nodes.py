@@ -13,6 +13,7 @@ from functools import partial
 from rclpy.utilities import remove_ros_args
 
 from fer_perception.nodes.base.managed_node import NAMESPACE, run_nodes
+from fer_perception.nodes.base.ros_start import explained_start
 from fer_perception.nodes.fer_node import FerNode
 
 
@@ -34,10 +35,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 def main() -> None:
     """Run the nodes."""
-    options = parse_arguments(remove_ros_args(sys.argv)[1:])
+    with explained_start():
+        arguments = remove_ros_args(sys.argv)[1:]
+    options = parse_arguments(arguments)
     run_nodes(
         [
-            partial(FerNode, f"{options.namespace}/{camera}", {"image": options.image.format(camera=camera)})
+            partial(FerNode, f"{options.namespace}/{camera}", {"image": options.image.replace("{camera}", camera)})
             for camera in options.cameras
         ]
     )

@@ -11,6 +11,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 
 from fer_perception.images.messages import image_from_message
+from fer_perception.images.visibility import SensorRange
 from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
 from fer_perception.nodes.base.qos import IMAGE_QOS, RESULT_QOS
@@ -45,6 +46,7 @@ class OverlayNode(ManagedNode):
 
     def configure(self) -> None:
         """See :meth:`ManagedNode.configure`."""
+        self._sensor = SensorRange(self.settings.image_bits)
         self._overlay = self.publisher(Image, "overlay", IMAGE_QOS)
         self._drawn: dict[str, type] = {"faces": FaceArray, "emotions": EmotionArray}
         if self.settings.show_attention and self.settings.privacy != "strict":
@@ -107,7 +109,7 @@ class OverlayNode(ManagedNode):
     ) -> None:
         try:
             known = [conversions.face_from_message(face) for face in faces.faces]
-            ground = drawing_ground(image_from_message(image), known, self.settings.privacy)
+            ground = drawing_ground(image_from_message(image, self._sensor), known, self.settings.privacy)
             if attention is not None:
                 ground = draw_attention(ground, conversions.attention_from_message(attention))
             canvas = draw_results(

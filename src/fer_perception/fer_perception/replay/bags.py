@@ -19,6 +19,7 @@ from fer_perception.errors import BagError, ImageError
 from fer_perception.files import is_full
 from fer_perception.images.messages import image_from_message
 from fer_perception.images.stamps import ImageTime, StampCheck
+from fer_perception.images.visibility import SensorRange
 from fer_perception.replay.message_types import typestore
 from fer_perception.replay.storage.recording import find_files, open_files, unpacked
 from fer_perception.types import UInt8Image
@@ -198,7 +199,7 @@ class Frame:
 
     ``stamp_ns``: the stamp of its header, or where it has none ``time_ns``, when it was recorded. ``taken``: the time
     that tracking and smoothing go by. ``image``: uint8, (H, W, 3), RGB, or None where the message is malformed; then
-    ``rejected`` says why.
+    ``rejected`` says why. ``bits``: how many of their 16 bits the images up to this one use, 0 for images of 8.
     """
 
     index: int
@@ -208,6 +209,7 @@ class Frame:
     image: UInt8Image | None
     rejected: str
     decode_ms: float
+    bits: int = 0
 
 
 def nanoseconds(stamp: Any) -> int:
@@ -235,38 +237,46 @@ def _stamp_layout(raw: bytes) -> str:
     return "<iI" if raw[1] & 1 else ">iI"
 
 
-def seconds(stamp_ns: int) -> float:
-    """A stamp in seconds, computed as the nodes do it."""
-    return stamp_ns // 1_000_000_000 + stamp_ns % 1_000_000_000 * 1e-9
-
-
-def read_frames(bag: Bag, topic: str, selection: Selection, first: int = 0) -> Generator[Frame, None, None]:
+def read_frames(
+    bag: Bag, topic: str, selection: Selection, first: int = 0, sensor: SensorRange | None = None
+) -> Generator[Frame, None, None]:
     """The selected frames of a topic, decoded, from the index ``first`` on.
 
+    :param sensor: what is known of the range of 16-bit images; None: nothing.
     :raises BagError: the bag is damaged. A malformed message is a rejected frame instead.
     """
     start_ns = bag.start_ns + round(selection.start_s * 1e9)
     stop_ns = None if selection.end_s == float("inf") else bag.start_ns + round(selection.end_s * 1e9)
     stamps = StampCheck()
+    sensor = sensor or SensorRange()
     # From the beginning, since otherwise neither the index of the first message nor its time would be known.
     for index, (connection, time_ns, raw) in enumerate(bag.messages([topic], stop_ns=stop_ns)):
         taken = stamps.judge(stamp_of(raw), time_ns)
         if index >= first and time_ns >= start_ns and index % selection.every == 0:
-            yield read_frame(index, time_ns, raw, connection.msgtype, taken)
+            yield read_frame(index, time_ns, raw, connection.msgtype, taken, sensor)
 
 
-def read_frame(index: int, time_ns: int, raw: bytes, message_type: str, taken: ImageTime | None = None) -> Frame:
+def read_frame(
+    index: int,
+    time_ns: int,
+    raw: bytes,
+    message_type: str,
+    taken: ImageTime | None = None,
+    sensor: SensorRange | None = None,
+) -> Frame:
     """Decode one image message; see :class:`Frame`.
 
     :param taken: None: nothing is known of the images before; its own stamp serves.
+    :param sensor: see :func:`read_frames`.
     """
+    sensor = sensor or SensorRange()
     begun = time.perf_counter()
     image, rejected, stamp_ns = None, "", time_ns
     try:
         message = deserialize(raw, message_type)
         stamp_ns = nanoseconds(message.header.stamp) or time_ns
-        image = image_from_message(message)
+        image = image_from_message(message, sensor)
     except (BagError, ImageError) as error:
         rejected = str(error)
     taken = taken or ImageTime(stamp_ns, "")
-    return Frame(index, stamp_ns, time_ns, taken, image, rejected, (time.perf_counter() - begun) * 1000)
+    return Frame(index, stamp_ns, time_ns, taken, image, rejected, (time.perf_counter() - begun) * 1000, sensor.bits)

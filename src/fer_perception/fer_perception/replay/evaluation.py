@@ -158,6 +158,7 @@ def _measure(predictions: Predictions, scored: pd.DataFrame, truth: Truth) -> Me
         stamp_faults=dict(Counter(frames.loc[frames["stamp_fault"] != "", "stamp_fault"]).most_common()),
         faces=len(emotions),
         refused=dict(Counter(emotions.loc[emotions["refusal"] != "", "refusal"]).most_common()),
+        flaws=dict(Counter(frames.loc[frames["flaw"] != "", "flaw"]).most_common()),
         tracks=int(emotions.groupby([*STREAM, "track_id"]).ngroups),
         flicker_per_minute={kind: _flicker(emotions, prefix) for kind, prefix in KINDS.items()},
         latency_ms={name: _percentiles(frames[f"{name}_ms"]) for name in DURATIONS},

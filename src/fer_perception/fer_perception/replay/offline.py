@@ -23,10 +23,12 @@ from fer_perception.faces.model_files import LANDMARKER_SHA256, detector_identit
 from fer_perception.faces.single_face import OneFacePipeline
 from fer_perception.faces.tracker import Tracker
 from fer_perception.files import sha256_of
+from fer_perception.images.stamps import seconds
+from fer_perception.images.visibility import SensorRange
 from fer_perception.models.bundle import Bundle
 from fer_perception.models.shipped import resolve_model
 from fer_perception.pipeline import EmotionPipeline, Emotions, FacePipeline, Faces, Pipeline
-from fer_perception.replay.bags import Bag, Frame, Selection, read_frames, seconds
+from fer_perception.replay.bags import Bag, Frame, Selection, read_frames
 from fer_perception.replay.prefetch import prefetch
 from fer_perception.replay.results import BagFile, StreamFacts
 from fer_perception.replay.tables import (
@@ -135,11 +137,12 @@ def _predict(task: Task, bag: Bag, faces: FacePipeline, emotions: EmotionPipelin
     """Process the frames that no part holds. Returns frames per second."""
     labels = emotions.classifier.labels
     number = count_parts(task.folder)
-    last = _remember(task.folder, labels, faces.tracker, emotions.smoother)
+    sensor = SensorRange(task.settings.image_bits)
+    last = _remember(task.folder, labels, faces.tracker, emotions.smoother, sensor)
     part, frames, begun = Part(labels), 0, time.perf_counter()
     # Three threads: one reads ahead, one finds the faces of the next image while this one reads emotions.
     with (
-        closing(prefetch(read_frames(bag, task.topic, task.selection, last + 1))) as images,
+        closing(prefetch(read_frames(bag, task.topic, task.selection, last + 1, sensor))) as images,
         closing(prefetch(_find_faces(images, faces))) as found,
     ):
         for frame, its_faces, durations_ms in found:
@@ -173,8 +176,8 @@ def _read_emotions(
     return found, predictions, durations_ms | {"total": sum(durations_ms.values())}
 
 
-def _remember(folder: Path, labels: tuple[str, ...], tracker: Tracker, smoother: Smoother) -> int:
-    """Bring tracker and smoother to where the written parts end. Returns the index of their last frame, or -1."""
+def _remember(folder: Path, labels: tuple[str, ...], tracker: Tracker, smoother: Smoother, sensor: SensorRange) -> int:
+    """Bring all three to where the written parts end. Returns the index of their last frame, or -1."""
     last = -1
     for frames, emotions in zip(read_parts(folder, FRAMES), read_parts(folder, EMOTIONS), strict=True):
         boxes = list(zip(*(emotions[name].to_pylist() for name in ("x", "y", "width", "height")), strict=True))
@@ -183,8 +186,8 @@ def _remember(folder: Path, labels: tuple[str, ...], tracker: Tracker, smoother:
         rolls_rad = emotions["roll_rad"].to_pylist()
         predicted = np.asarray(emotions["refusal"].to_pylist(), str) == ""
         row = 0
-        for frame in frames.select(["frame", "taken_ns", "faces", "rejected"]).to_pylist():
-            last = frame["frame"]
+        for frame in frames.select(["frame", "taken_ns", "faces", "rejected", "image_bits"]).to_pylist():
+            last, sensor.bits = frame["frame"], frame["image_bits"]
             if frame["rejected"]:
                 continue
             rows = slice(row, row + frame["faces"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from fer_perception.emotions.quality_gate import Refusal
 from fer_perception.errors import BagError
 from fer_perception.faces.face import Face
 from fer_perception.faces.single_face import NO_KEYPOINTS
+from fer_perception.images.visibility import flaw_of
 from fer_perception.pipeline import Emotions, Faces
 from fer_perception.replay.bags import Bag, Frame, Selection, deserialize, nanoseconds, read_frames
 from fer_perception.replay.offline import FRAMES_PER_PART, hash_files
@@ -146,4 +148,6 @@ def _predictions_of(frame: Frame, message: Any, labels: int) -> tuple[Faces | No
         for name in ("probabilities", "smoothed_probabilities")
     )
     found = Faces([Face(box, float("nan"), NO_KEYPOINTS) for box in boxes], [face.track_id for face in faces], [])
+    if frame.image is not None and not faces:
+        found = replace(found, flaw=flaw_of(frame.image))
     return found, Emotions(probabilities, smoothed, refusals)

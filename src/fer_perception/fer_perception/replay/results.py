@@ -80,8 +80,9 @@ class TruthResult(Result):
 class Measures(Result):
     """Of a stream, or of all together.
 
-    ``dropped``: images without predictions. ``rejected``: images by reason; ``refused``: faces by reason.
-    ``stamp_faults``: images whose stamp did not serve, by what was wrong with it.
+    ``dropped``: images without predictions. ``rejected``: images by reason; ``refused``: faces by reason. ``flaws``:
+    of images without a face, why they could not show one. ``stamp_faults``: images whose stamp did not serve, by what
+    was wrong with it.
     ``flicker_per_minute``: changes of the label within a track. ``truth``: None where nothing is known.
     """
 
@@ -93,6 +94,7 @@ class Measures(Result):
     faces: int
     refused: dict[str, int]
     tracks: int
+    flaws: dict[str, int] = Field(default_factory=dict)
     flicker_per_minute: dict[Kind, float | None]
     latency_ms: dict[str, Percentiles]
     truth: TruthResult | None

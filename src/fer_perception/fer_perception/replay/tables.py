@@ -49,14 +49,16 @@ def frame_schema() -> pa.Schema:
     ``taken_ns``: the time that tracking and smoothing went by, and ``stamp_fault``: why that is not the stamp, a key of
     ``FAULTS``; else empty.
     ``rejected``: why the image was not processed, else empty. ``dropped``: it is whole, and yet there is no
-    prediction; never so offline. ``faces``: how many were found. Durations in ms, see Latency.msg, and NaN where nobody
-    measured; ``end_to_end_ms``: from when a live run's image was played until its prediction was recorded.
+    prediction; never so offline. ``faces``: how many were found. ``flaw``: of an image without any, why it could not
+    show one, else empty. ``image_bits``: how many of their 16 bits the images use, 0 for images of 8. Durations in ms,
+    see Latency.msg, and NaN where nobody measured; ``end_to_end_ms``: from when a live run's image was played until its
+    prediction was recorded.
     """
     return pa.schema(
         [(name, pa.int64()) for name in ("frame", "stamp_ns", "time_ns", "taken_ns")]
         + [("stamp_fault", pa.string())]
-        + [(name, pa.int32()) for name in ("width", "height", "faces")]
-        + [("rejected", pa.string()), ("dropped", pa.bool_())]
+        + [(name, pa.int32()) for name in ("width", "height", "faces", "image_bits")]
+        + [("rejected", pa.string()), ("dropped", pa.bool_()), ("flaw", pa.string())]
         + [(f"{name}_ms", pa.float32()) for name in DURATIONS]
     )
 
@@ -104,8 +106,10 @@ class Part:
                 "width": width,
                 "height": height,
                 "faces": len(found.faces) if found else 0,
+                "image_bits": frame.bits,
                 "rejected": frame.rejected,
                 "dropped": found is None and not frame.rejected,
+                "flaw": found.flaw if found else "",
                 **{f"{name}_ms": durations_ms.get(name, float("nan")) for name in DURATIONS},
             }
         )
@@ -217,7 +221,8 @@ def read_predictions(folder: Path) -> Predictions:
         emotions, frames = (pd.read_parquet(folder / f"{name}.parquet") for name in (EMOTIONS, FRAMES))
     except (OSError, pa.ArrowException) as error:
         raise FerError(f"{folder}: holds no result of replay ({error}). Give the folder of its --out") from error
-    if "refusal" not in emotions:  # written before there were any
-        emotions["refusal"] = ""
+    for table, column in ((emotions, "refusal"), (frames, "flaw")):
+        if column not in table:  # written before there were any
+            table[column] = ""
     labels = tuple(name.removeprefix("smoothed_") for name in emotions.columns if name.startswith("smoothed_"))
     return Predictions(tuple(name for name in labels if name not in ("label", "confidence")), emotions, frames)

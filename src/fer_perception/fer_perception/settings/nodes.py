@@ -10,6 +10,7 @@ from fer_perception.settings.pipeline import (
     EmotionSettings,
     FaceSettings,
     PipelineSettings,
+    PixelSettings,
     PrivacySettings,
 )
 
@@ -27,7 +28,7 @@ class InputSettings(Settings):
     )
 
 
-class ImageSettings(InputSettings):
+class ImageSettings(InputSettings, PixelSettings):
     """The input ``image``."""
 
     image_transport: ImageTransport = setting("raw", "raw: sensor_msgs/Image; compressed: CompressedImage")

@@ -67,7 +67,16 @@ class PrivacySettings(Settings):
     )
 
 
-class FaceSettings(TrackSettings, PrivacySettings, BackendSettings, ModelSettings):
+class PixelSettings(Settings):
+    """How pixels are read."""
+
+    image_bits: Literal[0, 8, 10, 12, 14, 16] = setting(
+        0,
+        "How many bits of 16-bit images the camera uses, as 10 or 12 of infrared ones; 0: found from the images",
+    )
+
+
+class FaceSettings(TrackSettings, PrivacySettings, BackendSettings, ModelSettings, PixelSettings):
     """The face stage."""
 
     face_model: str = setting("", "Path of face_landmarker.task; empty: the one of make setup")

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from fer_perception.faces.single_face import Region, cut
+from fer_perception.images.visibility import SensorRange
 from fer_perception.preprocessing.alignment import AlignmentTemplate, align
 from fer_perception.preprocessing.normalization import InputSpec, prepare_crop
 from fer_perception.types import Float32Array, UInt8Image
@@ -153,7 +154,10 @@ def read_image(file: Path, where: str) -> UInt8Image:
     """
     try:
         with Image.open(file) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):  # Pillow would make all but the darkest white
+                upright = Image.fromarray(SensorRange().to_8_bits(np.asarray(upright).astype(np.uint16)))
+            return np.asarray(upright.convert("RGB"))
     except FileNotFoundError as error:
         raise DatasetError(f"{where}: {file} is missing. Unpack the images again, or delete the row") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -158,6 +158,9 @@ def measure_reach(options: argparse.Namespace) -> RangeResult:
 
 def measure_live(options: argparse.Namespace) -> LiveResult:
     """All that ``benchmark live`` was asked for."""
+    from fer_perception.nodes.base.ros_start import check_environment, explained_start
+
+    check_environment()
     import rclpy  # the other verbs do without
     from rclpy.signals import SignalHandlerOptions
 
@@ -172,7 +175,8 @@ def measure_live(options: argparse.Namespace) -> LiveResult:
     source = f"{options.source}, {len(frames)} images of {frames[0].shape[1]}x{frames[0].shape[0]}"
     print(f"{source}; {machine()}", flush=True)
     digest = hashlib.sha256(b"".join(frame.tobytes() for frame in frames)).hexdigest()
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # Python's own: an interrupt ends the benchmark
+    with explained_start():
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # Python's own: an interrupt ends the benchmark
     try:
         with tqdm(total=len(options.modes) * runs_of_a_mode(options), unit="run", dynamic_ncols=True) as bar:
             modes = {mode: measure_mode(options, mode, frames, digest, bar) for mode in options.modes}

@@ -109,8 +109,10 @@ def watch(processes: dict[str, subprocess.Popen[bytes]], out: Path, fps: float) 
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     from fer_perception.commands.demo.monitor import DemoMonitor
+    from fer_perception.nodes.base.ros_start import explained_start
 
-    rclpy.init()
+    with explained_start():
+        rclpy.init()
     monitor = DemoMonitor(out / BAG, out / VIDEO, out / SNAPSHOT, fps)
     executor = SingleThreadedExecutor()
     executor.add_node(monitor)

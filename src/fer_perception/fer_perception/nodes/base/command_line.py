@@ -8,6 +8,7 @@ import textwrap
 
 from rclpy.utilities import remove_ros_args
 
+from fer_perception.nodes.base.ros_start import explained_start
 from fer_perception.settings import NODE_SETTINGS, Setting, settings_of
 
 WIDTH = 100
@@ -23,7 +24,9 @@ def check_arguments(name: str, purpose: str) -> None:
         epilog="\n".join(["parameters:", *map(_described, settings.values()), "", *_examples(name, settings)]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.parse_args(remove_ros_args(sys.argv)[1:])
+    with explained_start():
+        arguments = remove_ros_args(sys.argv)[1:]
+    parser.parse_args(arguments)
 
 
 def _described(setting: Setting) -> str:

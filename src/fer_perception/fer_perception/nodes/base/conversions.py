@@ -291,11 +291,6 @@ def attention_from_message(message: AttentionArray) -> list[AttentionMap]:
     return maps
 
 
-def stamp_s(header: Header) -> float:
-    """Stamp of a message in seconds; zero where it carries none."""
-    return header.stamp.sec + header.stamp.nanosec * 1e-9
-
-
 def age_ms(now_ns: int, stamp: Any) -> float:
     """Age of a stamp (``sec``, ``nanosec``) in milliseconds of ROS time.
 

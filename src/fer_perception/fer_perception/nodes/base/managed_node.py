@@ -26,11 +26,14 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
 
 from fer_perception.errors import FerError, missing_package
+from fer_perception.nodes.base.conflicts import conflict
 from fer_perception.nodes.base.core_log import core_log
 from fer_perception.nodes.base.executor_thread import ExecutorThread
 from fer_perception.nodes.base.parameters import descriptor
 from fer_perception.nodes.base.qos import RESULT_QOS
+from fer_perception.nodes.base.ros_start import explained_start
 from fer_perception.settings import NodeSettings, Setting, Value, from_values, settings_of, values_of
+from fer_perception.settings.unused import misspelt, owners_of, unused_arguments
 from fer_perception.telemetry.malloc import keep_freed_memory
 
 NAMESPACE = "fer"
@@ -39,6 +42,9 @@ POLL_S = 0.05
 
 # Key of the diagnostics of a node that could not do what it was told.
 FAILED = "failed"
+
+# Many nodes publish them.
+SHARED_TOPICS = ("/tf",)
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -63,10 +69,13 @@ class ManagedNode(LifecycleNode):
         self.error = ""
         self.finished = threading.Event()
         self._invalid: dict[str, str] = {}
+        self._published: set[str] = set()  # topics
         self._configured, self._activated = ExitStack(), ExitStack()
         super().__init__(name, namespace=namespace, cli_args=["--ros-args", *rules] if rules else None)
         self._declared = settings_of(self.settings_type)
         self.settings = from_values(self.settings_type, dict(map(self._declare, self._declared.values())))
+        self.unused: list[str] = []  # what was set and nobody takes
+        self._look_for_unused()
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RESULT_QOS)
         # Once a second of real time, whatever the ROS time does.
@@ -98,6 +107,9 @@ class ManagedNode(LifecycleNode):
     def publisher(self, message_type: type, topic: str, qos: QoSProfile = RESULT_QOS) -> LifecyclePublisher:
         """A publisher that lives until cleanup and is silent while the node is not active."""
         publisher = self.create_lifecycle_publisher(message_type, topic, qos)
+        if publisher.topic_name not in SHARED_TOPICS:
+            self._published.add(publisher.topic_name)
+        self.at_cleanup(self._published.clear)
         self.at_cleanup(lambda: self.destroy_lifecycle_publisher(publisher))
         return publisher
 
@@ -209,6 +221,23 @@ class ManagedNode(LifecycleNode):
             return parameter.name, parameter.default
         return parameter.name, value
 
+    def _look_for_unused(self) -> None:
+        """Warn of parameters that the node was started with and does not have; ``/**`` may have other nodes'."""
+        for name in self._parameter_overrides:
+            if self.has_parameter(name) or name.startswith("qos_overrides."):
+                continue
+            if owners := owners_of(name):
+                self.get_logger().info(
+                    f"parameter {name} is not of this node and not used: {', '.join(owners)} have it"
+                )
+            else:
+                self.warn_unused(misspelt(name, list(self._declared)))
+
+    def warn_unused(self, warning: str) -> None:
+        """Say in the log and on ``/diagnostics`` what was set and is not used."""
+        self.unused.append(warning)
+        self.get_logger().warning(warning)
+
     def _is_false(self, name: str) -> bool:
         """Whether the node was started with false for a parameter: YAML's way to read a bare ``off``."""
         override = self._parameter_overrides.get(name)  # rclpy has no public way to ask before it is declared
@@ -253,6 +282,12 @@ class ManagedNode(LifecycleNode):
             level, message, values = self.diagnose()
         else:
             level, message = WARN, f"{self.state}: waiting for the next lifecycle transition"
+        if level == OK and (problem := conflict(self, sorted(self._published))):
+            self.get_logger().warning(problem, throttle_duration_sec=LOG_PERIOD_S)
+            level, message = WARN, problem
+        if self.unused:
+            values["unused"] = "; ".join(self.unused)
+            level, message = (WARN, values["unused"]) if level == OK else (level, message)
         status = DiagnosticStatus(
             level=level,
             name=self.get_fully_qualified_name(),
@@ -275,7 +310,8 @@ def run_nodes(creators: Sequence[Callable[[], ManagedNode]]) -> None:
     keep_freed_memory()
     # rclpy's own handlers shut ROS down under the threads that are using it, which can crash the process. And no
     # node could publish a last message any more.
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    with explained_start():
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     signals: list[int] = []
     starting = True
 
@@ -295,8 +331,11 @@ def run_nodes(creators: Sequence[Callable[[], ManagedNode]]) -> None:
             undo.callback(rclpy.try_shutdown)
             nodes: list[ManagedNode] = []
             for create in creators:
-                nodes.append(create())
+                with explained_start():
+                    nodes.append(create())
                 undo.callback(nodes[-1].destroy_node)
+            for warning in unused_arguments(sys.argv, [node.get_fully_qualified_name() for node in nodes]):
+                nodes[0].warn_unused(warning)
             for node in nodes:
                 node.start()
             starting = False

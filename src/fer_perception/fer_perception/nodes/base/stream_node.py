@@ -15,17 +15,22 @@ from fer_perception.errors import ImageError
 from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.latest_slot import LatestSlot
 from fer_perception.nodes.base.managed_node import ERROR, LOG_PERIOD_S, OK, WARN, ManagedNode
+from fer_perception.nodes.base.stamp_report import StampReport
 from fer_perception.nodes.base.subscription import Input
 from fer_perception.telemetry.power import PowerMeter
 from fer_perception.telemetry.timing import FrameStatistics, Stopwatch, WindowSummary
 
 
 class Arrival(NamedTuple):
-    """A message and when it arrived: monotonic seconds, and its age in milliseconds of ROS time."""
+    """A message, when it arrived, in monotonic seconds, and its age in milliseconds of ROS time.
+
+    ``taken_s``: when its image was taken, in seconds: by its stamp, or where that cannot be believed by its arrival.
+    """
 
     message: Any
     arrived_s: float
     age_ms: float
+    taken_s: float
 
 
 class StreamNode(ManagedNode):
@@ -49,6 +54,7 @@ class StreamNode(ManagedNode):
         """Start the worker, then subscribe. Deactivation lets the worker finish the message it is at."""
         self.statistics = FrameStatistics()
         self._summary: WindowSummary | None = None
+        self._stamps = StampReport()
         self._energy_j = self._power.energy_j()
         self._slot: LatestSlot[Arrival] = LatestSlot()
         worker = threading.Thread(target=self._work, args=(self._slot,), name="worker", daemon=True)
@@ -68,7 +74,7 @@ class StreamNode(ManagedNode):
         """Process and publish; called by the worker's thread.
 
         :param header: of the message.
-        :param stamp_s: its stamp, or where it has none its arrival, in seconds.
+        :param stamp_s: when its image was taken, in seconds: see :class:`Arrival`.
         :param stopwatch: has the lap receive, and gets all further ones up to publish.
         :return: the number of faces.
         :raises ImageError: the message is malformed.
@@ -80,8 +86,9 @@ class StreamNode(ManagedNode):
     def receive(self, message: Any) -> None:
         """Keep a message for the worker."""
         self.statistics.count("received")
-        age_ms = conversions.age_ms(self.get_clock().now().nanoseconds, message.header.stamp)
-        if self._slot.put(Arrival(message, time.perf_counter(), age_ms)):
+        arrived_s, now_ns, stamp = time.perf_counter(), self.get_clock().now().nanoseconds, message.header.stamp
+        taken_s = self._stamps.taken_s(stamp, now_ns) or arrived_s
+        if self._slot.put(Arrival(message, arrived_s, conversions.age_ms(now_ns, stamp), taken_s)):
             self.statistics.count("dropped")
 
     def reject(self, reason: str) -> None:
@@ -108,8 +115,7 @@ class StreamNode(ManagedNode):
         stopwatch = Stopwatch(arrival.arrived_s)
         stopwatch.lap("receive")
         header = conversions.header_of(arrival.message)
-        stamp_s = conversions.stamp_s(header) or arrival.arrived_s
-        faces = self.process(arrival, header, stamp_s, stopwatch)
+        faces = self.process(arrival, header, arrival.taken_s, stopwatch)
         durations_ms = {
             "age_at_receipt": arrival.age_ms,
             "age_at_publication": conversions.age_ms(self.get_clock().now().nanoseconds, header.stamp),
@@ -126,6 +132,7 @@ class StreamNode(ManagedNode):
         energy_j = self._power.energy_j()
         used_j, self._energy_j = energy_j - self._energy_j, energy_j
         self._summary = self.statistics.take_window()
+        self._stamps.end_window()
         stamp, publishers = self.get_clock().now().to_msg(), self.count_publishers(self._input.topic)
         self._latency_statistics.publish(
             conversions.statistics_message(stamp, publishers, self._summary, self._power.sensor, used_j)
@@ -159,4 +166,8 @@ class StreamNode(ManagedNode):
                 "processed: slow the camera down, or choose a faster model or face_mode keypoints"
             )
             return WARN, message, values
+        for problem in (self._input.conflict(), self._stamps.problem()):
+            if problem:
+                self.get_logger().warning(problem, throttle_duration_sec=LOG_PERIOD_S)
+                return WARN, problem, values
         return OK, f"{summary.fps_out:.0f} results a second", values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
+from difflib import SequenceMatcher
 from typing import Any
 
 from rclpy.node import Node
@@ -12,6 +13,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CompressedImage, Image
 
+from fer_perception.nodes.base.conflicts import KILLED, others_seen, publishers_of
 from fer_perception.nodes.base.executor_thread import GroupThread, OwnThreadGroup
 from fer_perception.settings import ImageSettings
 
@@ -21,7 +23,7 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-# Where a topic is of the other type than the one that is wanted.
+# Where a topic is of the other of these types than the one that is wanted.
 IMAGE_REMEDIES = {
     IMAGE: ": set image_transport to compressed, or remap image to a raw topic",
     COMPRESSED: ": set image_transport to raw, or remap image to a topic whose name ends in /compressed",
@@ -83,33 +85,61 @@ class Input:
         silent_s = time.monotonic() - self._arrived_s
         if silent_s < self._timeout_s:
             return ""
+        types = {publisher.topic_type for publisher in self._node.get_publishers_info_by_topic(self.topic)}
+        if not types:
+            return f"nothing publishes on {self.topic} since {silent_s:.0f} s: {self._where_it_may_be()}"
+        if self._type not in types:
+            remedy = IMAGE_REMEDIES.get(self._type, "") if types & IMAGE_REMEDIES.keys() else self._other_type()
+            return f"{self.topic} is {', '.join(sorted(types))}, not {self._type}{remedy}"
         if self._incompatible:
             return self._quality_hint()
-        types = [publisher.topic_type for publisher in self._node.get_publishers_info_by_topic(self.topic)]
-        if not types:
-            return (
-                f"nothing publishes on {self.topic} since {silent_s:.0f} s: start what publishes it, or remap it. "
-                f"{self._others()}"
-            )
-        if self._type not in types:
-            return (
-                f"{self.topic} is {', '.join(sorted(set(types)))}, not {self._type}{IMAGE_REMEDIES.get(self._type, '')}"
-            )
+        names = publishers_of(self._node, self.topic, self._type)
         return (
-            f"no message on {self.topic} for {silent_s:.0f} s, though {len(types)} publish there: does the camera "
-            "deliver? Are both started with the same DDS profile and domain?"
+            f"no message on {self.topic} for {silent_s:.0f} s, though {', '.join(names)} {_publish(names)} there: is "
+            "it active, and does it get images? Are both started with the same DDS profile?"
         )
 
-    def _others(self) -> str:
-        """Which topics there are of this kind."""
+    def conflict(self) -> str:
+        """Who publishes there beside another, and what to do; empty where one does."""
+        names = publishers_of(self._node, self.topic, self._type)
+        if len(names) < 2:
+            return ""
+        return (
+            f"{', '.join(names)} {_publish(names)} on {self.topic}: their messages are mixed. Stop all but one, or "
+            f"remap them. {KILLED}"
+        )
+
+    def _where_it_may_be(self) -> str:
+        if not others_seen(self._node):
+            domain = self._node.context.get_domain_id()
+            return (
+                f"no other node is seen in ROS domain {domain}. Are the others started, with the same ROS_DOMAIN_ID, "
+                "and do ROS_AUTOMATIC_DISCOVERY_RANGE and ROS_LOCALHOST_ONLY let them be seen?"
+            )
         kinds = IMAGE_REMEDIES if self._type in IMAGE_REMEDIES else (self._type,)
-        found = [
-            f"{topic} ({name.rpartition('/')[2]})"
+        found = {
+            topic: name
             for topic, names in self._node.get_topic_names_and_types()
             for name in names
             if name in kinds and topic != self.topic and self._node.count_publishers(topic)
-        ]
-        return f"Published are {', '.join(sorted(found)[:MOST_NAMED])}" if found else "No such topic is published"
+        }
+        if not found:
+            return "start what publishes it, or remap it. No such topic is published"
+        if other := next((topic for topic in self._in_the_other_transport() if topic in found), ""):
+            return f"{other} is {found[other]}{IMAGE_REMEDIES[self._type]}"
+        alike = sorted(found, key=lambda topic: SequenceMatcher(None, topic, self.topic).ratio(), reverse=True)
+        shown = ", ".join(f"{topic} ({found[topic].rpartition('/')[2]})" for topic in alike[:MOST_NAMED])
+        return f"start what publishes it, or remap it. Published are {shown}"
+
+    def _in_the_other_transport(self) -> list[str]:
+        if self._type == IMAGE:
+            return [f"{self.topic}/compressed"]
+        return [self.topic.removesuffix("/compressed")] if self._type == COMPRESSED else []
+
+    def _other_type(self) -> str:
+        if self._type not in IMAGE_REMEDIES:
+            return ""
+        return ": remap image to a topic of that type, or decode it by ros2 run image_transport republish"
 
     def _arrive(self, message: Any) -> None:
         self._arrived_s = time.monotonic()
@@ -133,6 +163,10 @@ class Input:
             f"nothing arrives from a publisher of {self.topic}, whose quality of service does not fit: it offers best "
             "effort where reliable was asked. Set image_reliability to best_effort"
         )
+
+
+def _publish(names: list[str]) -> str:
+    return "publishes" if len(names) == 1 else "publish"
 
 
 def transport_topic(topic: str, compressed: bool) -> str:

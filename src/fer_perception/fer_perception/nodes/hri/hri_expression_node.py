@@ -18,9 +18,10 @@ from sensor_msgs.msg import Image
 from fer_perception.errors import ImageError
 from fer_perception.faces.single_face import OneFacePipeline
 from fer_perception.images.messages import image_from_message
-from fer_perception.nodes.base import conversions
+from fer_perception.images.visibility import SensorRange
 from fer_perception.nodes.base.managed_node import NAMESPACE, OK, WARN, ManagedNode, run_node
 from fer_perception.nodes.base.qos import RESULT_QOS
+from fer_perception.nodes.base.stamp_report import StampReport
 from fer_perception.nodes.base.subscription import Input
 from fer_perception.nodes.hri.messages import FACES, expression_message, hri_messages
 from fer_perception.pipeline import EmotionPipeline
@@ -34,6 +35,7 @@ CROP_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=Reli
 class _FollowedFace:
     crops: Input
     expressions: Publisher
+    stamps: StampReport
 
 
 class HriExpressionNode(ManagedNode):
@@ -53,6 +55,7 @@ class HriExpressionNode(ManagedNode):
     def configure(self) -> None:
         """See :meth:`ManagedNode.configure`."""
         self._messages = hri_messages()
+        self._sensor = SensorRange()
         self._emotions = EmotionPipeline.from_settings(self.settings)
         self.at_cleanup(self._emotions.close)
         self._faces = OneFacePipeline.from_settings(FaceSettings(model=self.settings.model))
@@ -77,7 +80,15 @@ class HriExpressionNode(ManagedNode):
         for source in (self._tracked, *(face.crops for face in self._followed.values())):
             if problem := source.problem():
                 return WARN, problem, values
+        for face in self._followed.values():
+            if problem := face.stamps.problem():
+                return WARN, problem, values
         return OK, f"{len(self._followed)} faces", values
+
+    def tick(self) -> None:
+        """See :meth:`ManagedNode.tick`."""
+        for face in self._followed.values():
+            face.stamps.end_window()
 
     def _input(self, message_type: type, topic: str, qos: QoSProfile, receive: Callable[[Any], None]) -> Input:
         name = f"{FACES}/{topic}"
@@ -100,15 +111,15 @@ class HriExpressionNode(ManagedNode):
                 self._reject(str(error))
                 continue
             crops = self._input(Image, f"{track_id}/cropped", CROP_QOS, partial(self._on_crop, track_id))
-            self._followed[track_id] = _FollowedFace(crops, expressions)
+            self._followed[track_id] = _FollowedFace(crops, expressions, StampReport())
 
     def _on_crop(self, track_id: str, message: Image) -> None:
         try:
-            image = image_from_message(message)
+            image = image_from_message(message, self._sensor)
         except ImageError as error:
             self._reject(str(error))
             return
-        stamp_s = conversions.stamp_s(message.header) or self.get_clock().now().nanoseconds / 1e9
+        stamp_s = self._followed[track_id].stamps.taken_s(message.header.stamp, self.get_clock().now().nanoseconds)
         found = replace(self._faces.process(image, stamp_s), track_ids=[track_id])
         emotions = self._emotions.process(found, stamp_s)
         if emotions.refusal(0) is None:

@@ -23,9 +23,11 @@ from std_msgs.msg import Header
 from fer_perception.emotions import rep155 as hri
 from fer_perception.errors import ImageError
 from fer_perception.images.messages import image_from_message
+from fer_perception.images.visibility import SensorRange
 from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
 from fer_perception.nodes.base.qos import RESULT_QOS
+from fer_perception.nodes.base.stamp_report import StampReport
 from fer_perception.nodes.base.subscription import Input, image_input
 from fer_perception.nodes.hri.messages import FACES, expression_message, hri_messages
 from fer_perception.settings import HriNodeSettings
@@ -86,6 +88,7 @@ class HriNode(ManagedNode):
     def configure(self) -> None:
         """See :meth:`ManagedNode.configure`."""
         self._messages = hri_messages()
+        self._sensor = SensorRange(self.settings.image_bits)
         self._topics = {  # the longest name first: where it makes a valid topic, the others do
             "expression": self._messages.Expression,
             "landmarks": self._messages.FacialLandmarks,
@@ -101,6 +104,7 @@ class HriNode(ManagedNode):
         """See :meth:`ManagedNode.activate`."""
         self.at_deactivate(self._publish_empty_list)
         self.at_deactivate(lambda: self._follow(set()))
+        self._stamps = StampReport()
         self._emotions = self._result_input(EmotionArray, "emotions", self._on_emotions)
         self.at_deactivate(self._emotions.close)
         timer = self.create_timer(POLL_S, self._follow_demand, clock=self.steady_clock)
@@ -169,7 +173,8 @@ class HriNode(ManagedNode):
         probabilities = conversions.probabilities_from_message(message)
         if unknown := set(message.labels) - set(hri.EXPRESSIONS):
             raise ImageError(f"labels without a word in hri_msgs/Expression: {', '.join(sorted(unknown))}")
-        now_s = conversions.stamp_s(message.header) or time.monotonic()
+        now_ns = self.get_clock().now().nanoseconds
+        now_s = self._stamps.taken_s(message.header.stamp, now_ns) or time.monotonic()
         self._announce(message.header, [emotion.track_id for emotion in message.emotions], now_s)
         for emotion, row in zip(message.emotions, probabilities):
             # Of a refused face nothing is said: the convention has no word for it.
@@ -261,7 +266,7 @@ class HriNode(ManagedNode):
         cropped, aligned = self._wanted(message, "cropped"), self._wanted(message, "aligned")
         if not cropped and not aligned:
             return
-        image = image_from_message(image_message)
+        image = image_from_message(image_message, self._sensor)
         if image.shape[:2] != (message.image_height, message.image_width):
             raise ImageError("the image has another size than the one in which the faces were found")
         for face in cropped:

@@ -12,6 +12,7 @@ from std_msgs.msg import Header
 from fer_perception.errors import FerError
 from fer_perception.faces.finder import WITHOUT_DETECTOR
 from fer_perception.faces.head_pose import Camera
+from fer_perception.images.visibility import FLAW_REMEDIES
 from fer_perception.models.shipped import BLAZEFACE
 from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.managed_node import LOG_PERIOD_S, OK, WARN, ManagedNode
@@ -60,6 +61,10 @@ class FacePositions:
         values = values | {"positions": self.status}
         if level != OK:
             return level, message, values
+        if flaw := self._pipeline.flaw:
+            problem = f"the images are {flaw} and show no face: {FLAW_REMEDIES[flaw]}"
+            self._node.get_logger().warning(problem, throttle_duration_sec=LOG_PERIOD_S)
+            return WARN, problem, values
         if (better := self._pipeline.better_rotation) is not None:
             return WARN, f"faces are turned in the image: set image_rotation to {better}", values
         if not self._pipeline.finder.sees_far and self._settings.detector_model != BLAZEFACE:

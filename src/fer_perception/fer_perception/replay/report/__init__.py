@@ -13,6 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from fer_perception.errors import BagError
 from fer_perception.files import written_atomically
+from fer_perception.images.visibility import FLAW_REMEDIES
 from fer_perception.replay.evaluation import Truth, label_frames
 from fer_perception.replay.images import FrameImage, draw_frames
 from fer_perception.replay.report import plots
@@ -58,6 +59,7 @@ def write_report(
         plotly_script=Markup(get_plotlyjs()),
         report=report,
         stream_notes=stream_notes,
+        flaw_remedies=FLAW_REMEDIES,
         confusion=Markup(plots.confusion(frames.confusion, predictions.labels)) if frames else None,
         calibration=Markup(plots.reliability_diagram(frames.reliability)) if frames else None,
         timelines=[_timeline(predictions, truth, stream, starts[stream]) for stream in drawn],
