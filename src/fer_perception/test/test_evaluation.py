@@ -32,7 +32,7 @@ def predictions_of(single: str, smoothed: str = "", track: str = "a", rejected: 
         found = letter not in " -" and frame not in rejected
         frames.append(
             {**keys, "faces": int(found), "rejected": "broken" if frame in rejected else "", "dropped": letter == "-"}
-            | {"stamp_fault": ""}
+            | {"stamp_fault": "", "flaw": ""}
             | {f"{name}_ms": float(frame) for name in DURATIONS}
         )
         if found:
