@@ -47,8 +47,11 @@ bundle() { # NAME: exported, calibrated, measured once on the test splits
 }
 
 measure() { # BUNDLE PRECISION
-  fer evaluate --model "$models/$1" --precision "$2" --split test --record \
-    --dataset "ferplus:$fer2013" "fer2013:$fer2013" "$wild" "camera/ferplus:$fer2013" "camera/$wild"
+  local datasets=()
+  for data in "ferplus:$fer2013" "fer2013:$fer2013" "$wild" "camera/ferplus:$fer2013" "camera/$wild"; do
+    datasets+=(--dataset "$data")
+  done
+  fer evaluate --model "$models/$1" --precision "$2" --split test --record "${datasets[@]}"
 }
 
 # The chain.
