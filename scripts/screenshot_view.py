@@ -9,6 +9,7 @@ more. Needs requirements/view.txt, playwright and a Chromium (Debian: apt instal
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -32,9 +33,10 @@ BROWSER_ARGUMENTS = [
 SIZE = {"width": 1280, "height": 720}
 LOCAL = ("http://127.0.0.1:", "data:", "blob:")
 BLOCKED = "csp"  # the browser says so of what the page's policy forbids
+DEMO_S = 12.0
 TIMEOUT_S = 300.0
 # A photograph has many colours, the viewer itself few. In 5 bits a channel, of the picture's part of the page.
-MANY_COLORS = 800
+MANY_COLORS = 600
 
 
 def main() -> int:
@@ -48,16 +50,22 @@ def main() -> int:
         sys.exit(f"none of {', '.join(BROWSERS)} is on this machine (Debian: apt install chromium)")
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "fer_perception", "demo", "--view", "--out", folder]
-        command += ["--source", options.source, "--seconds", str(TIMEOUT_S + 60)]
-        demo = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        command += ["--source", options.source, "--seconds", str(DEMO_S)]
+        # In a terminal the view stays when the demo has ended: a browser without a GPU is slow, and has time then.
+        keyboard, terminal = os.openpty()
+        demo = subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE, text=True)
         try:
             assert demo.stdout
-            address = next((line.removeprefix("view: ").strip() for line in demo.stdout if line.startswith("view: ")), "")
+            address = ""
+            for line in demo.stdout:
+                address = line.removeprefix("view: ").strip() if line.startswith("view: ") else address
+                if line.startswith("written: "):
+                    break
             if not address:
                 sys.exit("the demo has no view: it says above why")
             return look(address, browser, options.image)
         finally:
-            demo.terminate()
+            os.write(keyboard, b"\n")
             demo.communicate()
 
 

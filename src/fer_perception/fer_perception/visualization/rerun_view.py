@@ -26,6 +26,7 @@ MAX_PLOTS, ESTABLISHED = 3, 10
 WINDOW_S = 30.0
 # Live, what is logged within so long goes out together: a browser without a GPU is slow at many small pieces.
 TOGETHER_S = 0.2
+PROBABILITIES = (-0.02, 1.02)  # a line at 0 or 1 is not cut
 LATENCY_COLORS = ((74, 127, 181), (245, 166, 35), (220, 60, 50))  # RGB of p50, p95, p99
 RATE_COLORS = ((74, 127, 181), (130, 160, 40), (220, 60, 50))  # of received, processed and dropped images
 
@@ -213,7 +214,7 @@ class RerunView:
                 end=rrb.TimeRangeBoundary.cursor_relative(),
             )
         ]
-        axis = None if entity in ("latency", "images") else rrb.ScalarAxis(range=(0.0, 1.0))
+        axis = None if entity in ("latency", "images") else rrb.ScalarAxis(range=PROBABILITIES)
         return rrb.TimeSeriesView(
             origin=f"/{entity}", name=name, axis_y=axis, time_ranges=past if self._window_s else None
         )
