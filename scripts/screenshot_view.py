@@ -89,7 +89,8 @@ def look(address: str, browser: str, image: Path) -> int:
         tab.screenshot(path=str(image))
         window.close()
     print(f"drawn after {time.monotonic() - begun:.0f} s" if not missing else "", "written:", image)
-    print("asked for elsewhere:", *sorted(url for url in elsewhere if not url.startswith(LOCAL)))
+    others = sorted(url for url in elsewhere if not url.startswith(LOCAL))
+    print("asked for elsewhere:", *others or ["nothing"])
     return int(bool(missing))
 
 

@@ -163,7 +163,7 @@ def _parameters(
 
 def _view_port(arguments: FerArguments, camera: str) -> dict[str, Value]:
     """Each camera's page has a port of its own; each takes two."""
-    if len(arguments.cameras) < 2:
+    if not camera:
         return {}
     first = int(settings_of(ViewNodeSettings)["view_port"].default)
     return {"view_port": first + 2 * arguments.cameras.index(camera)}

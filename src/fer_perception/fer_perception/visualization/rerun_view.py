@@ -129,7 +129,7 @@ class RerunView:
         self._at(time_ns)
         if not self._layout.truth:
             self._layout.truth = True
-            self._name("ground_truth", labels, [color_of(name) for name in labels])
+            self._name("ground_truth", labels, [color_of(name) for name in labels], steps=True)
             self._lay_out()
         self._stream.log("ground_truth", rr.Scalars([float(name == label) for name in labels]))
 
@@ -180,9 +180,13 @@ class RerunView:
     def _at(self, time_ns: int) -> None:
         self._stream.set_time(TIMELINE, timestamp=np.datetime64(time_ns, "ns"))
 
-    def _name(self, entity: str, names: Sequence[str], colors: Sequence[tuple[int, int, int]]) -> None:
+    def _name(
+        self, entity: str, names: Sequence[str], colors: Sequence[tuple[int, int, int]], steps: bool = False
+    ) -> None:
         """What the lines of a plot are called, and their colours."""
-        self._stream.log(entity, rr.SeriesLines(names=list(names), colors=list(colors)), static=True)
+        mode = rr.components.InterpolationMode.StepAfter if steps else rr.components.InterpolationMode.Linear
+        lines = rr.SeriesLines(names=list(names), colors=list(colors), interpolation_mode=mode)
+        self._stream.log(entity, lines, static=True)
 
     def _lay_out(self) -> None:
         """Send how the views lie; a viewer takes it over at once."""
