@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from fer_perception.settings import ViewNodeSettings
 
 # At most ten images a second are shown: more take the pipeline's and the browser's time and tell people nothing.
 PERIOD_S = 0.1
+NICENESS = 10
 # Key of the diagnostics: what a browser opens.
 ADDRESS = "address"
 
@@ -115,5 +117,6 @@ class ViewNode(ManagedNode):
 
 
 def main() -> None:
-    """Run the node."""
+    """Run the node, which gives way where the pipeline needs the processor; so does Rerun's server."""
+    os.nice(NICENESS)
     run_node(ViewNode)
