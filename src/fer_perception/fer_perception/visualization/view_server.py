@@ -10,7 +10,7 @@ import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from urllib.parse import quote
 
 import rerun_cli
@@ -24,8 +24,9 @@ POLL_S = 0.05
 # What late viewers still get to see; the oldest is forgotten.
 MEMORY = "64MB"
 EVERYWHERE = ("0.0.0.0", "::")
-# Kills the server when its input ends: that happens, too, when this process is killed. Nobody else could end it then.
-UNTIL_INPUT_ENDS = '"$@" </dev/null & read -r _; exec 2>/dev/null; kill $!; wait $!'
+# Kills the server when its input ends, and deletes its folder, $0: that happens, too, when this process is killed.
+# Nobody else could do it then.
+UNTIL_INPUT_ENDS = '"$@" </dev/null & read -r _; exec 2>/dev/null; kill $!; wait $!; rm -r "$0"'
 
 
 class ViewServer:
@@ -69,14 +70,14 @@ def _rerun(address: str, viewer_port: int, data_port: int, origin: str) -> ExitS
     :raises FerError: it does not serve in time.
     """
     with ExitStack() as undo:
-        folder = Path(undo.enter_context(TemporaryDirectory(prefix="fer_view_")))
+        folder = Path(mkdtemp(prefix="fer_view_"))
         command = [
             *(str(Path(rerun_cli.__file__).with_name("rerun")), "--serve-web", "--bind", address),
             *("--web-viewer-port", str(viewer_port), "--port", str(data_port)),
             *("--server-memory-limit", MEMORY, "--newest-first", "--cors-allow-origin", origin),
         ]
         process = subprocess.Popen(
-            ["sh", "-c", UNTIL_INPUT_ENDS, "sh", *command],
+            ["sh", "-c", UNTIL_INPUT_ENDS, str(folder), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env=os.environ | _without_analytics(folder),
