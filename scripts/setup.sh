@@ -2,6 +2,7 @@
 # Sets the workspace up: virtual environment, ROS 2, Python packages, face model, colcon build.
 #
 #   scripts/setup.sh              what the nodes and the demo need
+#   scripts/setup.sh view         what the nodes need, and what their view in a browser needs
 #   scripts/setup.sh replay       what the nodes need, and what replay needs
 #   scripts/setup.sh training     what the nodes need, and what training needs (torch)
 #   scripts/setup.sh dev          all of it, and what the tests need
@@ -16,10 +17,11 @@ flavour=${1:-runtime}
 alone=() # installed without what they depend on
 case $flavour in
   runtime) requirements=(runtime) ;;
+  view) requirements=(runtime view) ;;
   replay) requirements=(runtime replay) ;;
   training) requirements=(runtime training) ;;
-  dev) requirements=(runtime replay training docs dev) alone=(tensorrt) ;;
-  *) echo "usage: scripts/setup.sh [runtime|replay|training|dev]" >&2; exit 2 ;;
+  dev) requirements=(runtime view replay training docs dev) alone=(tensorrt) ;;
+  *) echo "usage: scripts/setup.sh [runtime|view|replay|training|dev]" >&2; exit 2 ;;
 esac
 python=${PYTHON:-python3}
 mkdir -p log
@@ -84,7 +86,10 @@ check_underlay() {
 
 install_packages() {
   local arguments=("${constraints[@]}") name
-  for name in "${requirements[@]}"; do arguments+=(-r "requirements/$name.txt"); done
+  for name in "${requirements[@]}"; do
+    if [ "$name" = view ] && [ ${#constraints[@]} -gt 0 ]; then continue; fi # rerun-sdk needs numpy 2
+    arguments+=(-r "requirements/$name.txt")
+  done
   "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off "${arguments[@]}" || return
   for name in "${alone[@]}"; do
     "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off --no-deps \
@@ -140,6 +145,9 @@ for name in "${requirements[@]}" "${alone[@]}"; do inputs+=("requirements/$name.
 # The compiled packages of a sourced distribution crash with another numpy than the one they were built with.
 if [ "$fer_sourced" = yes ] && $python -c 'import numpy; raise SystemExit(numpy.__version__[:2] != "1.")' 2>>"$log"; then
   constraints=(-c requirements/constraints-ros.txt) inputs+=(requirements/constraints-ros.txt)
+  case " ${requirements[*]} " in *" view "*)
+    echo "warning: the view in a browser is left out: it needs numpy 2, this ROS distribution was built with numpy 1" ;;
+  esac
 fi
 fingerprint=$(cat "${inputs[@]}" | sha256sum)
 if [ "$(cat "$stamps/$flavour" 2>/dev/null)" != "$fingerprint" ]; then

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,9 @@ def check_results(out: Path, result: subprocess.CompletedProcess[str]) -> dict[s
     """What holds for any run on the default source, however many images the machine managed."""
     assert result.returncode == 0, result.stdout + result.stderr
     assert "latency p50" in result.stdout  # a line a second
+    assert re.search(r"^happy +\d+ +\d+%$", result.stdout, re.MULTILINE)
+    assert re.search(r"^end to end( +\d+\.\d){3}$", result.stdout, re.MULTILINE)
+    assert f"{out / 'summary.json'}" in result.stdout
     assert "W0000" not in result.stdout + result.stderr
     assert "INFO: " not in result.stdout + result.stderr
     summary: dict[str, Any] = json.loads((out / "summary.json").read_text())

@@ -25,6 +25,7 @@ from fer_perception.nodes.fer_node import FerNode
 from fer_perception.nodes.hri.hri_node import HriNode
 from fer_perception.nodes.overlay_node import OverlayNode
 from fer_perception.nodes.source_node import SourceNode
+from fer_perception.nodes.view_node import ViewNode
 from fer_perception.settings import settings_of
 
 NODES: dict[str, type[ManagedNode]] = {
@@ -32,6 +33,7 @@ NODES: dict[str, type[ManagedNode]] = {
     "face_node": FaceNode,
     "emotion_node": EmotionNode,
     "overlay_node": OverlayNode,
+    "view_node": ViewNode,
     "source_node": SourceNode,
     "bag_player": BagPlayer,
     "hri_node": HriNode,

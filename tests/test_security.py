@@ -122,6 +122,7 @@ def test_the_policies_grant_what_the_running_nodes_use_and_nothing_else(
         "source_node": ["-p", "loop:=true", "-p", "fps:=2.0"],
         "bag_player": ["-p", f"bag:={tmp_path / 'bag'}"],
         "overlay_node": [*PRIVACY_OFF, "-p", "show_attention:=true"],
+        "view_node": ["-p", "show_attention:=true", "-p", "view_port:=0"],
         "fer_node": [*ATTENTIVE, *FRAMES],
         "emotion_node": ATTENTIVE,
         "face_node": [*PRIVACY_OFF, *FRAMES],

@@ -13,6 +13,7 @@ EXECUTABLES = (
     "source_node",
     "bag_player",
     "overlay_node",
+    "view_node",
     "hri_node",
     "hri_expression_node",
     "demo",
@@ -24,7 +25,7 @@ EXECUTABLES = (
     "audit",
     "fetch_face_model",
 )
-# Those of requirements/runtime.txt without the tools that build, and of requirements/replay.txt; a test compares them.
+# Those of requirements/runtime.txt without the tools that build, of replay.txt and of view.txt; a test compares them.
 REQUIREMENTS = [
     "mcap",
     "mediapipe>=1.0,<2",  # brings OpenCV
@@ -43,6 +44,7 @@ REQUIREMENTS = [
     "zstandard",
 ]
 REPLAY = ["dask[distributed]", "jinja2", "matplotlib", "pandas", "plotly", "pyarrow", "pympi-ling", "scikit-learn"]
+VIEW = ["rerun-sdk>=0.41,<1"]
 
 
 def tree(folder: str) -> list[tuple[str, list[str]]]:
@@ -68,7 +70,7 @@ setup(
         *tree("security"),
     ],
     install_requires=REQUIREMENTS,
-    extras_require={"replay": REPLAY},
+    extras_require={"replay": REPLAY, "view": VIEW},
     python_requires=">=3.10",
     zip_safe=False,
     maintainer="FER suite maintainers",

@@ -16,6 +16,7 @@ EXECUTABLES = {
     "source_node": ("fer_perception.nodes.source_node", "camera, video, image or folder to images"),
     "bag_player": ("fer_perception.nodes.bag_player", "a bag's images at their pace, and /clock"),
     "overlay_node": ("fer_perception.nodes.overlay_node", "draws the results into the images"),
+    "view_node": ("fer_perception.nodes.view_node", "shows images and results in a browser, without ROS tools"),
     "hri_node": ("fer_perception.nodes.hri.hri_node", "the results as REP 155 names them, in hri_msgs"),
     "hri_expression_node": (
         "fer_perception.nodes.hri.hri_expression_node",

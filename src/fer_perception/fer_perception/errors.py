@@ -5,6 +5,8 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-contrib-python",
     "pympi": "pympi-ling",
+    "rerun": "rerun-sdk",
+    "rerun_cli": "rerun-sdk",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",

@@ -100,6 +100,7 @@ def test_the_defaults() -> None:
     [
         ("source:=none", ["fer/fer_node", "fer/overlay_node"]),
         ("source:=none overlay:=false", ["fer/fer_node"]),
+        ("source:=none view:=true", ["fer/fer_node", "fer/overlay_node", "fer/view_node"]),
         ("overlay:=False hri:=TRUE", ["fer/fer_node", "fer/hri_node", "fer/source_node"]),
         ("overlay:=0 hri:=1 source:=none", ["fer/fer_node", "fer/hri_node"]),
         ("split:=true", ["fer/face_node", "fer/emotion_node", "fer/overlay_node", "fer/source_node"]),
@@ -124,6 +125,15 @@ def test_the_defaults() -> None:
 )
 def test_which_nodes_run_where(arguments: str, nodes: list[str]) -> None:
     assert run(*arguments.split()) == nodes
+
+
+def test_each_camera_has_a_page_of_its_own_where_the_user_says() -> None:
+    arguments = "cameras:=a,b view:=true overlay:=false show_attention:=true view_address:=0.0.0.0"
+    nodes = planned(fer.plan, *arguments.split()).nodes
+    views = [node.parameters | node.chosen for node in nodes if node.executable == "view_node"]
+    assert [view["view_port"] for view in views] == [9500, 9502]
+    assert [view["view_address"] for view in views] == ["0.0.0.0"] * 2
+    assert all(view["show_attention"] for view in views)
 
 
 def test_spaces_around_the_names_of_cameras_do_not_count() -> None:

@@ -60,9 +60,27 @@ def test_drawing_marks_the_face_and_leaves_the_original(portrait: np.ndarray) ->
     assert changed[82, 200]  # the box
     assert changed[148:153, 148:153].all()  # a key point
     assert changed[60:80, 180:250].any()  # the label above the box
-    assert (drawn[182:200, 220:228] == COLORS[3]).all(axis=2).mean() > 0.5  # the tall bar of happy
-    assert changed[400:, :60].any()  # the legend
+    panel = drawn[82:230, 276:430]
+    bars = [(panel == color).all(axis=2) for color in COLORS[:7]]
+    assert [int(bar.any(axis=0).sum()) for bar in bars] == [2, 2, 2, 59, 2, 2, 2]  # as long as they are probable
+    assert all(bar.any(axis=1).sum() >= 10 for bar in bars)  # and high enough to be seen
     assert not changed[:50].any()
+    assert not changed[240:].any()
+
+
+def test_panels_stay_in_the_image_and_are_small_where_there_are_many_faces(portrait: np.ndarray) -> None:
+    faces = [Face((x, 82, 60, 60), 0.9, np.full((5, 2), np.nan, np.float32)) for x in (20, 220, 440)]
+    row = np.array([0.3, 0.02, 0.02, 0.5, 0.02, 0.04, 0.1], np.float32)
+    drawn = draw_results(portrait, faces, np.tile(row, (3, 1)), EMOTIONS_7)
+    for left in (84, 284, 302):  # of the last one to the left of its box
+        panel = drawn[82:140, left : left + 136]
+        assert [(panel == color).all(axis=2).any() for color in COLORS[:7]] == [
+            True,
+            *[False] * 2,
+            True,
+            *[False] * 2,
+            True,
+        ]
 
 
 def test_drawing_at_the_very_edge_of_a_tiny_image() -> None:

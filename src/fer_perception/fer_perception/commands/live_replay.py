@@ -34,6 +34,7 @@ from fer_perception.commands.replay_options import (
     add_pipeline,
     add_selection,
     refuse_pipeline,
+    require_viewer,
     selection_of,
 )
 from fer_perception.commands.settings_options import values_from
@@ -80,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run, record and evaluate. Interrupted, it gives no verdict."""
     arguments = remove_ros_args(sys.argv)[1:] if arguments is None else arguments
     options = parse_arguments(arguments)
+    require_viewer(options)
     selection = selection_of(options)
     transport = image_transport(options.bag, options.topic)  # a bad bag is found out before anything is started
     for file in options.labels:
@@ -106,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = Options(**{name: getattr(options, name) for name in names})
     report = evaluate_recording(options.bag, recording, options.out, selection, chosen, known)
     print(format_report(report))
-    print(f"written: {options.out}/report.html and the tables beside it")
+    print(f"written: {options.out}/report.html and the tables beside it" + (f", {options.rrd}" if options.rrd else ""))
     return 0
 
 

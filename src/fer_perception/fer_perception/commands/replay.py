@@ -25,6 +25,7 @@ from fer_perception.commands.replay_options import (
     add_pipeline,
     add_selection,
     refuse_pipeline,
+    require_viewer,
     selection_of,
 )
 from fer_perception.commands.settings_options import add_settings, values_from
@@ -45,6 +46,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="examples:\n  replay bags/kitchen\n  replay bags/* --model my_bundle --jobs 4 --out out/new\n"
         "  replay bags/kitchen --labels kitchen.csv --from 10 --to 60\n"
         "  replay bags/kitchen --predictions recording\n"
+        "  replay bags/kitchen --rrd kitchen.rrd   (then: rerun kitchen.rrd)\n"
         "  replay --compare out/old out/new --out out/compare",
     )
     parser.add_argument("bags", nargs="*", type=Path, metavar="BAG", help="a bag's folder")
@@ -68,6 +70,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if bool(options.bags) == bool(options.compare):
         parser.error("give bags, or --compare with two output folders")
+    if options.rrd and len(options.bags) != 1:
+        parser.error("--rrd: a recording is of one bag")
     if options.predictions:
         refuse_pipeline(parser, options, "--predictions: the pipeline that made them")
         if len(options.bags) != 1:
@@ -85,6 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"written: {options.out}/compare.html, {options.out}/compare.json")
         return 0
     options.command = shlex.join(["python", "-m", "fer_perception", "replay", *arguments])
+    require_viewer(options)
     selection = selection_of(options, options.every)
     chosen = Options(**{field.name: getattr(options, field.name) for field in fields(Options)})
     if options.predictions:
@@ -93,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = ReplaySettings.model_validate(values_from(options, [*PIPELINE, "one_face"]))
         report = evaluate_bags(options.bags, options.out, settings, selection, chosen)
     print(format_report(report))
-    print(f"written: {options.out}/report.html and the tables beside it")
+    print(f"written: {options.out}/report.html and the tables beside it" + (f", {options.rrd}" if options.rrd else ""))
     return 1 if report.failures or report.bags_not_written else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib import import_module
 from pathlib import Path
 
 from fer_perception.commands.settings_options import add_settings, option
@@ -55,7 +56,8 @@ def add_output(parser: argparse.ArgumentParser, folder: str) -> argparse._Argume
     output.add_argument("--csv", action="store_true", help="write emotions.csv, too")
     output.add_argument("--no-bag", dest="write_bags", action="store_false", help="write no bags")
     output.add_argument("--no-images", dest="images", action="store_false", help="no images in reports and bags")
-    output.add_argument("--show-faces", action="store_true", help="do not redact the faces in reports")
+    output.add_argument("--rrd", type=Path, metavar="FILE", help="also a recording that 'rerun FILE' shows, of one bag")
+    output.add_argument("--show-faces", action="store_true", help="do not redact the faces in reports and recordings")
     return output
 
 
@@ -74,3 +76,12 @@ def refuse_pipeline(parser: argparse.ArgumentParser, options: argparse.Namespace
     given = [option(name) for name in PIPELINE if getattr(options, name) != parser.get_default(name)]
     if given:
         parser.error(f"{', '.join(given)}: {because} has its own settings")
+
+
+def require_viewer(options: argparse.Namespace) -> None:
+    """Import what ``--rrd`` needs before the work begins.
+
+    :raises ModuleNotFoundError: it is not installed.
+    """
+    if options.rrd:
+        import_module("fer_perception.replay.report.rerun_file")

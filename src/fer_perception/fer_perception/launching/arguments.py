@@ -22,6 +22,7 @@ from fer_perception.settings import (
     Range,
     Settings,
     SourceNodeSettings,
+    ViewNodeSettings,
     settings_of,
 )
 from fer_perception.settings.unused import nearest
@@ -99,6 +100,10 @@ class FerArguments(BaseModel):
     overlay: Switch = Field(
         True, description="Also draw the results into the images, on the topic overlay, while somebody looks"
     )
+    view: Switch = Field(
+        False, description="Also show images and results on a page for a browser: view_node; needs rerun-sdk"
+    )
+    view_address: str = _like(ViewNodeSettings, "view_address")
     show_attention: Switch = _like(OverlayNodeSettings, "show_attention")
     loop: Switch = _like(SourceNodeSettings, "loop")
     image_transport: ImageTransport = _like(FerNodeSettings, "image_transport")
@@ -209,7 +214,7 @@ class FerArguments(BaseModel):
                 "one camera, or hri:=false, and start hri_node in one camera's namespace",
             ),
             (
-                self.show_attention and not self.overlay,
+                self.show_attention and not (self.overlay or self.view),
                 "show_attention:=true: the maps are drawn into the overlay. Use overlay:=true",
             ),
             (

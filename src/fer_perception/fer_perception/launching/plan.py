@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fer_perception.launching.arguments import CAMERA, FerArguments, declared, misspelt_arguments, parse
-from fer_perception.settings import Value
+from fer_perception.settings import Value, ViewNodeSettings, settings_of
 from fer_perception.settings.unused import file_keys, matches, unused_keys
 
 ARGUMENTS = declared(FerArguments)
@@ -89,7 +89,7 @@ def _full_names(arguments: FerArguments, node: PlannedNode) -> list[str]:
 def _pipeline(arguments: FerArguments, camera: str) -> list[PlannedNode]:
     """The nodes of one camera, but for the fer_node of a shared process."""
     executables = ["face_node", "emotion_node"] if arguments.split else ["fer_node"] * (not arguments.shared_process)
-    executables += ["overlay_node"] * arguments.overlay + ["hri_node"] * arguments.hri
+    executables += ["overlay_node"] * arguments.overlay + ["view_node"] * arguments.view + ["hri_node"] * arguments.hri
     return [_node(arguments, executable, camera) for executable in executables]
 
 
@@ -142,11 +142,13 @@ def _parameters(
     engine = {"precision": arguments.precision, "backend": arguments.backend, "prior": arguments.prior}
     privacy = {"privacy": arguments.privacy} if arguments.privacy else {}
     audit = {"audit.folder": arguments.audit_folder}
+    shown: dict[str, Value] = {**images, **privacy, "show_attention": arguments.show_attention}
     nodes: dict[str, dict[str, Value]] = {
         "fer_node": {**images, **faces, **model, **engine, **privacy, **audit},
         "face_node": {**images, **faces, **model, "backend": arguments.backend, "privacy": "off"},
         "emotion_node": {**model, **engine, **audit},
-        "overlay_node": {**images, **privacy, "show_attention": arguments.show_attention},
+        "overlay_node": shown,
+        "view_node": {**shown, "view_address": arguments.view_address, **_view_port(arguments, camera)},
         "hri_node": {**images, **privacy},
         "source_node": {"source": arguments.source, "loop": arguments.loop},
     }
@@ -157,6 +159,14 @@ def _parameters(
     found = every | nodes[executable]
     chosen = {name: value for name, value in found.items() if name in given}
     return {name: value for name, value in found.items() if name not in given}, chosen
+
+
+def _view_port(arguments: FerArguments, camera: str) -> dict[str, Value]:
+    """Each camera's page has a port of its own; each takes two."""
+    if not camera:
+        return {}
+    first = int(settings_of(ViewNodeSettings)["view_port"].default)
+    return {"view_port": first + 2 * arguments.cameras.index(camera)}
 
 
 def _build_engine(arguments: FerArguments) -> tuple[str, ...]:

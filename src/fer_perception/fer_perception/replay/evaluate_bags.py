@@ -37,7 +37,9 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Options:
-    """How to run and what to write; the names are those of the command line. ``command``: is quoted in the report."""
+    """How to run and what to write; the names are those of the command line. ``rrd``: for one image topic of one bag.
+    ``command``: is quoted in the report.
+    """
 
     topic: Sequence[str] = ()
     labels: Sequence[Path] = ()
@@ -49,6 +51,7 @@ class Options:
     write_bags: bool = True
     images: bool = True
     show_faces: bool = False
+    rrd: Path | None = None
     command: str = ""
 
 
@@ -74,6 +77,8 @@ def evaluate_bags(
         read_labels(file)
     prepare(out)
     tasks, totals, failures = _plan(bags, out, settings, selection, options.topic)
+    if options.rrd and len(tasks) > 1:
+        raise FerError(f"{options.rrd}: a recording is of one image topic, these are {len(tasks)}. Choose by --topic")
     with _progress(tasks, totals):
         results = run_tasks(tasks, options.jobs, options.scheduler)
     failures += [str(result) for result in results if isinstance(result, FerError)]
@@ -163,6 +168,11 @@ def _conclude(
         report = _report(usable, predictions, truth, selection, options, run, failures)
         write_report(out / PAGE, report, predictions, truth, options.images, options.show_faces)
         report.write(out / REPORT)
+        if options.rrd:
+            from fer_perception.replay.report.rerun_file import write_rerun_file  # needs requirements/view.txt
+
+            shown = next(iter(truth.values()), [])
+            write_rerun_file(options.rrd, predictions, shown, selection, options.images, options.show_faces)
         if options.write_bags:  # behind all else: a copy that fails costs nothing but itself
             lost, not_written = _write_bags(out / BAGS, predictions, model_id, options.images)
             report = report.model_copy(update={"topics_not_copied": lost, "bags_not_written": not_written})

@@ -25,6 +25,26 @@ MAX_FACES = 100
 LOWEST_CONFIDENCE = 0.3
 
 
+class Redactor:
+    """Makes faces unrecognisable: those that are known, and all others that the detector finds at its lowest
+    confidence. To be closed.
+    """
+
+    def __init__(self) -> None:
+        self._finder = open_finder(FaceSettings(min_confidence=LOWEST_CONFIDENCE, max_faces=MAX_FACES))
+
+    def redacted(self, image: UInt8Image, boxes: Sequence[Box]) -> UInt8Image:
+        """A copy of an image: uint8, (H, W, 3), RGB.
+
+        :param boxes: of the known faces.
+        """
+        return redact(image, [*boxes, *(face.box for face in self._finder.find(image))])
+
+    def close(self) -> None:
+        """Free the detector."""
+        self._finder.close()
+
+
 @dataclass(frozen=True)
 class FrameImage:
     """An image of a report. ``uri``: a JPEG as a data URI."""
@@ -41,19 +61,18 @@ def draw_frames(
     :param frames: rows with bag, topic, frame, time_ns, stamp_ns.
     :param captions: one for each row.
     :param emotions: the faces' rows, of these frames and any others.
-    :param show_faces: leave the faces as they are. Else every face in ``emotions`` is redacted, and every other one
-        that the detector finds at its lowest confidence.
+    :param show_faces: leave the faces as they are; else see :class:`Redactor`.
     :raises BagError: a bag is missing or damaged.
     """
     drawn = []
-    with closing(open_finder(FaceSettings(min_confidence=LOWEST_CONFIDENCE, max_faces=MAX_FACES))) as finder:
+    with closing(Redactor()) as redactor:
         for row, image, caption in zip(_rows(frames), _images(frames), captions, strict=True):
             mine = emotions[
                 (emotions[list(STREAM)] == [row.bag, row.topic]).all(axis=1) & (emotions["frame"] == row.frame)
             ]
             boxes: list[Box] = list(zip(mine["x"], mine["y"], mine["width"], mine["height"], strict=True))
             if not show_faces:
-                image = redact(image, boxes + [face.box for face in finder.find(image)])
+                image = redactor.redacted(image, boxes)
             drawn.append(FrameImage(_small_jpeg(image, boxes, list(mine["label"])), caption))
     return drawn
 

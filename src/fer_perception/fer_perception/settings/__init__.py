@@ -20,7 +20,9 @@ from fer_perception.settings.nodes import (
     NodeSettings,
     OverlayNodeSettings,
     PlayerSettings,
+    ShownSettings,
     SourceNodeSettings,
+    ViewNodeSettings,
 )
 from fer_perception.settings.pipeline import (
     AuditSettings,
@@ -67,8 +69,10 @@ __all__ = [
     "ReplaySettings",
     "Setting",
     "Settings",
+    "ShownSettings",
     "SourceNodeSettings",
     "Value",
+    "ViewNodeSettings",
     "from_values",
     "settings_of",
     "values_of",

@@ -90,11 +90,26 @@ class EmotionNodeSettings(InputSettings, EmotionSettings, NodeSettings):
     audit: AuditSettings = AuditSettings()
 
 
-class OverlayNodeSettings(ImageSettings, PrivacySettings, NodeSettings):
-    """``overlay_node``."""
+class ShownSettings(ImageSettings, PrivacySettings, NodeSettings):
+    """What is shown of images and their results."""
 
     show_attention: bool = setting(
         False, "Draw over each face where the network looked, if the model has such maps; not with strict"
+    )
+
+
+class OverlayNodeSettings(ShownSettings):
+    """``overlay_node``."""
+
+
+class ViewNodeSettings(ShownSettings):
+    """``view_node``."""
+
+    view_address: str = setting(
+        "127.0.0.1", "Where the view listens; 127.0.0.1: for this machine alone; 0.0.0.0: for everybody who reaches it"
+    )
+    view_port: int = setting(
+        9500, "Port of the view's page, and the next one of its data; 0: two free ones", low=0, high=65534
     )
 
 
@@ -155,6 +170,7 @@ NODE_SETTINGS: dict[str, type[NodeSettings]] = {
     "source_node": SourceNodeSettings,
     "bag_player": BagPlayerSettings,
     "overlay_node": OverlayNodeSettings,
+    "view_node": ViewNodeSettings,
     "hri_node": HriNodeSettings,
     "hri_expression_node": HriExpressionNodeSettings,
 }

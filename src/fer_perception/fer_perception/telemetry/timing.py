@@ -96,6 +96,11 @@ class WindowSummary:
         """Frames processed per second."""
         return self.processed / self.window_s if self.window_s > 0 else 0.0
 
+    @property
+    def fps_dropped(self) -> float:
+        """Frames dropped per second."""
+        return self.dropped / self.window_s if self.window_s > 0 else 0.0
+
 
 class FrameStatistics:
     """Counts frames and collects their durations; safe to use from several threads.

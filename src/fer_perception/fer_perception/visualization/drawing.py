@@ -31,6 +31,8 @@ BLUR_MARGIN = 0.3
 # Attention maps are enlarged to so many pixels before they are coloured, so that the colours change gradually.
 MAP_PX = 128
 MAP_OPACITY = 0.5
+# Of more faces than these the panels would hide each other: they get the bars of the most probable labels.
+FEW_FACES, FEW_LABELS = 2, 3
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 WHITE = (255, 255, 255)
 
@@ -43,7 +45,8 @@ def color_of(label: str) -> tuple[int, int, int]:
 def draw_results(
     image: UInt8Image, faces: Sequence[Face], probabilities: Float32Array, labels: Sequence[str]
 ) -> UInt8Image:
-    """A copy of an image with a box, landmarks, label and bars of all probabilities for each face, and a legend.
+    """A copy of an image with a box, landmarks, label and named bars of the probabilities for each face: of all labels,
+    or where there are several faces of the most probable ones.
 
     :param image: uint8, (H, W, 3), RGB.
     :param probabilities: (faces, labels); a row of NaN draws the face as unknown, without bars.
@@ -62,9 +65,7 @@ def draw_results(
             cv2.circle(canvas, (round(float(point[0])), round(float(point[1]))), radius, color, -1, cv2.LINE_AA)
         _tag(canvas, f"{labels[winner]} {row[winner] * 100:.0f}%" if predicted else UNKNOWN, (x, y), color, unit)
         if predicted:
-            _bars(canvas, face, row)
-    if len(faces):
-        _legend(canvas, labels, unit)
+            _bars(canvas, face, labels, row, len(labels) if len(faces) <= FEW_FACES else FEW_LABELS, unit)
     return canvas
 
 
@@ -110,29 +111,28 @@ def _tag(canvas: UInt8Image, text: str, corner: tuple[int, int], color: tuple[in
     (width, height), _ = cv2.getTextSize(text, FONT, scale, round(unit))
     x, bottom = corner[0], max(corner[1], height + 2 * padding)
     cv2.rectangle(canvas, (x, bottom - height - 2 * padding), (x + width + 2 * padding, bottom), color, -1)
-    cv2.putText(canvas, text, (x + padding, bottom - padding), FONT, scale, WHITE, round(unit), cv2.LINE_AA)
+    _text(canvas, text, (x + padding, bottom - padding), scale, unit)
 
 
-def _bars(canvas: UInt8Image, face: Face, row: Float32Array) -> None:
-    """One upright bar per label below the face's box, or at its bottom where the image ends, on a darkened ground."""
-    x, y, width, height = face.box
-    full = max(4, height // 4)
-    bottom = min(y + height + full, canvas.shape[0])
-    ground = canvas[max(0, bottom - full) : bottom, x : x + width]
+def _bars(canvas: UInt8Image, face: Face, labels: Sequence[str], row: Float32Array, rows: int, unit: float) -> None:
+    """A panel to the right of the face's box, or to its left where the image ends: so many of the most probable labels,
+    in their own order, each with its bar.
+    """
+    x, y, width, _ = face.box
+    line, gap, names, bar = (round(value * unit) for value in (17, 4, 66, 60))
+    size = names + bar + 3 * gap
+    right = x + width + gap
+    left = max(0, right if right + size <= canvas.shape[1] else x - gap - size)
+    top = max(0, min(y, canvas.shape[0] - line * rows - gap))
+    ground = canvas[top : top + line * rows + gap, left : left + size]
     ground[:] = ground // 3
-    edges = np.linspace(x, x + width, len(row) + 1).round().astype(int)
-    for index, probability in enumerate(row):
-        top = bottom - max(1, round(full * float(probability)))
-        cv2.rectangle(canvas, (int(edges[index]) + 1, top), (int(edges[index + 1]) - 2, bottom - 1), COLORS[index], -1)
+    for place, index in enumerate(np.sort(np.argsort(-row, kind="stable")[:rows])):
+        base = top + line * (place + 1)
+        _text(canvas, labels[index], (left + gap, base - round(4 * unit)), 0.42 * unit, unit)
+        start = left + gap + names
+        end = start + max(1, round(bar * float(row[index])))
+        cv2.rectangle(canvas, (start, base - round(12 * unit)), (end, base - round(2 * unit)), COLORS[index], -1)
 
 
-def _legend(canvas: UInt8Image, labels: Sequence[str], unit: float) -> None:
-    """The labels in their colours, in the order of the bars, in the lower left corner."""
-    line, gap = round(18 * unit), round(6 * unit)
-    top = max(0, canvas.shape[0] - line * len(labels) - gap)
-    ground = canvas[top:, : round(90 * unit)]
-    ground[:] = ground // 3
-    for index, label in enumerate(labels):
-        base = top + line * (index + 1) - gap // 2
-        cv2.rectangle(canvas, (gap, base - round(10 * unit)), (gap + round(10 * unit), base), COLORS[index], -1)
-        cv2.putText(canvas, label, (gap + round(16 * unit), base), FONT, 0.45 * unit, WHITE, round(unit), cv2.LINE_AA)
+def _text(canvas: UInt8Image, text: str, place: tuple[int, int], scale: float, unit: float) -> None:
+    cv2.putText(canvas, text, place, FONT, scale, WHITE, round(unit), cv2.LINE_AA)

@@ -1,7 +1,7 @@
 """``demo``: runs source, pipeline and overlay as separate processes over DDS, watches, records and summarises.
 
 Everything stays on this machine, in a ROS domain of its own. Writes into the output folder:
-summary.json, overlay.mp4, snapshot.png and bag/ (rosbag2, mcap).
+summary.json, overlay.mp4, snapshot.png and bag/ (rosbag2, mcap). With --view it also shows all of it in a browser.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from fer_perception.commands.demo.summary import SessionSummary
+from fer_perception.commands.demo.summary import SessionSummary, format_summary
 from fer_perception.commands.processes import end_on_signals, start, stop
 from fer_perception.commands.settings_options import add_settings, values_from
 from fer_perception.errors import FerError
 from fer_perception.images.sources import PORTRAIT, open_source
 from fer_perception.nodes.base.isolation import isolate
-from fer_perception.settings import FerNodeSettings
+from fer_perception.settings import FerNodeSettings, Value
 
 START_TIMEOUT_S = 90.0
 DRAIN_S = 1.0
@@ -42,9 +43,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--source", default=PORTRAIT, help="camera index, video, image, folder, or 'astronaut'")
     add_settings(parser, FerNodeSettings, PIPELINE)
     parser.add_argument("--attention", action="store_true", help="also draw where the network looked")
+    parser.add_argument("--view", action="store_true", help="show it in a browser; needs requirements/view.txt")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="output folder (default out/demo)")
     parser.add_argument(
-        "--seconds", type=float, default=0.0, help="stop after so many; default: at the source's end, a camera after 10"
+        "--seconds",
+        type=float,
+        default=0.0,
+        help="so many, beginning again at the source's end; default: to the source's end, of a camera 10",
     )
     return parser.parse_args(arguments)
 
@@ -59,27 +64,35 @@ def main(arguments: list[str] | None = None) -> int:
     remove_results(options.out)
     isolate()
     end_on_signals()
+    shown: dict[str, Value] = {"privacy": "off", "show_attention": options.attention}
     processes = {
         "fer_node": start("fer_node", values_from(options, PIPELINE)),
-        "overlay_node": start("overlay_node", {"privacy": "off", "show_attention": options.attention}),
+        "overlay_node": start("overlay_node", shown),
     }
+    if options.view:
+        processes["view_node"] = start("view_node", {**shown, "view_port": 0})
     try:
-        # Three subscribers wait for the first image: pipeline, overlay and the recorder in this process.
+        # So many subscribers wait for the first image: pipeline, overlay, view and the recorder in this process.
         processes["source_node"] = start(
             "source_node",
             {
                 "source": _source_text(options.source),
                 "duration_s": float(options.seconds),
-                "wait_for_subscribers": 3,
+                "loop": options.seconds > 0,
+                "wait_for_subscribers": 4 if options.view else 3,
             },
         )
         summary = watch(processes, options.out, source.fps)
+        result = summary.result()
+        (options.out / SUMMARY).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        print(format_summary(result))
+        print(f"written: {', '.join(str(path) for path in sorted(options.out.iterdir()))}")
+        if options.view and sys.stdin.isatty():
+            stop({name: process for name, process in processes.items() if name != "view_node"})
+            with suppress(EOFError, KeyboardInterrupt):
+                input("the view stays until you press Enter ")
     finally:
         stop(processes)
-    result = summary.result()
-    (options.out / SUMMARY).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
-    print(f"written: {', '.join(str(path) for path in sorted(options.out.iterdir()))}")
     if not summary.frames_processed:
         print("demo: no frame was processed", file=sys.stderr)
         return 1

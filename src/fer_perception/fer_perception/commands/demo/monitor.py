@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import webbrowser
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -15,6 +17,7 @@ from fer_perception.nodes.base.managed_node import FAILED
 from fer_perception.nodes.base.player_node import FRAMES_SENT
 from fer_perception.nodes.recording.recorder import VideoRecorder
 from fer_perception.nodes.recording.recording_node import RECORD_IMAGES, RECORD_RESULTS, RecordingNode
+from fer_perception.nodes.view_node import ADDRESS
 from fer_perception.telemetry.timing import STAGES
 
 
@@ -25,6 +28,7 @@ class DemoMonitor(RecordingNode):
         super().__init__("demo_monitor", bag)
         self.summary = SessionSummary()
         self.failure = ""
+        self.view = ""
         self._last_emotions: EmotionArray | None = None
         self._video = VideoRecorder(video, snapshot, fps)
         self.record(FaceArray, "faces", RECORD_RESULTS)
@@ -74,6 +78,15 @@ class DemoMonitor(RecordingNode):
                     self.summary.frames_sent = int(value.value)
                 elif value.key == FAILED:
                     self.failure = f"{status.name}: {status.message}"
+                elif value.key == ADDRESS and not self.view:
+                    self.view = value.value
+                    self._open_view()
+
+    def _open_view(self) -> None:
+        """Where there is a desktop: a text browser would take the terminal, and can show nothing."""
+        print(f"view: {self.view}", flush=True)
+        if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+            webbrowser.open(self.view)
 
     def _on_overlay(self, message: Image) -> None:
         last = self._last_emotions

@@ -63,3 +63,24 @@ class SessionSummary:
             "model": self.model,
             "duration_s": round(self._last_s - self._first_s, 3),
         }
+
+
+def format_summary(result: dict[str, Any]) -> str:
+    """A summary for a terminal: images, emotions and stages as tables."""
+    processed = result["frames_processed"]
+    lines = [
+        "",
+        f"{result['frames_sent']} images sent, {processed} processed, {result['frames_with_faces']} with a face, in "
+        f"{result['duration_s']:.1f} s; model {result['model'] or 'unknown'}",
+    ]
+    if result["emotions"]:
+        faces = sum(result["emotions"].values())
+        lines += ["", f"{'emotion':12}{'faces':>8}{'share':>8}"]
+        lines += [f"{label:12}{count:8}{count / faces:8.0%}" for label, count in result["emotions"].items()]
+    if result["latency_ms"]:
+        lines += ["", f"{'stage, ms':12}{'p50':>8}{'p95':>8}{'p99':>8}"]
+        lines += [
+            f"{stage.replace('_', ' '):12}" + "".join(f"{value:8.1f}" for value in values.values())
+            for stage, values in result["latency_ms"].items()
+        ]
+    return "\n".join([*lines, ""])

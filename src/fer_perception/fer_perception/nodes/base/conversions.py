@@ -34,7 +34,7 @@ from fer_perception.faces.orientation import product
 from fer_perception.labels import UNKNOWN
 from fer_perception.models.bundle import Manifest
 from fer_perception.pipeline import Emotions, Faces
-from fer_perception.telemetry.timing import STAGES, WindowSummary
+from fer_perception.telemetry.timing import STAGES, Percentiles, WindowSummary
 from fer_perception.types import Box, Float32Array, UInt8Image
 
 CROP_ENCODINGS = {"grey": "mono8", "rgb": "rgb8"}
@@ -173,8 +173,24 @@ def face_from_message(message: Face) -> core.Face:
         confidence=message.confidence,
         keypoints=np.asarray(message.keypoints, np.float32).reshape(5, 2),
         mesh=np.asarray(message.mesh, np.float32).reshape(-1, 3) if message.mesh else None,
-        orientation=(orientation[0].x, orientation[0].y, orientation[0].z, orientation[0].w) if orientation else None,
+        orientation=_orientation(orientation[0]) if orientation else None,
+        pose=_pose(message.pose[0]) if message.pose else None,
     )
+
+
+def _pose(message: PoseWithCovariance) -> core.Pose:
+    """The inverse of :func:`pose_message`."""
+    position = message.pose.position
+    x, y, z, w = FACE_FRAME
+    return core.Pose(
+        np.array([position.x, position.y, position.z]),
+        product(_orientation(message.pose.orientation), (-x, -y, -z, w)),
+        np.reshape(message.covariance, (6, 6)),
+    )
+
+
+def _orientation(message: Quaternion) -> tuple[float, float, float, float]:
+    return message.x, message.y, message.z, message.w
 
 
 def emotion_array_message(
@@ -333,4 +349,16 @@ def statistics_message(
             StageStatistics(stage=stage, p50_ms=values.p50, p95_ms=values.p95, p99_ms=values.p99)
             for stage, values in summary.stages.items()
         ],
+    )
+
+
+def summary_from_message(message: LatencyStatistics) -> WindowSummary:
+    """The summary of a window, without power: the inverse of :func:`statistics_message`."""
+    return WindowSummary(
+        message.window_s,
+        message.received,
+        message.answered,
+        message.dropped,
+        message.rejected,
+        {found.stage: Percentiles(found.p50_ms, found.p95_ms, found.p99_ms) for found in message.stages},
     )
