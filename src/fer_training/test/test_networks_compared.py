@@ -7,6 +7,9 @@ import torch
 from torch import nn
 
 from fer_perception.errors import FerError
+from fer_perception.models.bundle import Bundle
+from fer_training.export.onnx import export
+from fer_training.export.quantization import quantize
 from fer_training.networks import DDAMFN, EGT
 from fer_training.networks.attention import head_separation_loss
 from fer_training.networks.ddamfn import MixedConv
@@ -111,3 +114,20 @@ def test_what_cannot_be_pruned_is_said(config_file: Path, tmp_path: Path) -> Non
     )
     with pytest.raises(FerError, match="light_fer: the channels of 'egt' cannot be removed one by one"):
         prune(config)
+
+
+def test_light_fer_from_training_to_int8(config_file: Path, fer2013: Path, tmp_path: Path) -> None:
+    """Xception is trained, pruned by magnitude, exported and quantized."""
+    data = f"data=fer2013:{fer2013}"
+    small = ["epochs=1", "batch_size=14", "steps_per_epoch=1", "mixed_precision=false", "warmup_epochs=0", data]
+    start = train(load_config(CONFIGS / "xception.yaml", [*small, f"out={tmp_path}", "learning_rate=0.01"]))
+    settings = ["pruning.images=14", "pruning.step_epochs=1", f"pruning.start={start}", f"out={tmp_path}"]
+    run = prune(load_config(CONFIGS / "light_fer.yaml", [*small, *settings]))
+    bundle = export(run, tmp_path / "bundles")
+    facts = quantize(bundle, f"fer2013:{fer2013}", images=7, wanted=0.0)
+    manifest = Bundle(bundle).manifest
+    assert manifest.training["pruning"]["criterion"] == "magnitude"
+    assert 0.4 < manifest.training["pruning"]["macs_fraction"] <= 0.5
+    assert manifest.parameters < 0.6 * 20_820_719
+    assert set(manifest.files) == {"fp32", "fp16", "int8"}
+    assert facts["int8"]["blocks_in_float"] == []
