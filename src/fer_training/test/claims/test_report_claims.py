@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 from fer_perception.errors import FerError
@@ -23,6 +24,8 @@ from fer_training.evaluation.fairness import FairnessResult
 from fer_training.evaluation.identity import IdentityResult
 from fer_training.evaluation.robustness.stress import ALL, StressResult
 from fer_training.reporting.paper import measuring_script, report_claims
+from fer_training.reporting.paper.drawing import column_plots
+from fer_training.reporting.paper.drawing import measured as figures_here
 from fer_training.reporting.paper.figures import AXES, FIGURES
 from fer_training.reporting.paper.folder import Folder
 from fer_training.reporting.paper.measurements import BY_NAME, MEASUREMENTS, VARIANTS
@@ -211,6 +214,24 @@ def test_axes_of_the_radar_are_what_they_are_defined_to_be(measured: Path, tmp_p
     privacy = IdentityResult.read(measured / "identity_dual_adaptive.json").identified["distribution"]
     best = max(privacy.linear_probe.fraction, privacy.nearest_neighbour.fraction)
     assert number(row(rows, "Figure 5", "adaptive", "privacy")[1]) == pytest.approx(1 - best, abs=0.0051)
+
+
+def test_plots_have_each_figure_at_its_row(measured: Path) -> None:
+    (section,) = (section for section in FIGURES if section.title.startswith("Figure 4"))
+    folder = Folder(measured)
+    found = figures_here(folder, section.cells)
+    compute, latency = column_plots(section, found).axes
+    for axes, column in ((compute, "compute"), (latency, "latency")):
+        stages = [label.get_text() for label in axes.get_xticklabels()]
+        drawn = {
+            str(line.get_label()): dict(zip(np.take(stages, line.get_xdata()), line.get_ydata(), strict=True))
+            for line in axes.lines
+        }
+        cells = [cell for cell in section.cells if cell.column == column]
+        assert drawn["the paper"] == {cell.row: cell.claimed for cell in cells}
+        assert drawn["measured here"] == {
+            row: reading.value for (row, name), reading in found.items() if name == column
+        }
 
 
 def test_the_matrix_has_all_domains_and_both_priors(measured: Path, tmp_path: Path) -> None:

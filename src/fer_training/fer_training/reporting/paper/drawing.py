@@ -29,7 +29,7 @@ def draw_figures(folder: Folder, out: Path) -> list[Path]:
     for section in FIGURES:
         found = measured(folder, section.cells)
         if found:
-            draw = {RADAR: _radar, SENSITIVITY: _scatter}.get(section, _columns)
+            draw = {RADAR: _radar, SENSITIVITY: _scatter}.get(section, column_plots)
             figure = draw(section, found)
             figure.suptitle(section.title)
             files.append(out / image_of(section))
@@ -49,7 +49,7 @@ def measured(folder: Folder, cells: Sequence[Cell]) -> dict[tuple[str, str], Rea
     return found
 
 
-def _columns(section: Section, found: dict[tuple[str, str], Reading]) -> Figure:
+def column_plots(section: Section, found: dict[tuple[str, str], Reading]) -> Figure:
     """A plot for each column, of the paper's numbers and ours; those with a unit are relative to the first row's."""
     columns = list(dict.fromkeys(cell.column for cell in section.cells))
     figure = Figure(figsize=(1.5 + 3.5 * len(columns), 4.5), layout="constrained")
@@ -61,13 +61,15 @@ def _columns(section: Section, found: dict[tuple[str, str], Reading]) -> Figure:
         for values, style, label in ((ours, OURS, "measured here"), (claimed, CLAIMED, "the paper")):
             reference = values.get(cells[0].row) if is_relative else 1 / cells[0].unit.scale
             if values and reference:
-                axes.plot([*values], np.divide([*values.values()], reference), label=label, **style)
+                places = [place for place, cell in enumerate(cells) if cell.row in values]
+                axes.plot(places, np.divide([*values.values()], reference), label=label, **style)
         _ticks(axes, [cell.row for cell in cells])
         axes.set(
             title=f"{column}, relative"
             if is_relative
             else column + f", {cells[0].unit.name}" * bool(cells[0].unit.name)
         )
+        axes.margins(y=0.15)
         axes.set_ylim(bottom=0)
         axes.legend(loc="lower left", fontsize=8)
     return figure
@@ -88,6 +90,7 @@ def _radar(section: Section, found: dict[tuple[str, str], Reading]) -> Figure:
         values = [found[row, axis.name].value if (row, axis.name) in found else np.nan for axis in AXES]
         axes.plot([*angles, angles[0]], [*values, values[0]], marker="o", label=row)
     axes.set_xticks(angles, [axis.name for axis in AXES])
+    axes.tick_params(axis="x", pad=18)
     axes.set(ylim=(0, 1))
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
