@@ -45,7 +45,7 @@ def test_heads_are_kept_apart() -> None:
     images, losses = torch.randn(4, 1, 48, 48), []
     for _ in range(4):
         loss = head_separation_loss(network.forward_with_heads(images)[1])
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

