@@ -8,7 +8,8 @@ of 112 x 112 pixels in colour, and the backbone is trained on faces' identities 
 Ours, where we had no more of the text or chose a size that two CPU cores can train: channels and blocks are those of
 MobileFaceNets' own table, where the paper has more (4.1 M parameters, 551 M operations); kernels are mixed in the
 strided blocks; ReLU in place of PReLU, which INT8 has no fused form of; 48 x 48 pixels, of which the heads see 6 x 6
-places (7 x 7 in the paper); no training before.
+places (7 x 7 in the paper); no training before. The loss has the weight 0.1, and a bound (see
+:func:`fer_training.networks.attention.head_separation_loss`).
 """
 
 from __future__ import annotations
