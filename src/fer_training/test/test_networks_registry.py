@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from fer_perception.preprocessing.normalization import InputSpec
-from fer_training.export.onnx import write_onnx
+from fer_training.export.onnx import count_macs, write_onnx
 from fer_training.export.portability import OPSET, problems
 from fer_training.networks import NETWORKS, DualAdaptiveNetwork
 
@@ -29,6 +30,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "hybrid_attention, squeeze_excite": ("hybrid_attention", {"block_attention": "squeeze_excite", **SMALL_INPUT}),
     "dual_adaptive": ("dual_adaptive", SMALL_INPUT),
+    "ddamfn": ("ddamfn", {}),
+    "egt": ("egt", {}),
     "mini_xception": ("mini_xception", {}),
     "xception": ("xception", SMALL_INPUT),
     "landmark_compressed": (
@@ -58,6 +61,20 @@ PUBLISHED_PARAMETERS = {
     ("xception", 1000, 3): 22_855_952,
     ("mini_xception", 7, 1): 56_951,
 }
+# Parameters, and MACs at 48 and 64 pixels, of networks for seven labels and grey images, as docs/training.md has them.
+SIZES: dict[str, tuple[int, int, int]] = {
+    "mobilenet_v2": (2_232_263, 53_691_008, 95_443_712),
+    "efficientnet_lite0": (3_379_399, 69_195_488, 123_007_232),
+    "mini_xception": (56_951, 5_520_448, 10_163_392),
+    "xception": (20_820_719, 211_601_136, 362_740_832),
+    "ddamfn": (1_160_199, 49_428_224, 87_301_632),
+    "egt": (1_980_535, 30_292_146, 53_624_672),
+}
+SIZE_OPTIONS: dict[str, dict[int, dict[str, Any]]] = {
+    "ddamfn": {48: {"size": 6}, 64: {"size": 8}},
+    "egt": {48: {"size": 3}, 64: {"size": 4}},
+    "xception": {48: {"stem_stride": 2}, 64: {"stem_stride": 2}},
+}
 OPERATORS = {"Conv", "Clip", "Relu", "Add", "GlobalAveragePool", "Flatten", "Gemm", "Constant", "Identity"}
 VARIANT_OPERATORS = {
     "efficientnet_lite0": {"Pad"},
@@ -76,6 +93,11 @@ VARIANT_OPERATORS = {
     "dual_adaptive": {
         *("Mul", "Sigmoid", "ReduceMean", "ReduceMax", "Concat"),
         *("ReduceSum", "Div", "Split"),
+    },
+    "ddamfn": {"Mul", "Sigmoid", "ReduceMean", "Concat", "HardSigmoid", "Max", "Split"},
+    "egt": {
+        *("Mul", "Sigmoid", "ReduceMean", "ReduceMax", "Concat", "Split"),
+        *("MatMul", "Softmax", "Reshape", "Transpose", "Div", "Pow", "Sqrt", "Sub"),
     },
     "mini_xception": {"MaxPool"},
     "xception": {"MaxPool"},
@@ -112,6 +134,23 @@ def test_parameters_are_the_published(key: tuple[str, int, int], count: int) -> 
     with torch.device("meta"):
         network = NETWORKS[name](num_classes=num_classes, in_channels=in_channels)
     assert sum(parameter.numel() for parameter in network.parameters()) == count
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes_are_the_documented(name: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
+    (row,) = re.findall(
+        rf"^\| `{name}`(?:, stem stride \d)? \| ([\d,]+) \| ([\d.]+) M / ([\d.]+) M \|$", page, re.MULTILINE
+    )
+    parameters, *macs = SIZES[name]
+    assert row == (f"{parameters:,}", *(f"{count / 1e6:.1f}" for count in macs))
+    for side, count in zip((48, 64), macs, strict=True):
+        options = SIZE_OPTIONS.get(name, {}).get(side, VARIANTS[name][1])
+        network = NETWORKS[name](7, 1, **options).eval()
+        if side == 48:
+            assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+        spec = InputSpec(width=side, height=side, color="grey", mean=[0.5], std=[0.25])
+        assert count_macs(network, spec) == count
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -50,6 +50,7 @@ VARIANTS = {
     },
     "dual_adaptive": ("dual_adaptive", {"stem_stride": 1, "width": 0.5}),
     "mini_xception": ("mini_xception", {}),
+    "xception": ("xception", {}),
 }
 
 

@@ -43,6 +43,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "dual_adaptive": ("dual_adaptive", {"stem_stride": 1, "width": 0.5}),
     "mini_xception": ("mini_xception", {}),
+    "xception": ("xception", {}),
+    "ddamfn": ("ddamfn", {}),
+    "egt": ("egt", {}),
 }
 
 
@@ -162,7 +165,9 @@ def test_what_is_quantized(variant: str, tmp_path: Path) -> None:
             assert not {makers[name].op_type for name in node.input if name in makers} & {"DequantizeLinear"}
         if node.op_type == "Add":  # Q/DQ on one branch
             assert [makers[name].op_type for name in node.input if name in makers].count("DequantizeLinear") <= 1
-    assert any(node.name.startswith("/attention") for node in nodes) == ("hybrid" in variant or "dual" in variant)
+    assert any(node.name.startswith("/attention") for node in nodes) == any(
+        name in variant for name in ("hybrid", "dual", "egt")
+    )
     # A network of random weights amplifies rounding from layer to layer, so late blocks are looked at, one by one.
     expected = predict_with(model, images)
     for block in blocks[-8:]:

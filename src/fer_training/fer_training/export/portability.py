@@ -28,8 +28,9 @@ from fer_perception.errors import FerError
 OPSET = 13
 OPERATORS = {
     *("Add", "AveragePool", "Cast", "Clip", "Concat", "Constant", "Conv", "DequantizeLinear", "Div", "Flatten", "Gemm"),
-    *("GlobalAveragePool", "HardSigmoid", "Identity", "LeakyRelu", "Max", "MaxPool", "Mul", "Pad", "QuantizeLinear"),
-    *("ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Sigmoid", "Split"),
+    *("GlobalAveragePool", "HardSigmoid", "Identity", "LeakyRelu", "MatMul", "Max", "MaxPool", "Mul", "Pad", "Pow"),
+    *("QuantizeLinear", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Sigmoid", "Softmax", "Split"),
+    *("Sqrt", "Sub", "Transpose"),
 }
 # Inputs that must be known when the file is parsed, by their number.
 CONSTANT_INPUTS = {
@@ -37,6 +38,7 @@ CONSTANT_INPUTS = {
     "Gemm": (1, 2),
     "Pad": (1, 2),
     "ReduceSum": (1,),
+    "Reshape": (1,),
     "Split": (1,),
     "QuantizeLinear": (1, 2),
     "DequantizeLinear": (1, 2),

@@ -7,7 +7,8 @@ convolutions are too small to gain from INT8 and are better left in floating poi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import combinations
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ REDUCTION = 16
 SPATIAL_KERNEL = 7
 DIRECTION_REDUCTION = 32
 HEADS = 2
+LEAST_DIFFERENCE = 0.01  # of heads, squared
 
 
 class ChannelAttention(nn.Module):
@@ -160,7 +162,7 @@ class DualDirectionPooling(nn.Module):
     After DDAMFN (Zhang et al., 2023, Electronics 12(17):3595). Two heads attend; of each, a place's weight is the
     product of its row's and its column's; the larger of both heads' weights counts. Then a linear depthwise
     convolution as large as the map ("GDConv") pools. Unlike the original, the directions share no layers, which
-    saves the export transpositions, and no loss drives the heads apart.
+    saves the export transpositions. :func:`head_separation_loss` drives the heads apart where that is configured.
     """
 
     def __init__(self, channels: int, size: int) -> None:
@@ -172,5 +174,20 @@ class DualDirectionPooling(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.forward_with_heads(x)[0]
+
+    def forward_with_heads(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The pooled map, and the weights that each head gives: (N, C, size, size) in 0..1."""
         first, second = (row(x) * column(x) for row, column in zip(self.rows, self.columns, strict=True))
-        return self.pool(x * torch.maximum(first, second))
+        return self.pool(x * torch.maximum(first, second)), [first, second]
+
+
+def head_separation_loss(heads: Sequence[Tensor]) -> Tensor:
+    """Small where attention heads weigh places differently: the inverse of their mean squared difference.
+
+    After DDAMFN. Its inverse has no bound where heads are alike; here it is at most 1 / ``LEAST_DIFFERENCE``.
+
+    :param heads: the weights of two or more heads, (N, C, H, W) in 0..1.
+    """
+    differences = [(one.float() - other.float()).square().mean() for one, other in combinations(heads, 2)]
+    return 1 / (torch.stack(differences).mean() + LEAST_DIFFERENCE)

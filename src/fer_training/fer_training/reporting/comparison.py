@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
+from fer_training.datasets import CAMERA
 from fer_training.reporting.entries import NOT_MEASURED, Entry, Figures, count_text, network_name, percent_text
 from fer_training.reporting.markdown import table, wrapped
 from fer_training.reporting.speed import MARKERS
@@ -34,7 +35,8 @@ class Row(NamedTuple):
 def compare(entries: Iterable[Entry]) -> tuple[list[Row], list[str]]:
     """All bundles at all their precisions, and the datasets of whose test split there are figures.
 
-    :return: rows with the best accuracy first, on the first of the datasets; the most measured dataset first.
+    :return: rows with the best accuracy first, on the first of the datasets; the most measured dataset first,
+        of equals the derived ones last.
     """
     rows = [
         Row(
@@ -50,7 +52,9 @@ def compare(entries: Iterable[Entry]) -> tuple[list[Row], list[str]]:
         for precision in entry.manifest.files
     ]
     names = [{name for row in rows if row.entry is entry for name in row.tests} for entry in entries]
-    datasets = sorted(set().union(*names), key=lambda name: (-sum(name in of_one for of_one in names), name))
+    datasets = sorted(
+        set().union(*names), key=lambda name: (-sum(name in of_one for of_one in names), name.startswith(CAMERA), name)
+    )
 
     def order(row: Row) -> tuple[float, str, str]:
         accuracy = row.tests[datasets[0]].accuracy if datasets and datasets[0] in row.tests else -1.0

@@ -144,6 +144,7 @@ class TrainConfig:
     pretrained: str = ""  # safetensors that the network starts with, its classifier only if the labels are the same
     frozen_stages: int = 0  # so many of the network's first stages keep the weights they start with
     attention_weight: float = 0.0  # of the loss that draws attention maps to eyes, brows and mouth
+    head_separation: float = 0.0  # of the loss that keeps ddamfn's attention heads apart
     mixed_precision: bool = True  # bfloat16 in the forward pass
     device: str = "cpu"
     threads: int = 0  # 0: all cores
@@ -191,6 +192,7 @@ POSSIBLE: dict[str, Callable[[Any], bool]] = {
     "frozen_stages": lambda count: count >= 0,
     "threads": lambda threads: threads >= 0,
     "attention_weight": lambda weight: 0 <= weight < math.inf,
+    "head_separation": lambda weight: 0 <= weight < math.inf,
     "augmentation.mixup": lambda alpha: 0 <= alpha < math.inf,
     "augmentation.exposure_stops": lambda stops: 0 <= stops < math.inf,
     "augmentation.noise": lambda deviation: 0 <= deviation < math.inf,

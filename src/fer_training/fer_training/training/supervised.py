@@ -25,6 +25,8 @@ from fer_training.datasets import Alignment, Samples, load_dataset, load_unlabel
 from fer_training.datasets.derived.camera import camera_views
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.evaluation.inference import by_head, normalized, predict, prepare_images
+from fer_training.networks.attention import head_separation_loss
+from fer_training.networks.ddamfn import DDAMFN
 from fer_training.networks.hybrid_attention import HybridAttentionNetwork
 from fer_training.networks.landmark_regions import attention_loss, landmark_regions
 from fer_training.networks.pretrained import load_pretrained
@@ -209,10 +211,11 @@ def first_network(config: TrainConfig, label_sets: Mapping[str, Sequence[str]]) 
 
 
 class SupervisedLoss(nn.Module):
-    """Cross entropy with labels and teachers, and attention outside the regions.
+    """Cross entropy with labels and teachers, attention outside the regions, and how alike attention heads are.
 
     :param targets: float32, (N, labels of all sets), of all training images: how frequent labels are.
     :param label_sets: the labels of each set; the loss is the mean over the sets.
+    :raises FerError: ``head_separation`` of a network without heads.
     """
 
     def __init__(
@@ -228,6 +231,8 @@ class SupervisedLoss(nn.Module):
         self._heads = [*map(len, label_sets.values())]
         self._shift = config.logit_adjustment * log_frequencies(targets, self._heads)
         self._teacher = (teacher,)  # in a tuple, so that its weights are not among those that are learnt
+        if config.head_separation and not isinstance(network, DDAMFN):
+            raise FerError(f"head_separation: network '{config.network.name}' has no attention heads. Use ddamfn, or 0")
 
     def forward(self, images: Tensor, targets: Tensor, soft_targets: Tensor, regions: Tensor | None = None) -> Tensor:
         """A batch's mean loss.
@@ -239,11 +244,14 @@ class SupervisedLoss(nn.Module):
         """
         images = images.contiguous(memory_format=torch.channels_last)
         maps: list[Tensor] = []
+        heads: list[Tensor] = []
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
-            if regions is None:
-                logits = self.network(images)
-            else:
+            if regions is not None:
                 logits, maps = cast(HybridAttentionNetwork, self.network).forward_with_attention(images)
+            elif self.config.head_separation:
+                logits, heads = cast(DDAMFN, self.network).forward_with_heads(images)
+            else:
+                logits = self.network(images)
         logits = logits.float() + self._shift.to(images.device)
         loss = cross_entropy(logits, targets, self._heads, self.config.label_smoothing)
         distillation = self.config.distillation
@@ -255,6 +263,8 @@ class SupervisedLoss(nn.Module):
             loss = torch.lerp(loss, distilled, distillation.weight)
         if regions is not None:
             loss = loss + self.config.attention_weight * attention_loss(maps, regions)
+        if heads:
+            loss = loss + self.config.head_separation * head_separation_loss(heads)
         return loss
 
     @torch.no_grad()

@@ -141,7 +141,7 @@ def _speeds(
 ) -> list[EngineSpeed]:
     speeds = []
     for index, (bundle, precision, engine) in enumerate(candidates):
-        manifest = bundle.manifest
+        manifest, end = bundle.manifest, f"/test/{precision}"
         batches = {
             f"batch_{batch}": _batch_speed(tables, index, batch, grid_intensity) for batch, tables in measured.items()
         }
@@ -155,9 +155,9 @@ def _speeds(
                 macs=manifest.macs,
                 bytes=bundle.onnx_file(precision).stat().st_size,
                 accuracy={
-                    key.split("/")[0]: metrics["accuracy"]
+                    key.removesuffix(end): metrics["accuracy"]
                     for key, metrics in manifest.metrics.items()
-                    if key.endswith(f"/test/{precision}")
+                    if key.endswith(end)
                 },
                 **batches,
             )

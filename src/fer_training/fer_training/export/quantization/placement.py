@@ -72,7 +72,11 @@ class _Placement:
             for node in graph.node
             if node.op_type == "Constant"
         }
-        self.source = _with_own_padding([node for node in graph.node if node.op_type != "Constant"], self.constants)
+        for node in graph.node:
+            if node.op_type == "Identity" and node.input[0] in self.constants:  # for parameters that are alike
+                self.constants[node.output[0]] = self.constants[node.input[0]]
+        source = [node for node in graph.node if node.output[0] not in self.constants]
+        self.source = _with_own_padding(source, self.constants)
         self.takers: dict[str, list[NodeProto]] = {}
         for node in self.source:
             for name in node.input:

@@ -1,19 +1,20 @@
-"""The paper's claims beside our own figures: ``report --measured``."""
+"""The paper's claims beside our own figures: ``report --claims``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from fer_training.reporting.paper.drawing import draw_figures
 from fer_training.reporting.paper.folder import Folder
-from fer_training.reporting.paper.page import draw_overview, format_page
+from fer_training.reporting.paper.page import format_page
 
-PAGE, IMAGE = "claims.md", "claims.png"
+PAGE = "claims.md"
 
 
 def report_claims(measured: Path, out: Path, root: Path = Path()) -> list[Path]:
-    """Write ``claims.md`` and its plot into ``out``.
+    """Write ``claims.md`` and its figures into ``out``.
 
-    A claim whose measurement is missing, of another model or of replaced weights is "not measured", with the reason.
+    A figure whose measurement is missing, of another model or of replaced weights is "not measured", with the reason.
     The same measurements give the same files, byte for byte.
 
     :param measured: the folder with what the commands of :mod:`.measurements` wrote.
@@ -22,10 +23,10 @@ def report_claims(measured: Path, out: Path, root: Path = Path()) -> list[Path]:
     :raises FerError: ``measured`` is no folder, or a measurement is damaged or of another version.
     """
     folder = Folder(measured, root)
-    text = format_page(folder, IMAGE)
+    text = format_page(folder)
     out.mkdir(parents=True, exist_ok=True)
     (out / PAGE).write_text(text, encoding="utf-8")
-    return [out / PAGE, *draw_overview(folder, out / IMAGE)]
+    return [out / PAGE, *draw_figures(folder, out)]
 
 
 def measuring_script(measured: Path, root: Path = Path()) -> str:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import fnmatch
 import shlex
 from pathlib import Path
-from typing import TypeVar
 
 from fer_perception.errors import FerError
 from fer_perception.evaluation.results import ResultFile
 from fer_perception.files import sha256_of
 from fer_training.reporting.paper.measurements import MEASUREMENTS, VARIABLES, Measurement
-
-Kind = TypeVar("Kind", bound=ResultFile)
 
 
 class NotMeasured(Exception):  # noqa: N818 - no error: a part of the report
@@ -29,20 +26,34 @@ class Folder:
         if not folder.is_dir():
             raise FerError(f"{folder}: is no folder. Make it, and fill it with what report --commands prints")
         self.folder, self.root = folder, root
+        self._read: dict[str, ResultFile | NotMeasured] = {}  # by name; weights are hashed once
 
-    def read(self, measurement: Measurement, kind: type[Kind]) -> Kind:
-        """The contents of a measurement's file.
+    def read(self, measurement: Measurement) -> ResultFile:
+        """The contents of a measurement's file, of its own type.
 
         :raises NotMeasured: it is absent, of another model, or of weights that were replaced since.
         :raises FerError: it is damaged, or of another version.
         """
+        if measurement.name not in self._read:
+            try:
+                self._read[measurement.name] = self._open(measurement)
+            except NotMeasured as reason:
+                self._read[measurement.name] = reason
+        found = self._read[measurement.name]
+        if isinstance(found, NotMeasured):
+            raise found
+        return found
+
+    def _open(self, measurement: Measurement) -> ResultFile:
         file = self.folder / f"{measurement.name}.json"
         if not file.exists():
-            absent = [f"`{name}`" for name in self._absent(measurement)]
-            raise NotMeasured(
-                f"there is no `{file.name}`" + (f", nor the weights {', '.join(absent)}" if absent else "")
-            )
-        result = kind.read(file)
+            if measurement.condition:
+                raise NotMeasured(f"needs {measurement.condition.text}")
+            absent = self._absent(measurement)
+            more = f" and {len(absent) - 1} more" if absent[1:] else ""
+            lacking = f", nor the weights `{absent[0]}`{more}" if absent else ""
+            raise NotMeasured(f"there is no `{file.name}`{lacking}")
+        result = measurement.result.read(file)
         for key, wanted in measurement.expected.items():
             if Path(str(getattr(result, key))).name != wanted:
                 raise NotMeasured(f"`{file.name}` is not of the {key} `{wanted}`")
@@ -65,7 +76,9 @@ class Folder:
         """What measures it, as one line of bash; ``folder``: written instead of the folder's own path."""
         where = folder or shlex.quote(str(self.folder))
         text = measurement.command.replace("{json}", f"{where}/{measurement.name}.json")
-        return f"{text} && sha256sum {' '.join(measurement.weights)} > {where}/{measurement.name}.sha256"
+        if measurement.weights:
+            text += f" && sha256sum {' '.join(measurement.weights)} > {where}/{measurement.name}.sha256"
+        return text
 
     def script(self) -> str:
         """A bash script of what is missing, damaged or of other weights; one failure stops no other measurement."""
@@ -81,13 +94,15 @@ class Folder:
             if absent:
                 lines += [f"# needs {', '.join(absent)}. Run this, then print the commands again:"]
                 lines += [f"# {measurement.made_by}" if measurement.made_by else "# restore it from git"]
+            elif measurement.condition:
+                lines += [f"if {measurement.condition.test}; then {self.command(measurement)}; fi"]
             else:
                 lines += [self.command(measurement)]
         return "\n".join([*lines, ""])
 
     def _is_fresh(self, measurement: Measurement) -> bool:
         try:
-            self.read(measurement, measurement.result)
+            self.read(measurement)
         except (NotMeasured, FerError):
             return False
         return self.is_recorded(measurement)

@@ -6,12 +6,13 @@ that were replaced since are found out, also after a clone, in which all files a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
 from fer_perception.evaluation.results import ResultFile
 from fer_perception.evaluation.speed import EnginesResult, LiveResult, OverheadResult
-from fer_perception.models.shipped import DEFAULT_MODEL
+from fer_perception.models.bundle import Precision
 from fer_training.evaluation.attention.results import Explanation
 from fer_training.evaluation.evaluate import EvaluationResult
 from fer_training.evaluation.fairness import FairnessResult
@@ -20,17 +21,50 @@ from fer_training.evaluation.robustness.stress import StressResult
 from fer_training.training.pruning.comparison import CriteriaResult
 
 MODELS, CHECKPOINTS, RUNS = "src/fer_perception/models", "src/fer_training/checkpoints", "runs"
-BASELINE, ROBUST, DEFAULT = "baseline", "hybrid_attention_lite0_robust", DEFAULT_MODEL
-COMPRESSED, XCEPTION = "landmark_compressed", "xception"
-WITH_ATTENTION, WITHOUT_ATTENTION = "hybrid_attention", "mobilenet_v2_long"
-ADAPTED = "dual_adaptive"
+CONFIGS = "src/fer_training/configs"
+DEFAULT = "hybrid_attention_lite0"
 
-# What the commands take from the shell, each with an example.
-VARIABLES = {
-    "FER2013": "fer2013:$HOME/data/fer2013",
-    "WILDFACES": "$HOME/data/wildfaces",
-    "SPLIT": "test",
+
+class Variant(NamedTuple):
+    """A bundle at one precision. ``title``: as the paper calls it."""
+
+    title: str
+    bundle: str
+    precision: Precision = "fp32"
+
+
+# The paper's five, each built on the one before; then what this suite has beside them.
+VARIANTS = {
+    "baseline": Variant("Baseline", "baseline"),
+    "hybrid_attention": Variant("Hybrid-Attention", "hybrid_attention"),
+    "dual_adaptive": Variant("Dual-Adaptive", "dual_adaptive"),
+    "landmark_compressed": Variant("Landmark-Compressed", "landmark_compressed"),
+    "quantized": Variant("Quantized", "quantized", "int8"),
 }
+OTHERS = {
+    "quantized_fp16": Variant("Quantized, FP16", "quantized", "fp16"),
+    DEFAULT: Variant("our default model", DEFAULT),
+}
+PROPOSED = "landmark_compressed"  # the paper's proposed network, where FP32 is measured
+COMPARED = ("mini_xception", "mobilenet_v2", "light_fer", "ddamfn", "egt")
+PEERS = {"fer": "fer==25.10.3", "facex": "facex==1.1.0"}
+
+# What the commands take from the shell: folders, each with an example.
+VARIABLES = {"FER2013": "$HOME/data/fer2013", "WILDFACES": "$HOME/data/wildfaces"}
+
+
+class Condition(NamedTuple):
+    """What a measurement needs that not everyone has. ``test``: in bash; ``text``: completes "needs"."""
+
+    test: str
+    text: str
+
+
+AFFECTNET = Condition('[ -n "${AFFECTNET:-}" ]', "AffectNet, in the folder `$AFFECTNET`")
+RAFDB = Condition('[ -n "${RAFDB:-}" ]', "RAF-DB, in the folder `$RAFDB`")
+CKPLUS = Condition('[ -n "${CKPLUS:-}" ]', "CK+, in the folder `$CKPLUS`")
+JETSON = Condition("[ -e /etc/nv_tegra_release ]", "a Jetson")
+GPU = Condition("command -v nvidia-smi > /dev/null", "a GPU with TensorRT")
 
 
 @dataclass(frozen=True)
@@ -40,6 +74,7 @@ class Measurement:
     ``command``: for bash in the repository's root, with ``{json}`` for the file. ``weights``: what it measures, also
     patterns. ``made_by``: makes those weights that the repository does not have. ``expected``: what the result must
     say of itself, so that one model's figures are not taken for another's; of paths only the last part counts.
+    ``condition``: only where that is there.
     """
 
     name: str
@@ -49,109 +84,166 @@ class Measurement:
     result: type[ResultFile] = EvaluationResult
     made_by: str = ""
     expected: dict[str, str] = field(default_factory=dict)
+    condition: Condition | None = None
 
 
-def _bundle(name: str, precision: str = "fp32") -> str:
-    return f"{MODELS}/{name}/{precision}.onnx"
+def weights_of(variant: Variant) -> str:
+    """A variant's file."""
+    return f"{MODELS}/{variant.bundle}/{variant.precision}.onnx"
 
 
-def _run(name: str) -> str:
-    return f"{RUNS}/{name}/best.safetensors"
-
-
-def _evaluation(
-    name: str,
-    what: str,
-    weights: str,
-    *,
-    data: str = '"$FER2013" --split "$SPLIT"',
-    precision: str = "fp32",
-    made_by: str = "",
-) -> Measurement:
-    folder = Path(weights).parent
-    chosen = f" --precision {precision}" if precision != "fp32" else ""
-    command = f"python -m fer_training evaluate --model {folder} --dataset {data}{chosen} --json {{json}}"
-    expected = {"model": folder.name, "precision": precision}
-    return Measurement(name, what, command, (weights,), made_by=made_by, expected=expected)
-
-
-_TRAIN = 'python -m fer_training train src/fer_training/configs/{}.yaml data="$FER2013"'
-_COMPRESS = (
-    'python -m fer_training prune src/fer_training/configs/landmark_compressed.yaml data="$FER2013" '
-    f"&& python -m fer_training export --run {RUNS}/{COMPRESSED} --out {MODELS}"
+ALL_WEIGHTS = tuple(map(weights_of, (*VARIANTS.values(), *OTHERS.values())))
+HERE = (
+    '--dataset "ferplus:$FER2013" --dataset "fer2013:$FER2013" --dataset "manifest:$WILDFACES" '
+    '--dataset "camera/ferplus:$FER2013" --dataset "camera/manifest:$WILDFACES"'
 )
-_QUANTIZE = f'python -m fer_training quantize --bundle {MODELS}/{COMPRESSED} --data "$FER2013"'
-# Its speed does not depend on how well it was trained.
-_XCEPTION = (
-    f"{_TRAIN.format(XCEPTION)} epochs=1 steps_per_epoch=1 warmup_epochs=0 batch_size=16 "
-    f"&& python -m fer_training export --run {RUNS}/{XCEPTION} --out {RUNS}/bundles"
-)
+ELSEWHERE = {
+    "affectnet": ("AffectNet-7", '--dataset "affectnet7:$AFFECTNET"', AFFECTNET),
+    "rafdb": ("RAF-DB", '--dataset "rafdb:$RAFDB"', RAFDB),
+    "ckplus": ("CK+, all ten folds", " ".join(f'--dataset "ckplus@{fold}:$CKPLUS"' for fold in range(1, 11)), CKPLUS),
+}
+
+
+def _evaluation(name: str, what: str, variant: Variant, data: str, condition: Condition | None = None) -> Measurement:
+    chosen = f" --precision {variant.precision}" if variant.precision != "fp32" else ""
+    command = f"python -m fer_training evaluate --model {MODELS}/{variant.bundle} {data}{chosen} --json {{json}}"
+    expected = {"model": variant.bundle, "precision": variant.precision, "split": "test"}
+    return Measurement(name, what, command, (weights_of(variant),), expected=expected, condition=condition)
+
+
+def _engines(name: str, what: str, backend: str, condition: Condition | None = None) -> Measurement:
+    bundles = dict.fromkeys(variant.bundle for variant in (*VARIANTS.values(), *OTHERS.values()))
+    folders = " ".join(f"{MODELS}/{bundle}" for bundle in bundles)
+    command = f"python -m fer_perception benchmark engines {folders} --backend {backend} --rounds 30 --json {{json}}"
+    return Measurement(name, what, command, ALL_WEIGHTS, EnginesResult, condition=condition)
+
+
+def _compared(name: str, precision: Precision) -> Measurement:
+    """A comparison network, by its configuration."""
+    bundle = f"{RUNS}/bundles/{name}"
+    return Measurement(
+        f"compared_{name}" + (f"_{precision}" if precision != "fp32" else ""),
+        f"{name} on FER2013, {precision}",
+        f'python -m fer_training evaluate --model {bundle} --precision {precision} --dataset "fer2013:$FER2013" '
+        "--json {json}",
+        (f"{bundle}/{precision}.onnx",),
+        made_by=_training(name),
+        expected={"model": name, "precision": precision, "split": "test"},
+    )
+
+
+def _training(name: str) -> str:
+    """What makes a comparison network's bundle."""
+    data = 'data="fer2013:$FER2013"'
+    steps = [f"train {CONFIGS}/{name}.yaml {data}"]
+    if name == "light_fer":
+        steps = [f"train {CONFIGS}/xception.yaml {data}", f"prune {CONFIGS}/light_fer.yaml {data}"]
+    steps += [f"export --run {RUNS}/{name} --out {RUNS}/bundles"]
+    steps += [f'quantize --bundle {RUNS}/bundles/{name} --data "fer2013:$FER2013"']
+    return " && ".join(f"python -m fer_training {step}" for step in steps)
+
+
+def _explained(name: str) -> Measurement:
+    run = f"{CHECKPOINTS}/{name}"
+    return Measurement(
+        f"attention_{name}",
+        f"where {name} looks, and whether that can be believed",
+        f'python -m fer_training explain --run {run} --dataset "ferplus:$FER2013" --out out/attention_{name} '
+        f"&& cp out/attention_{name}/*.json {{json}}",
+        (f"{run}/best.safetensors",),
+        Explanation,
+        expected={"run": name, "split": "test"},
+    )
+
+
+def _grouped(name: str) -> Measurement:
+    variant = VARIANTS[name]
+    return Measurement(
+        f"groups_{name}",
+        f"groups of images in another domain, {name}",
+        "{ [ -d out/wildfaces_groups ] || "
+        'python -m fer_training group --manifest "$WILDFACES" --out out/wildfaces_groups; } '
+        f"&& python -m fer_training fairness --model {MODELS}/{variant.bundle} "
+        "--dataset manifest:out/wildfaces_groups --split adapt --columns photograph resolution --json {json}",
+        (weights_of(variant),),
+        FairnessResult,
+        expected={"model": variant.bundle},
+    )
+
+
+def _identified(name: str) -> Measurement:
+    variant = VARIANTS[name]
+    return Measurement(
+        f"identity_{name}",
+        f"who is recognised from what is published, {name}",
+        f'python -m fer_training identify --bundle {MODELS}/{variant.bundle} --manifest "$WILDFACES" --json {{json}}',
+        (weights_of(variant),),
+        IdentityResult,
+        expected={"model": variant.bundle},
+    )
+
+
+def _stress(names: Sequence[str]) -> Measurement:
+    models = " ".join(f"--model {MODELS}/{VARIANTS[name].bundle}" for name in names[1:])
+    return Measurement(
+        "stress",
+        "accuracy under fourteen corruptions",
+        f"python -m fer_training stress --baseline {MODELS}/{VARIANTS[names[0]].bundle} {models} "
+        '--dataset "ferplus:$FER2013" --threads 2 --json {json}',
+        tuple(weights_of(VARIANTS[name]) for name in names),
+        StressResult,
+        expected={"baseline": names[0], "dataset": "ferplus", "split": "test"},
+    )
+
 
 MEASUREMENTS = (
-    _evaluation(
-        "baseline",
-        "accuracy, calibration and abstention of the baseline",
-        _bundle(BASELINE),
+    *(
+        _evaluation(f"domains_{name}", f"{variant.title} in all domains that are at hand", variant, HERE)
+        for name, variant in (VARIANTS | OTHERS).items()
     ),
-    _evaluation("robust", "the same of the robust model", _bundle(ROBUST)),
-    _evaluation(
-        "without_attention",
-        "MobileNetV2, trained on",
-        _run(WITHOUT_ATTENTION),
-        made_by=_TRAIN.format(WITHOUT_ATTENTION),
+    *(
+        _evaluation(f"{key}_{name}", f"{variant.title} on {title}", variant, data, condition)
+        for key, (title, data, condition) in ELSEWHERE.items()
+        for name, variant in VARIANTS.items()
     ),
-    _evaluation(
-        "with_attention",
-        "MobileNetV2 with hybrid attention, trained on alike",
-        _run(WITH_ATTENTION),
-        made_by=_TRAIN.format(WITH_ATTENTION),
-    ),
-    _evaluation("compressed", "the robust model, pruned", _bundle(COMPRESSED), made_by=_COMPRESS),
-    _evaluation(
-        "quantized",
-        "the robust model, pruned and quantized",
-        _bundle(COMPRESSED, "int8"),
-        precision="int8",
-        made_by=_QUANTIZE,
-    ),
+    _engines("engines", "latency, throughput, CPU time and energy of the variants, on the CPU", "onnxruntime"),
+    _engines("engines_gpu", "the same on a GPU", "tensorrt", GPU),
+    _engines("engines_jetson", "the same on a Jetson", "tensorrt", JETSON),
+    _stress(("baseline", "dual_adaptive", PROPOSED)),
+    *(_explained(name) for name in ("baseline", PROPOSED)),
+    *(_grouped(name) for name in ("baseline", PROPOSED)),
+    *(_identified(name) for name in ("baseline", "dual_adaptive", PROPOSED)),
     Measurement(
         "criteria",
         "criteria of pruning side by side",
-        'python -m fer_training prune --compare src/fer_training/configs/landmark_compressed.yaml data="$FER2013" '
-        f"name=criteria pruning.start={CHECKPOINTS}/{ROBUST} pruning.macs=0.5 epochs=1 steps_per_epoch=60 "
+        f"python -m fer_training prune --compare {CONFIGS}/landmark_compressed.yaml "
+        '"data=ferplus+fer2013:$FER2013" name=criteria "distillation.unlabelled=[]" '
+        f"pruning.start={CHECKPOINTS}/dual_adaptive pruning.macs=0.5 pruning.step_epochs=1 steps_per_epoch=60 "
         f"learning_rate=0.01 warmup_epochs=0 && cp {RUNS}/criteria/criteria/criteria.json {{json}}",
-        (f"{CHECKPOINTS}/{ROBUST}/best.safetensors",),
+        (f"{CHECKPOINTS}/dual_adaptive/best.safetensors",),
         CriteriaResult,
     ),
-    _evaluation(
-        "unadapted",
-        "the default model in another domain",
-        _bundle(DEFAULT),
-        data='manifest:"$WILDFACES" --split test',
-    ),
-    _evaluation(
-        "adapted",
-        "the default model, adapted to that domain",
-        _run(ADAPTED),
-        data='manifest:"$WILDFACES" --split test',
-        made_by="python -m fer_training adapt src/fer_training/configs/dual_adaptive.yaml "
-        'data="ferplus:${FER2013#*:}" "adaptation.targets=[manifest:$WILDFACES]"',
+    *(_compared(name, precision) for name in COMPARED for precision in ("fp32", "int8")),
+    *(
+        Measurement(
+            f"compared_{name}",
+            f"the package {requirement} on FER2013, through our crops",
+            f'python scripts/compare_peers.py --peer {name} --dataset "fer2013:$FER2013" --json {{json}}',
+            (),
+            made_by=f"pip install --no-deps {requirement} && pip install ai-edge-litert",
+            expected={"model": requirement, "split": "test"},
+        )
+        for name, requirement in PEERS.items()
     ),
     Measurement(
-        "engines",
-        "latency, CPU time and energy of the networks",
-        "python -m fer_perception benchmark engines --rounds 30 --json {json}",
-        (f"{MODELS}/*/*.onnx",),
+        "engines_compared",
+        "the comparison networks' speed beside the baseline's and the quantized variant's",
+        f"python -m fer_perception benchmark engines {MODELS}/baseline {MODELS}/quantized "
+        + " ".join(f"{RUNS}/bundles/{name}" for name in COMPARED)
+        + " --backend onnxruntime --rounds 30 --json {json}",
+        tuple(f"{RUNS}/bundles/{name}/int8.onnx" for name in COMPARED),
         EnginesResult,
-    ),
-    Measurement(
-        "engines_xception",
-        "the same against Light-FER's network",
-        f"python -m fer_perception benchmark engines {RUNS}/bundles/{XCEPTION} {MODELS}/{COMPRESSED} --rounds 30 "
-        "--json {json}",
-        (f"{RUNS}/bundles/{XCEPTION}/fp32.onnx", _bundle(COMPRESSED, "int8")),
-        EnginesResult,
-        f"{_XCEPTION} && {_QUANTIZE}",
+        " && ".join(map(_training, COMPARED)),
     ),
     Measurement(
         "live",
@@ -161,47 +253,12 @@ MEASUREMENTS = (
         LiveResult,
     ),
     Measurement(
-        "stress",
-        "accuracy under fourteen corruptions",
-        f"python -m fer_training stress --baseline {MODELS}/{BASELINE} --model {MODELS}/{ROBUST} "
-        '--dataset "$FER2013" --split "$SPLIT" --threads 2 --json {json}',
-        (_bundle(BASELINE), _bundle(ROBUST)),
-        StressResult,
-    ),
-    Measurement(
-        "groups",
-        "groups of images in another domain",
-        "{ [ -d out/wildfaces_groups ] || "
-        'python -m fer_training group --manifest "$WILDFACES" --out out/wildfaces_groups; } '
-        f"&& python -m fer_training fairness --model {MODELS}/{ROBUST} --dataset manifest:out/wildfaces_groups "
-        "--split adapt --columns photograph resolution --json {json}",
-        (_bundle(ROBUST),),
-        FairnessResult,
-        expected={"model": ROBUST},
-    ),
-    Measurement(
-        "attention",
-        "where the robust model looks, and whether that can be believed",
-        f'python -m fer_training explain --run {CHECKPOINTS}/{ROBUST} --dataset "$FER2013" --split "$SPLIT" '
-        "--out out/attention && cp out/attention/*.json {json}",
-        (f"{CHECKPOINTS}/{ROBUST}/best.safetensors",),
-        Explanation,
-        expected={"run": ROBUST},
-    ),
-    Measurement(
-        "identity",
-        "who is recognised from what is published",
-        f'python -m fer_training identify --bundle {MODELS}/{ROBUST} --manifest "$WILDFACES" --json {{json}}',
-        (_bundle(ROBUST),),
-        IdentityResult,
-        expected={"model": ROBUST},
-    ),
-    Measurement(
         "overhead",
         "what quality gate and audit log cost",
-        f"python -m fer_perception benchmark overhead --model {MODELS}/{BASELINE} --precision fp32 --threads 1 "
+        f"python -m fer_perception benchmark overhead --model {MODELS}/baseline --precision fp32 --threads 1 "
         "--json {json}",
-        (_bundle(BASELINE),),
+        (f"{MODELS}/baseline/fp32.onnx",),
         OverheadResult,
     ),
 )
+BY_NAME = {measurement.name: measurement for measurement in MEASUREMENTS}

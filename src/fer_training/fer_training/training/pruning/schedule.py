@@ -34,6 +34,8 @@ from fer_training.training.pruning.importance import criterion
 from fer_training.training.supervised import LabelledImages, Supervision, prepared, validation
 
 BATCH_SIZE = 128
+# Networks whose operators (mixed convolutions, self-attention) depend on numbers of channels.
+UNPRUNABLE = ("ddamfn", "egt")
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,8 @@ class Start(NamedTuple):
         before = load_config(folder / CONFIG)
         if before.input != config.input:
             raise FerError(f"{config.name}: input differs from that of the start. Copy it from {folder / CONFIG}")
+        if before.network.name in UNPRUNABLE:
+            raise FerError(f"{config.name}: the channels of '{before.network.name}' cannot be removed one by one")
         return cls(before, *load_run(folder, before))
 
 
