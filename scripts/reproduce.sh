@@ -68,7 +68,7 @@ step landmark_compressed train prune landmark_compressed landmark_compressed \
 model=hybrid_attention_lite0
 for n in 0 1 2; do step "imagenet_$n" imagenet "$n"; done
 lite0=pretrained=$runs/efficientnet_lite0.safetensors
-alone=(distillation.soft_targets= epochs=24)
+alone=("distillation.soft_targets=''" epochs=24)
 step teacher_lite1 train train teacher_lite1 teacher_lite1 "pretrained=$runs/efficientnet_lite1.safetensors"
 step teacher_lite2 train train teacher_lite2 teacher_lite2 "pretrained=$runs/efficientnet_lite2.safetensors"
 step teacher_plain train train teacher_plain default "$lite0" "${alone[@]}" augmentation.camera_views=0
