@@ -3,7 +3,7 @@
 #   scripts/reproduce.sh FER2013 WILDFACES OUT [key=value ...]
 # FER2013: folder with fer2013.csv and fer2013new.csv. WILDFACES: folder with labels.csv. OUT: gets runs, models and
 # results, some 600 MB. key=value: for every training, such as device=cuda.
-set -euo pipefail
+set -eo pipefail
 if [ $# -lt 3 ]; then
   sed -n '2,5s/^# \{0,1\}//p' "$0"
   exit 2
@@ -13,7 +13,8 @@ mkdir -p "$3"
 fer2013=$(absolute "$1") wildfaces=$(absolute "$2") out=$(absolute "$3")
 overrides=("${@:4}")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-. scripts/env.sh
+. scripts/env.sh # colcon's files use variables that are not set
+set -u
 both=ferplus+fer2013:$fer2013 wild=manifest:$wildfaces
 configs=src/fer_training/configs runs=$out/runs models=$out/models
 mkdir -p "$out/done"
@@ -41,13 +42,13 @@ train() { # VERB NAME CONFIG [key=value ...]
   fer "$1" "$configs/$3.yaml" "name=$2" "data=$both" "out=$runs" "${@:4}" "${overrides[@]}"
 }
 
-bundle() { # NAME: exported, calibrated, measured once on the test splits
+bundle() { # NAME: exported and calibrated
   fer export --run "$runs/$1" --out "$models"
   fer calibrate --bundle "$models/$1" --dataset "ferplus:$fer2013"
 }
 
-measure() { # BUNDLE PRECISION
-  local datasets=()
+measure() { # BUNDLE PRECISION: once on the test splits
+  local data datasets=()
   for data in "ferplus:$fer2013" "fer2013:$fer2013" "$wild" "camera/ferplus:$fer2013" "camera/$wild"; do
     datasets+=(--dataset "$data")
   done
@@ -67,7 +68,7 @@ step landmark_compressed train prune landmark_compressed landmark_compressed \
 model=hybrid_attention_lite0
 for n in 0 1 2; do step "imagenet_$n" imagenet "$n"; done
 lite0=pretrained=$runs/efficientnet_lite0.safetensors
-alone=(distillation.soft_targets= epochs=24)
+alone=("distillation.soft_targets=''" epochs=24)
 step teacher_lite1 train train teacher_lite1 teacher_lite1 "pretrained=$runs/efficientnet_lite1.safetensors"
 step teacher_lite2 train train teacher_lite2 teacher_lite2 "pretrained=$runs/efficientnet_lite2.safetensors"
 step teacher_plain train train teacher_plain default "$lite0" "${alone[@]}" augmentation.camera_views=0

@@ -48,10 +48,11 @@ def fer2013(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def voted(fer2013: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same images with FER+'s votes: contempt for every second neutral face, no face for every tenth image."""
-    folder = tmp_path_factory.mktemp("voted")
+def write_votes(fer2013: Path, folder: Path, votes: Callable[[int, int], list[int]]) -> None:
+    """The same images with FER+'s votes.
+
+    :param votes: of a row's number and emotion the votes for FER+'s ten columns.
+    """
     rows = (fer2013 / "fer2013.csv").read_text().splitlines()
     (folder / "fer2013.csv").write_text("\n".join(rows))
     columns = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt", "unknown", "NF")
@@ -59,9 +60,26 @@ def voted(fer2013: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer = csv.writer(stream)
         writer.writerow(["Usage", "Image name", *columns])
         for index, row in enumerate(rows[1:]):
-            seen = 9 if index % 10 == 5 else 7 if index % 14 == 13 else int(row.split(",")[0])
-            writer.writerow([row.rsplit(",", 1)[1], "x.png", *(10 if vote == seen else 0 for vote in range(10))])
+            writer.writerow([row.rsplit(",", 1)[1], "x.png", *votes(index, int(row.split(",")[0]))])
+
+
+@pytest.fixture(scope="session")
+def voted(fer2013: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same images with FER+'s votes: contempt for every second neutral face, no face for every tenth image."""
+
+    def votes(index: int, emotion: int) -> list[int]:
+        seen = 9 if index % 10 == 5 else 7 if index % 14 == 13 else emotion
+        return [10 if vote == seen else 0 for vote in range(10)]
+
+    folder = tmp_path_factory.mktemp("voted")
+    write_votes(fer2013, folder, votes)
     return folder
+
+
+@pytest.fixture(scope="session")
+def with_votes() -> Callable[[Path, Path, Callable[[int, int], list[int]]], None]:
+    """See :func:`write_votes`."""
+    return write_votes
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Teachers, their cached soft targets, mixup."""
 
-import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -101,20 +101,15 @@ def test_impossible_values_are_named(config_file: Path, override: str) -> None:
         load_config(config_file, [override])
 
 
-def test_annotators_are_teachers(fer2013: Path, tmp_path: Path) -> None:
+def test_annotators_are_teachers(fer2013: Path, tmp_path: Path, with_votes: Callable[..., None]) -> None:
     """Votes that are right for six of seven emotions; those for the seventh are spread over all."""
+
+    def votes(_: int, emotion: int) -> list[int]:
+        return [1] * 10 if emotion == 6 else [9 if i == emotion else 1 if i == 8 else 0 for i in range(10)]
+
     folder = tmp_path / "voted"
     folder.mkdir()
-    rows = (fer2013 / "fer2013.csv").read_text().splitlines()
-    (folder / "fer2013.csv").write_text("\n".join(rows))
-    columns = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt", "unknown", "NF")
-    with open(folder / "fer2013new.csv", "w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["Usage", "Image name", *columns])
-        for row in rows[1:]:
-            emotion, usage = int(row.split(",")[0]), row.rsplit(",", 1)[1]
-            votes = [1] * 10 if emotion == 6 else [9 if i == emotion else 1 if i == 8 else 0 for i in range(10)]
-            writer.writerow([usage, "x.png", *votes])
+    with_votes(fer2013, folder, votes)
     out = tmp_path / "annotators.safetensors"
     main(["soft_targets", "--annotators", "--data", f"fer2013:{folder}", "--out", str(out)])
     samples = load_dataset(f"fer2013:{folder}", "train")
