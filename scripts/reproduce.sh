@@ -58,7 +58,7 @@ measure() { # BUNDLE PRECISION: once on the test splits
 # The chain.
 step baseline train train baseline baseline
 step hybrid_attention train train hybrid_attention hybrid_attention "pretrained=$runs/baseline/best.safetensors"
-targets="[camera/$wild,camera/$both]"
+targets="[$wild,camera/$wild,camera/$both]"
 step dual_adaptive train adapt dual_adaptive dual_adaptive \
   "adaptation.start=$runs/hybrid_attention" "adaptation.targets=$targets"
 step landmark_compressed train prune landmark_compressed landmark_compressed \
@@ -68,7 +68,7 @@ step landmark_compressed train prune landmark_compressed landmark_compressed \
 model=hybrid_attention_lite0
 for n in 0 1 2; do step "imagenet_$n" imagenet "$n"; done
 lite0=pretrained=$runs/efficientnet_lite0.safetensors
-alone=("distillation.soft_targets=''" epochs=24)
+alone=("distillation.soft_targets=''" batch_size=256 learning_rate=0.0707)
 step teacher_lite1 train train teacher_lite1 teacher_lite1 "pretrained=$runs/efficientnet_lite1.safetensors"
 step teacher_lite2 train train teacher_lite2 teacher_lite2 "pretrained=$runs/efficientnet_lite2.safetensors"
 step teacher_plain train train teacher_plain default "$lite0" "${alone[@]}" augmentation.camera_views=0
@@ -76,7 +76,8 @@ step teacher_64 train train teacher_64 default "$lite0" "${alone[@]}" input.widt
 teachers=()
 for n in lite1 lite2 plain 64; do teachers+=(--run "$runs/teacher_$n"); done
 step teachers fer soft_targets "${teachers[@]}" --data "$both" --out "$runs/teachers.safetensors"
-step "$model" train train "$model" default "$lite0" "distillation.soft_targets=$runs/teachers.safetensors"
+step "$model" train train "$model" default "pretrained=$runs/teacher_plain/best.safetensors" \
+  "distillation.soft_targets=$runs/teachers.safetensors"
 
 # Bundles and results.
 for name in baseline hybrid_attention dual_adaptive landmark_compressed "$model"; do

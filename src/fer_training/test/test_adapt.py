@@ -325,7 +325,7 @@ def test_what_the_loss_consists_of(config_file: Path, target: Path) -> None:
     trusted = pseudo.sum(1)
     assert 0 < trusted.sum() < len(trusted)
     with torch.no_grad():
-        logits = objective.network.forward_branches(strong).logits.float()
+        logits = objective.network.forward_branches(torch.cat([source, strong])).logits[len(source) :].float()
     expected = (nn.functional.cross_entropy(logits, pseudo.argmax(1), reduction="none") * trusted).mean()
     torch.testing.assert_close((adopted - loss).float(), expected)
 

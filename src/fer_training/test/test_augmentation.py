@@ -71,3 +71,14 @@ def test_noise_is_drawn_up_to_its_largest_strength() -> None:
     assert 150 < (noise > 1e-6).sum() < 250
     assert 0.09 < noise.max() < 0.105
     assert changed.mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_half_of_the_images_are_blurred() -> None:
+    torch.manual_seed(0)
+    images = torch.zeros(400, 1, 48, 48)
+    images[..., 24:] = 1
+    changed, _ = Augmentation(AugmentationConfig(**ASLEEP, blur=1.5), SPEC)(images)
+    step = changed[:, 0, 24, 24] - changed[:, 0, 24, 23]
+    assert 150 < (step < 0.999).sum() < 250
+    assert 0.2 < step.min() < 0.35  # 0.26 at the largest deviation
+    assert changed.mean() == pytest.approx(0.5, abs=0.01)

@@ -58,6 +58,7 @@ class AugmentationConfig:
     erasing_probability: float = 0.3
     exposure_stops: float = 0.0  # in half of the images, so many stops less to so many more light
     noise: float = 0.0  # in the same half, its largest standard deviation, as a fraction of white
+    blur: float = 0.0  # in half of the images, its largest standard deviation, in pixels
     camera_views: int = 0  # so many draws of each image by the camera model, of which half of the images are taken
     mixup: float = 0.0  # alpha of mixup (Zhang et al., 2018): proportions are drawn from Beta(alpha, alpha)
 
@@ -195,6 +196,7 @@ POSSIBLE: dict[str, Callable[[Any], bool]] = {
     "head_separation": lambda weight: 0 <= weight < math.inf,
     "augmentation.mixup": lambda alpha: 0 <= alpha < math.inf,
     "augmentation.exposure_stops": lambda stops: 0 <= stops < math.inf,
+    "augmentation.blur": lambda deviation: deviation == 0 or 0.1 <= deviation <= 3,
     "augmentation.noise": lambda deviation: 0 <= deviation < math.inf,
     "distillation.weight": lambda weight: 0 <= weight <= 1,
     "distillation.temperature": _positive,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fer_perception.preprocessing.normalization import InputSpec
 from fer_training.runs.config import AugmentationConfig
 
+LEAST_BLUR = 0.1  # in pixels: hardly any
 GAMMA = 2.2  # of the pixels; a stop is a factor of two in light
 
 
@@ -87,6 +88,8 @@ class Augmentation(nn.Module):
         if config.erasing_probability:
             # Zero is the mean grey of normalised pixels.
             looks.append(kornia_augmentation.RandomErasing(scale=(0.02, 0.2), value=0.0, p=config.erasing_probability))
+        if config.blur:
+            looks.append(kornia_augmentation.RandomGaussianBlur((7, 7), (LEAST_BLUR, config.blur), p=0.5))
         if config.exposure_stops or config.noise:
             looks.append(BadLight(config.exposure_stops, config.noise, spec))
         self.moves, self.looks = nn.ModuleList(moves), nn.Sequential(*looks)

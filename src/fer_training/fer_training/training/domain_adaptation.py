@@ -2,11 +2,13 @@
 
 The network is :class:`fer_training.networks.dual_adaptive.DualAdaptiveNetwork`. Five things act together:
 
-- *Statistics of each domain* (Li et al., 2016, arXiv:1603.04779; Chang et al., 2019, arXiv:1906.03950): batch
-  normalisation uses each domain's own mean and variance. The network starts with those of the target's images, and
-  only these are kept, so the first pseudo-labels are already those of a network that knows the target's light and blur.
-- *Style* (:func:`spectral_style`): some of the source's images, with their labels, get the brightness, contrast and
-  sharpness of target images, so that labels are learnt under the target's conditions, too.
+- *Statistics of both domains*: batch normalisation's mean and variance are estimated anew (Li et al., 2016,
+  arXiv:1603.04779), over as many images of the source as of the target. The network starts with them, so the first
+  pseudo-labels are already those of a network that knows the target's light and blur. Those of the target alone, where
+  conditions differ from image to image, cost accuracy in both domains.
+- *Changed conditions*: source images, with their labels, are blurred, badly lit and noisy at random
+  (``augmentation``), and some get the brightness, contrast and sharpness of target images (:func:`spectral_style`), so
+  that labels are learnt under such conditions, too.
 - *Adversarial alignment* (Ganin et al., 2016, arXiv:1505.07818) of both branches: a domain classifier on the global
   features and one on the features of the landmark regions, behind gradient reversal.
 - *Semantic pseudo-labels*: the averaged network labels weakly changed target images; where it is confident enough,
@@ -14,8 +16,8 @@ The network is :class:`fer_training.networks.dual_adaptive.DualAdaptiveNetwork`.
   of each class follows how confident the averaged network is in general and how often it names that class (FreeMatch,
   Wang et al., 2023, arXiv:2205.07246), so that difficult classes get pseudo-labels, too.
 - *Selection without target labels*: by the mutual information of target images and predictions (Shi and Sha, 2012,
-  arXiv:1206.6438), among the epochs whose accuracy on the source's validation split is within ``TOLERANCE`` of what it
-  was with the target's statistics before.
+  arXiv:1206.6438), among the epochs whose macro-F1 on the source's validation split is within ``TOLERANCE`` of what it
+  was with the statistics of both before.
 
 The target's class priors are deliberately not estimated (Saerens et al., 2002) and corrected for: that mistook the
 network's errors in the new domain for priors, and learnt them.
@@ -25,8 +27,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -167,7 +168,13 @@ class Adaptation:
         return row, {**facts, "adaptation": adaptation}
 
     def _adapt_batch_norm(self, network: nn.Module) -> None:
-        adapt_batch_norm(network, lambda size: self.weak(normalized(self._pick_target(size), self.spec))[0])
+        adapt_batch_norm(network, self._draw_both)
+
+    def _draw_both(self, size: int) -> Tensor:
+        """Half source, half target images, normalised and weakly changed: float32, (size, C, H, W)."""
+        picked = torch.randint(self.count, (size // 2,), device=self.group.device)
+        both = torch.cat([self.data.images[picked], self._pick_target(size - size // 2)])
+        return self.weak(normalized(both, self.spec))[0]
 
     def _validation(self, network: nn.Module) -> tuple[Row, dict[str, Any]]:
         return validation(network, self.data.val_samples, self.data.val_images, self.spec, self.group.device)
@@ -219,18 +226,6 @@ def _ring_means(power: Tensor, ring: Tensor) -> Tensor:
     return sums.index_add_(2, ring.flatten(), power.flatten(2)) / count
 
 
-@contextmanager
-def frozen_statistics(network: nn.Module) -> Iterator[None]:
-    """Batch normalisation's running statistics stay as they are."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    yield
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-
-
 class AdaptationLoss(nn.Module):
     """Source labels, both domain classifiers and the target's pseudo-labels."""
 
@@ -262,21 +257,20 @@ class AdaptationLoss(nn.Module):
         settings = self.config.adaptation
         pseudo = self._pseudo_labels(weak)
         with torch.autocast(source.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
-            with frozen_statistics(self.network):
-                of_source = self.network.forward_branches(source.contiguous(memory_format=torch.channels_last))
-            of_target = self.network.forward_branches(strong.contiguous(memory_format=torch.channels_last))
-            branches = zip(of_source[1:], of_target[1:], strict=True)
+            both = torch.cat([source, strong]).contiguous(memory_format=torch.channels_last)
+            logits, *branches = self.network.forward_branches(both)
             domains = [
-                classify(GradientReversal.apply(torch.cat(features), self.reversal))
+                classify(GradientReversal.apply(features, self.reversal))
                 for classify, features in zip(self.domain_classifiers, branches, strict=True)
             ]
-        loss = cross_entropy(of_source.logits.float(), targets, self._sizes, self.config.label_smoothing)
+        of_source, of_target = logits.float().split([len(source), len(strong)])
+        loss = cross_entropy(of_source, targets, self._sizes, self.config.label_smoothing)
         is_target = torch.cat([torch.zeros(len(source)), torch.ones(len(strong))]).to(loss.device)
         for domain in domains:
             loss = loss + settings.adversarial_weight * nn.functional.binary_cross_entropy_with_logits(
                 domain.float().squeeze(1), is_target
             )
-        adopted = cross_entropy(of_target.logits.float(), pseudo, self._sizes)
+        adopted = cross_entropy(of_target, pseudo, self._sizes)
         return loss + self.adoption * settings.pseudo_label_weight * adopted
 
     @torch.no_grad()
@@ -322,9 +316,9 @@ def domain_classifier(features: int) -> nn.Sequential:
 
 @torch.no_grad()
 def adapt_batch_norm(network: nn.Module, draw: Callable[[int], Tensor], batches: int = 50, size: int = 128) -> None:
-    """Batch normalisation's running statistics become those of one domain (Li et al., 2016, arXiv:1603.04779).
+    """Batch normalisation's running statistics become those of other images (Li et al., 2016, arXiv:1603.04779).
 
-    :param draw: gives so many normalised images of it, float32 (size, C, H, W).
+    :param draw: gives so many of them, normalised, float32 (size, C, H, W).
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
