@@ -187,5 +187,7 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"numbered: its folders are called 1, 2, and what numbers mean differs"):
         main([str(tmp_path / "numbered"), *out])
     (tmp_path / "there").mkdir()
+    with pytest.raises(FerError, match=r"a.png/bag: cannot be written \(Not a directory\). Choose another --out"):
+        main([str(tmp_path / "set"), "--out", str(tmp_path / "set" / "happy" / "a.png" / "bag")])
     with pytest.raises(SourceError, match=r"there: exists already"):
         main([str(tmp_path / "set"), "--out", str(tmp_path / "there")])

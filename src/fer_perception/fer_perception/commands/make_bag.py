@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from fer_perception.commands.number_arguments import number, positive
 from fer_perception.errors import ImageError, LabelsError, SourceError
-from fer_perception.files import room_in
+from fer_perception.files import made_folder, room_in
 from fer_perception.images.decoding import read_image
 from fer_perception.images.manifest import labelled_images
 from fer_perception.images.sources import DEFAULT_FPS, IMAGE_SUFFIXES, Source, open_source
@@ -74,10 +74,13 @@ def write_bag(
     :param encoding: raw is ``rgb8``; jpeg and png are CompressedImage on TOPIC/compressed.
     :param version: of the bag's format.
     :param compression: of the storage, by zstd.
-    :raises SourceError: there is no image, or the bag exists already.
+    :raises FerError: there is no image, the bag exists already, or its folder cannot be written.
     """
     if out.exists():
         raise SourceError(f"{out}: exists already. Delete it, or choose another --out")
+    with made_folder(out):
+        out.mkdir(parents=True)
+        out.rmdir()  # the writer makes it
     try:
         count = _write(items, out, fps, encoding, topic, storage, version, compression)
         if not count:

@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from fer_perception.errors import BagError, FerError
-from fer_perception.files import room_in
+from fer_perception.files import made_folder, room_in
 from fer_perception.models.bundle import Bundle
 from fer_perception.models.shipped import resolve_model
 from fer_perception.replay.bags import Bag, Selection, choose_topic, choose_topics
@@ -230,12 +230,10 @@ def prepare(out: Path) -> None:
     """
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / PARTS).is_dir())):
         raise FerError(f"{out}: exists and is no output of replay. Move it away, or choose another --out")
-    try:
+    with made_folder(out):
         (out / PARTS).mkdir(parents=True, exist_ok=True)
         for name in RESULTS:
             (out / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise FerError(f"{out}: cannot be written ({error.strerror}). Choose another --out") from error
     shutil.rmtree(out / BAGS, ignore_errors=True)
 
 
