@@ -30,6 +30,7 @@ def now_s(graph: Any) -> float:
         ("back", "their stamps jump back"),
         ("boot", "more than a year away from the clock"),
         ("future", "more than a year away from the clock"),
+        ("none", "they have no stamp"),
     ],
 )
 def test_what_is_wrong_is_said(graph: Any, fault: str, message: str) -> None:
@@ -42,6 +43,7 @@ def test_what_is_wrong_is_said(graph: Any, fault: str, message: str) -> None:
         "back": lambda: begin_s - number,
         "boot": lambda: 100 + number * 0.1,
         "future": lambda: begin_s + 2 * YEAR_S + number * 0.1,
+        "none": lambda: 0.0,
     }
 
     def said() -> bool:

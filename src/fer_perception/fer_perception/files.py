@@ -78,6 +78,18 @@ def room_in(folder: Path, remedy: str) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Name the folder and the remedy where the block, which makes it or empties it, is not let.
+
+    :raises FerError: it is not.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise FerError(f"{folder}: cannot be written ({error.strerror}). Choose another --out") from error
+
+
 class _Dumper(yaml.SafeDumper):
     def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
         inline = not any(isinstance(item, (dict, list)) for item in sequence)

@@ -17,7 +17,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from fer_perception.errors import ImageError
-from fer_perception.images.decoding import decode
+from fer_perception.images.decoding import decode, read_image
 from fer_perception.images.visibility import SensorRange
 
 RNG = np.random.default_rng(0)
@@ -288,3 +288,37 @@ def test_a_damaged_file_is_an_image_or_refused_and_never_anything_else() -> None
                 assert image.dtype == np.uint8
                 assert image.shape[2:] == (3,)
     assert 1000 < refused < 4000
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "gif", "jpg", "png", "tiff", "webp"])
+def test_files_of_all_formats_are_read_whole_or_refused_by_name(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"a.{suffix}"
+    noise = RNG.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    for original in (ORIGINAL, noise):
+        Image.fromarray(original).save(file)
+        assert read_image(file).shape == (HEIGHT, WIDTH, 3)
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ImageError, match=rf"a\.{suffix}: not a readable image"):
+        read_image(file)
+    file.unlink()
+    with pytest.raises(ImageError, match=rf"a\.{suffix}: is missing"):
+        read_image(file)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff", "pgm"])
+def test_files_of_16_bits_are_read_by_the_bits_that_they_use(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"a.{suffix}"
+    wide = GREY.astype(np.uint16) << 4
+    cv2.imwrite(str(file), wide)
+    np.testing.assert_array_equal(read_image(file), np.dstack([GREY] * 3))
+    if suffix != "pgm":
+        cv2.imwrite(str(file), (ORIGINAL.astype(np.uint16) << 4)[..., ::-1])
+        np.testing.assert_array_equal(read_image(file), ORIGINAL)
+
+
+def test_a_file_is_turned_as_its_metadata_says(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(ORIGINAL).save(tmp_path / "a.jpg", quality=95, exif=exif)
+    assert read_image(tmp_path / "a.jpg").shape == (WIDTH, HEIGHT, 3)

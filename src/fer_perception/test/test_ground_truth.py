@@ -114,6 +114,15 @@ def test_a_row_that_cannot_be_used_does_not_end_the_others(tmp_path: Path, row: 
     assert note in str(caught.value)
 
 
+def test_a_frame_with_two_labels_that_differ_has_none(tmp_path: Path) -> None:
+    labels = read_labels(csv(tmp_path, "frame,label\n0,happy\n1,sad\n1,angry\n2,fear\n0,happiness\n1,sad\n"))
+    assert labels.frames == {0: "happy", 2: "fear"}
+    (note,) = labels.notes
+    assert (
+        "1 cannot be used and are left out: line 4: frame 1 is angry here and sad before, and counts as neither" in note
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

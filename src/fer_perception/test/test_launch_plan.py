@@ -309,6 +309,7 @@ def params_file(folder: Path, *keys: str) -> str:
         ("namespace:=robot", ["/fer/fer_node", "/fer/overlay_node"], "Write /robot/fer_node"),
         ("", ["/**", "fer_node"], "what is under /fer_node is not used"),
         ("", ["/**/source_node", "/fer/fer_nod"], "what is under /fer/fer_nod is not used"),
+        ("", ["/fer/fer_node", "/fer/fer_nod"], "what is under /fer/fer_nod is not used"),
         (
             "cameras:=front,rear shared_process:=true",
             ["/fer/fer_node"],
@@ -332,6 +333,7 @@ def test_a_parameter_file_that_is_of_no_node_is_told(
         ("", ["/fer/fer_node"], ["fer_node"]),
         ("", ["/**/fer_node", "/**/hri_node", "/other/planner"], ["fer_node"]),
         ("", ["/one/fer/fer_node", "/fer/fer_node"], ["fer_node"]),
+        ("", ["/fer/fer_node", "/fer/fer_node_2"], ["fer_node"]),
         ("namespace:=/", ["fer_node"], ["fer_node"]),
         ("cameras:=front,rear overlay:=false", ["/fer/front/fer_node"], ["fer_node"]),
         ("cameras:=front,rear overlay:=false shared_process:=true", ["/fer/rear/fer_node"], ["fer_nodes"]),

@@ -11,6 +11,7 @@ from PIL import Image
 
 from fer_perception.commands.make_bag import LABEL_TOPIC, START_NS, TOPIC, main
 from fer_perception.errors import FerError, LabelsError, SourceError
+from fer_perception.images.manifest import labelled_images
 from fer_perception.replay.bags import Bag, Selection, deserialize, read_frames
 
 RNG = np.random.default_rng(0)
@@ -123,8 +124,34 @@ def test_rows_without_an_emotion_do_not_end_the_others(tmp_path: Path, caplog: p
     table.write_bytes("Image; Label ;Größe\r\n0.png;Joy;1\r\n1.png; ;2\r\n1.png;glad;3\r\n".encode("cp1252"))
     main([str(table), "--out", str(tmp_path / "bag")])
     assert labels_of(tmp_path / "bag") == [(0, "happy")]
-    assert "2 rows without an emotion" in caplog.text
-    assert "'' (1), 'glad' (1)" in caplog.text
+    assert "2 rows cannot be used: '' is no emotion (1), 'glad' is no emotion (1). Emotions are angry," in caplog.text
+
+
+def test_images_that_are_missing_or_damaged_do_not_end_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(2):
+        write_image(tmp_path / f"{number}.jpg", number)
+    content = (tmp_path / "0.jpg").read_bytes()
+    (tmp_path / "0.jpg").write_bytes(content[: len(content) // 2])
+    table = tmp_path / "labels.csv"
+    table.write_text("image,emotion\n0.jpg,sad\n1.jpg,happy\n2.jpg,fear\n")
+    main([str(table), "--out", str(tmp_path / "bag")])
+    assert labels_of(tmp_path / "bag") == [(0, "happy")]
+    assert "labels.csv: left out: 1 rows cannot be used: 2.jpg is missing (1)" in caplog.text
+    assert f"left out: {tmp_path}/0.jpg: not a readable image" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("split", "images"), [("test", [0, 1]), ("Test", [0, 1]), ("val", [2]), ("fold 1", [3]), ("", [0, 1, 2, 3])]
+)
+def test_splits_have_the_names_that_training_takes(tmp_path: Path, split: str, images: list[int]) -> None:
+    for number in range(4):
+        write_image(tmp_path / f"{number}.png", number)
+    table = tmp_path / "labels.csv"
+    rows = [f"{n}.png,happy,{word}" for n, word in enumerate(("TEST", "PrivateTest", "PublicTest", "Fold 1"))]
+    table.write_text("\n".join(["image,emotion,split", *rows]))
+    assert [int(file.stem) for file, _ in labelled_images(table, split)] == images
 
 
 def test_the_same_source_gives_the_same_bag(tmp_path: Path) -> None:
@@ -143,11 +170,11 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
     for text, message in (
         (
             "image,emotion,split\na.png,glad,test\n",
-            r"labels.csv: lists no image of the split 'test' that can be used. 1 rows without .*: 'glad' \(1\)",
+            r"labels.csv: lists no image of the split 'test' that .* 1 rows cannot be used: 'glad' is no .* \(1\)",
         ),
         ("file,split\na.png,test\n", r"labels.csv: needs the columns image and emotion. It has file, split"),
         ("image,emotion,split\na.png,happy,train\n", r"lists no image of the split 'test'"),
-        ("image,emotion,split\na.png,happy,test\n", r"a.png: not a readable image"),
+        ("image,emotion,split\na.png,happy,test\n", r"lists no image .* 1 rows cannot be used: a.png is missing"),
     ):
         table.write_text(text)
         with pytest.raises(FerError, match=message):
@@ -155,6 +182,12 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
         assert not (tmp_path / "bag").exists()
     with pytest.raises(LabelsError, match=r"has labels of its own"):
         main([str(tmp_path / "set"), "--labels", str(table), *out])
+    for number in ("1", "2"):
+        write_image(tmp_path / "numbered" / number / "a.png", 1)
+    with pytest.raises(SourceError, match=r"numbered: its folders are called 1, 2, and what numbers mean differs"):
+        main([str(tmp_path / "numbered"), *out])
     (tmp_path / "there").mkdir()
+    with pytest.raises(FerError, match=r"a.png/bag: cannot be written \(Not a directory\). Choose another --out"):
+        main([str(tmp_path / "set"), "--out", str(tmp_path / "set" / "happy" / "a.png" / "bag")])
     with pytest.raises(SourceError, match=r"there: exists already"):
         main([str(tmp_path / "set"), "--out", str(tmp_path / "there")])

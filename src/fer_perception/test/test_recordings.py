@@ -96,6 +96,7 @@ def change(folder: Path, **values: object) -> None:
 
 
 LAST = {"starting_time": {"nanoseconds_since_epoch": START_NS + 4 * SECOND // 10}}
+IMAGE_OF_NO_TYPE = {"message_count": 6, "topic_metadata": {"name": TOPIC, "type": "x/msg/Y"}}
 SHORT = {"duration": {"nanoseconds": SECOND // 10}}
 
 
@@ -110,7 +111,13 @@ SHORT = {"duration": {"nanoseconds": SECOND // 10}}
         ({"relative_file_paths": ["bag_2.SUFFIX"]}, "does not list bag_0.SUFFIX, bag_1.SUFFIX: read, too"),
         ({"relative_file_paths": ["bag_2.SUFFIX", "bag_0.SUFFIX", "bag_1.SUFFIX"]}, ""),
         ({"relative_file_paths": ["old_0.SUFFIX"]}, "lists old_0.SUFFIX, and only bag_0.SUFFIX, bag_1.SUFFIX, bag_2"),
-        ({"version": 99, "storage_identifier": "other"}, ""),
+        ({"version": 99}, ""),
+        (
+            {"storage_identifier": "other"},
+            "says that the storage is other: bag_0.SUFFIX, bag_1.SUFFIX, bag_2.SUFFIX read",
+        ),
+        ({"duration": {"nanoseconds": -1}}, "lasts 0.0 of 0.5 s"),
+        ({"topics_with_message_count": [IMAGE_OF_NO_TYPE]}, f"says that {TOPIC} is x/msg/Y, which is {KIND}"),
     ],
 )
 def test_messages_count_and_not_the_metadata(
@@ -141,6 +148,38 @@ def test_a_recording_is_read_without_metadata(
         assert bag.notes == [
             "there is no metadata.yaml that can be read: bag_0.mcap, bag_1.mcap, bag_2.mcap read without"
         ]
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_files_that_overlap_in_time_are_read_in_the_order_of_recording(
+    tmp_path: Path, messages: list[tuple[int, bytes]], storage: str
+) -> None:
+    order = (0, 3, 1, 4, 2, 5)  # the first file until the fourth image, the second one until the fifth
+    folder = split(
+        tmp_path / "bag",
+        sorted([messages[index] for index in order[:2]]) + [messages[index] for index in order[2:]],
+        storage,
+    )
+    assert shown(folder) == ALL
+    assert shown(folder, Selection(0.15, 0.45)) == ALL[2:5]
+    with Bag(folder) as bag:
+        assert [time_ns for _, time_ns, _ in bag.messages([TOPIC])] == [time_ns for time_ns, _ in messages]
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+@pytest.mark.parametrize("zeros", [4, 6])
+def test_images_that_were_recorded_at_no_time_are_read(
+    tmp_path: Path, messages: list[tuple[int, bytes]], storage: str, zeros: int
+) -> None:
+    """As a simulation gives them before its clock runs, or a converter that knows no times."""
+    timed = [(0 if index < zeros else time_ns, raw) for index, (time_ns, raw) in enumerate(messages)]
+    assert shown(split(tmp_path / "bag", timed, storage)) == ALL
+    if storage == "mcap":
+        for name, options in (("a", {}), ("b", {"index_types": IndexType.CHUNK})):
+            file = write_mcap(tmp_path / f"{name}.mcap", timed, **{**CHUNKED, **options})  # type: ignore[arg-type]
+            assert shown(file) == ALL
+            with Bag(file) as bag:
+                assert (bag.start_ns, bag.counts[TOPIC]) == (0, 6)
 
 
 def test_files_that_do_not_belong_together_are_not_read_as_one(

@@ -162,7 +162,8 @@ def test_images_of_12_bits_show_faces_and_those_that_are_black_are_reported(
     assert frames["image_bits"].tolist() == [10] * 3 + [12] * 21
     assert frames["faces"].tolist() == [1] * 16 + [0] * 8
     assert report.all.flaws == {"nearly black": 8}
-    assert "8 images are nearly black: is the lens covered" in format_report(report)
+    said = f"{report.streams[0].bag}: 8 of 24 images show no face and are nearly black: is the lens covered"
+    assert said in format_report(report)
     assert "8 of 24 images show no face and are nearly black" in (out / "report.html").read_text(encoding="utf-8")
 
     settings = ReplaySettings(model=str(tiny_bundle), image_bits=16)

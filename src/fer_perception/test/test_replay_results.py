@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mcap.writer import Writer as McapWriter
 from rosbags.rosbag2 import Reader
 
 from fer_perception.commands.make_bag import TOPIC, Item, write_bag
@@ -275,6 +276,31 @@ def write_messages(folder: Path, kind: str, messages: list[tuple[int, bytes]], t
             writer.write(connection, time_ns, raw)
 
 
+def test_topics_that_cannot_be_copied_are_named(
+    portrait_bag: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, kind = tmp_path / "robot.mcap", "sensor_msgs/msg/Image"
+    with Bag(portrait_bag) as bag, file.open("wb") as stream:
+        writer = McapWriter(stream)
+        writer.start("ros2")
+        images, things = (
+            writer.register_channel(topic, "cdr", writer.register_schema(name, "ros2msg", b""))
+            for topic, name in ((TOPIC, kind), ("/things", "robot_msgs/msg/Thing"))
+        )
+        for _, time_ns, raw in bag.messages([TOPIC]):
+            writer.add_message(images, time_ns, raw, time_ns)
+            writer.add_message(things, time_ns, bytes(8), time_ns)
+        writer.finish()
+    note = f"{file}: not in the copy, as nothing tells how their messages are built: /things"
+    out = tmp_path / "out"
+    assert main([str(file), "--model", str(tiny_bundle), "--every", "8", "--out", str(out)]) == 0
+    assert note in capsys.readouterr().out.splitlines()
+    assert note in (out / "report.html").read_text(encoding="utf-8")
+    assert ReplayReport.read(out / "report.json").topics_not_copied == {str(file): ["/things"]}
+    with Bag(out / "bags" / "robot") as bag:
+        assert bag.counts == {TOPIC: 24, f"/replay{TOPIC}/emotions": 3, f"/replay{TOPIC}/latency": 3}
+
+
 def test_a_bag_without_results_is_not_evaluated_and_the_others_are(
     portrait_bag: Path,
     moving_portrait: list[np.ndarray],
@@ -374,6 +400,11 @@ def test_wrong_use(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> Non
     bag, model = str(portrait_bag), ["--model", str(tiny_bundle), "--out", str(tmp_path / "out")]
     with pytest.raises(FerError, match="a bag is given twice"):
         main([bag, bag, *model])
+    with pytest.raises(FerError, match="--from -5: must be 0 or more"):
+        main([str(portrait_bag), "--from", "-5", "--out", str(tmp_path / "out")])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FerError, match=r"file/out: cannot be written \(Not a directory\). Choose another --out"):
+        main([str(portrait_bag), "--out", str(tmp_path / "file" / "out")])
     with pytest.raises(FerError, match="--from 3 --to 2: no time lies between them"):
         main([bag, *model, "--from", "3", "--to", "2"])
     with pytest.raises(FerError, match="no image lies between --from and --to"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_perception.errors import SourceError
+from fer_perception.errors import FerError
 from fer_perception.images.sources import open_source
 
 RNG = np.random.default_rng(0)
@@ -28,6 +28,7 @@ def test_video_gives_all_frames_as_rgb_at_its_own_rate(video: Path) -> None:
     source = open_source(str(video))
     frames = list(source.frames())
     assert source.fps == pytest.approx(12.5)
+    assert source.own_times
     assert not source.live
     assert len(frames) == 20
     assert frames[0].shape == (48, 64, 3)
@@ -98,12 +99,42 @@ def test_a_broken_animation_is_named(tmp_path: Path) -> None:
     pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:], duration=100)
     content = (tmp_path / "a.webp").read_bytes()
     (tmp_path / "a.webp").write_bytes(content[: len(content) * 2 // 3])
-    with pytest.raises(SourceError, match=r"a.webp: not a readable image"):
+    with pytest.raises(FerError, match=r"a.webp: not a readable image"):
         list(open_source(str(tmp_path / "a.webp")).timed())
 
 
+def test_the_picture_for_programs_without_animations_is_none_of_the_film(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(np.full((10, 20, 3), 50 * n, np.uint8)) for n in range(4)]
+    file = tmp_path / "a.png"
+    pictures[0].save(file, save_all=True, append_images=pictures[1:], duration=100, default_image=True)
+    shown = open_source(str(file))
+    assert shown.own_times
+    assert [round(float(image.mean()) / 50) for image in shown.frames()] == [1, 2, 3]
+
+
+def test_unreadable_images_of_a_folder_are_named_once_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        cv2.imwrite(str(tmp_path / name), RNG.integers(0, 256, (40, 60, 3), np.uint8))
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])  # OpenCV would fill it up in grey
+    source = open_source(str(tmp_path), fps=10, still_s=0.1)
+    for _ in range(2):
+        assert [time_s for _, time_s in source.timed()] == [0, 0.1]
+    (warning,) = caplog.messages
+    assert warning.startswith(f"left out, 1 of 3 images until now: {tmp_path}/a.jpg: not a readable image (")
+    for name in ("b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(b"no image")
+    with pytest.raises(FerError, match=r"c\.jpg: not a readable image"):
+        list(source.timed())
+    with pytest.raises(FerError, match=r"a\.jpg: not a readable image .*truncated"):
+        open_source(str(tmp_path / "a.jpg"))
+
+
 def test_rate_can_be_replaced(video: Path) -> None:
-    assert open_source(str(video), fps=5).fps == 5
+    source = open_source(str(video), fps=5)
+    assert (source.fps, source.own_times) == (5, False)
 
 
 def test_picture_is_held(tmp_path: Path) -> None:
@@ -153,7 +184,7 @@ def test_large_videos_are_shrunk(video: Path) -> None:
 )
 def test_unreadable_sources_are_named(tmp_path: Path, make, message: str) -> None:  # type: ignore[no-untyped-def]
     source = str(make(tmp_path))
-    with pytest.raises(SourceError, match=message) as caught:
+    with pytest.raises(FerError, match=message) as caught:
         open_source(source)
     assert source in str(caught.value)
 
@@ -164,13 +195,13 @@ def test_a_picture_that_claims_to_be_huge_is_refused_by_its_header(tmp_path: Pat
     data = b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
     file = tmp_path / "bomb.png"
     file.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
-    with pytest.raises(SourceError, match=r"bomb\.png: too large an image .*3600000000 pixels"):
+    with pytest.raises(FerError, match=r"bomb\.png: too large an image .*3600000000 pixels"):
         next(open_source(str(file)).frames())
 
 
 def test_truncated_video_is_unreadable(video: Path) -> None:
     video.write_bytes(video.read_bytes()[:200])
-    with pytest.raises(SourceError, match="no image can be decoded"):
+    with pytest.raises(FerError, match="no image can be decoded"):
         open_source(str(video))
 
 

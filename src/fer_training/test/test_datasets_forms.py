@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
+from fer_perception.splits import split_named
 from fer_training.datasets import DatasetError, Samples, Split, load_dataset
-from fer_training.datasets.splits import split_named
 
 VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 KAGGLE_AFFECTNET = ("Anger", "Contempt", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")

@@ -4,10 +4,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from fer_perception.errors import FerError
 from fer_perception.labels import EMOTIONS_7
 from fer_training.datasets import DatasetError, Samples, load_dataset
+from fer_training.datasets.fer2013 import read_grey
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 70), ("val", 35), ("test", 35)])
@@ -93,6 +95,21 @@ def test_unknown_folder_and_broken_image(tmp_path: Path) -> None:
         (tmp_path / "train" / "happy" / f"{name}.png").write_bytes(b"no image")
     with pytest.raises(DatasetError, match=r"[ab]\.png: not a readable image"):
         load_dataset(f"fer2013:{tmp_path}", "train")
+
+
+@pytest.mark.parametrize("dataset", ["fer2013", "ferplus", "folder"])
+def test_a_truncated_photograph_is_refused_by_name(tmp_path: Path, dataset: str) -> None:
+    folder = tmp_path / "train" / "happy"
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48), np.uint8)
+    for name in "ab":
+        Image.fromarray(noise).save(folder / f"{name}.jpg")
+    assert np.abs(read_grey(folder / "a.jpg").astype(int) - noise).mean() < 30
+    for name in "ab":
+        content = (folder / f"{name}.jpg").read_bytes()
+        (folder / f"{name}.jpg").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DatasetError, match=r"[ab]\.jpg: not a readable image .*truncated.* Delete or replace it"):
+        load_dataset(f"{dataset}:{tmp_path}", "train")
 
 
 def test_fingerprint_tells_data_apart(fer2013: Path) -> None:

@@ -23,12 +23,13 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from tqdm import tqdm
 
 from fer_perception.commands.number_arguments import number, positive
-from fer_perception.errors import LabelsError, SourceError
-from fer_perception.files import room_in
+from fer_perception.errors import ImageError, LabelsError, SourceError
+from fer_perception.files import made_folder, room_in
+from fer_perception.images.decoding import read_image
 from fer_perception.images.manifest import labelled_images
-from fer_perception.images.sources import DEFAULT_FPS, IMAGE_SUFFIXES, Source, open_source, read_image
+from fer_perception.images.sources import DEFAULT_FPS, IMAGE_SUFFIXES, Source, open_source
 from fer_perception.images.visibility import SensorRange
-from fer_perception.labels import emotion_named
+from fer_perception.labels import EMOTIONS_8, emotion_named
 from fer_perception.replay.bags import Bag
 from fer_perception.replay.ground_truth import LABEL_TOPIC, TEXT, Labels, read_labels
 from fer_perception.replay.message_types import typestore
@@ -73,10 +74,13 @@ def write_bag(
     :param encoding: raw is ``rgb8``; jpeg and png are CompressedImage on TOPIC/compressed.
     :param version: of the bag's format.
     :param compression: of the storage, by zstd.
-    :raises SourceError: there is no image, or the bag exists already.
+    :raises FerError: there is no image, the bag exists already, or its folder cannot be written.
     """
     if out.exists():
         raise SourceError(f"{out}: exists already. Delete it, or choose another --out")
+    with made_folder(out):
+        out.mkdir(parents=True)
+        out.rmdir()  # the writer makes it
     try:
         count = _write(items, out, fps, encoding, topic, storage, version, compression)
         if not count:
@@ -149,6 +153,12 @@ def _labelled_images(source: Path, split: str) -> list[tuple[Path, str]]:
     if not source.is_dir():
         return []
     folders = [(folder, emotion_named(folder.name)) for folder in sorted(source.iterdir()) if folder.is_dir()]
+    numbers = [folder.name for folder, _ in folders if folder.name.isdecimal()]
+    if numbers and len(numbers) == len(list(source.iterdir())):
+        raise SourceError(
+            f"{source}: its folders are called {', '.join(numbers[:10])}, and what numbers mean differs between "
+            f"datasets. Call them like emotions: {', '.join(EMOTIONS_8)}"
+        )
     return [
         (file, label)
         for folder, label in folders
@@ -161,7 +171,11 @@ def _labelled_images(source: Path, split: str) -> list[tuple[Path, str]]:
 def _held(found: list[tuple[Path, str]], hold: int) -> Iterator[Item]:
     sensor = SensorRange()
     for file, label in found:
-        image = read_image(file, sensor)
+        try:
+            image = read_image(file, sensor)
+        except ImageError as error:
+            log.warning("left out: %s", error)
+            continue
         for repeat in range(hold):
             yield Item(image, label, repeat == 0)
 
@@ -215,7 +229,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("source", help="video, image, folder of images, folder of folders called like emotions, CSV")
     parser.add_argument("--out", type=Path, required=True, help="the new bag's folder")
     parser.add_argument("--labels", type=Path, help="of a video: a table (start_s, end_s, label) or ELAN's .eaf")
-    parser.add_argument("--split", default="", help="of a CSV with a column split: only these rows")
+    parser.add_argument(
+        "--split", default="", help="of a CSV with a column split: only these rows, as train, val or test"
+    )
     parser.add_argument("--hold", type=positive, default=1, metavar="K", help="every image for K images (1)")
     parser.add_argument(
         "--fps", type=number(0.001, 1000), default=0.0, help="images per second (a video's own times; 30)"

@@ -29,11 +29,10 @@ from fer_perception.commands.replay_options import (
     selection_of,
 )
 from fer_perception.commands.settings_options import add_settings, values_from
-from fer_perception.images.visibility import FLAW_REMEDIES
 from fer_perception.replay.comparison import compare, format_comparison
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
 from fer_perception.replay.recorded import PREDICTIONS_TOPIC
-from fer_perception.replay.results import Measures, ReplayReport, stream_notes
+from fer_perception.replay.results import Measures, ReplayReport, copy_notes, stream_notes
 from fer_perception.settings import ReplaySettings
 
 
@@ -110,7 +109,7 @@ def format_report(report: ReplayReport) -> str:
     for stream in report.streams:
         lines += [f"{stream.bag}: rejected, {n} times: {reason}" for reason, n in list(stream.rejected.items())[:5]]
         lines += [f"{stream.bag}: {note}" for note in stream_notes(stream)]
-    lines += [f"{count} images are {flaw}: {FLAW_REMEDIES[flaw]}" for flaw, count in report.all.flaws.items()]
+    lines += copy_notes(report)
     lines += [f"copy not written: {bag}: {reason}" for bag, reason in (report.bags_not_written or {}).items()]
     return "\n".join([*lines, *(f"not evaluated: {failure}" for failure in report.failures)])
 

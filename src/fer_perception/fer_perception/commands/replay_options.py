@@ -64,9 +64,11 @@ def add_output(parser: argparse.ArgumentParser, folder: str) -> argparse._Argume
 def selection_of(options: argparse.Namespace, every: int = 1) -> Selection:
     """The frames that the options choose.
 
-    :raises FerError: no time lies between --from and --to.
+    :raises FerError: --from is negative, or no time lies between --from and --to.
     """
-    if not 0 <= options.start_s < options.end_s:
+    if not options.start_s >= 0:
+        raise FerError(f"--from {options.start_s:g}: must be 0 or more, as it counts from the bag's start")
+    if not options.start_s < options.end_s:
         raise FerError(f"--from {options.start_s:g} --to {options.end_s:g}: no time lies between them")
     return Selection(options.start_s, options.end_s, every)
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +15,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageSequence
 
-from fer_perception.errors import SourceError
+from fer_perception.errors import FerError, SourceError
+from fer_perception.images.decoding import read_image
 from fer_perception.images.visibility import SensorRange
 from fer_perception.types import UInt8Image
 
@@ -45,14 +44,16 @@ class TimedImage(NamedTuple):
 class Source:
     """A finite or endless series of RGB images.
 
-    ``fps``: nominal rate in Hz. ``live``: the source sets the pace itself (a camera). ``timed``: begins from the
-    start at each call; its iterator raises SourceError where reading fails. Times increase.
+    ``fps``: nominal rate in Hz; with ``own_times`` the images have times of their own, which may vary. ``live``: the
+    source sets the pace itself (a camera). ``timed``: begins from the start at each call; its iterator raises FerError
+    where reading fails. Times increase.
     """
 
     name: str
     fps: float
     live: bool
     timed: Callable[[], Iterator[TimedImage]]
+    own_times: bool = False
 
     def frames(self) -> Iterator[UInt8Image]:
         """The images without their times: uint8, (H, W, 3), RGB."""
@@ -67,7 +68,8 @@ def open_source(source: str, fps: float = 0.0, still_s: float = 2.0, max_side: i
     :param fps: replaces the times of a video (its own) or the rate of images (30 Hz).
     :param still_s: for how long each image is shown, in seconds.
     :param max_side: images whose longer side exceeds so many pixels are shrunk; 0: never.
-    :raises SourceError: nothing there, or nothing readable.
+    :raises FerError: nothing there, or nothing readable. Of a folder, unreadable images are left out: the log names
+        them, and only where all are does its iterator raise.
     """
     if source == PORTRAIT:
         rate = fps or DEFAULT_FPS
@@ -81,7 +83,8 @@ def open_source(source: str, fps: float = 0.0, still_s: float = 2.0, max_side: i
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
         if not files:
             raise SourceError(f"{path}: the folder holds no image ({', '.join(IMAGE_SUFFIXES)})")
-        return Source(str(path), rate, False, lambda: _limited_all(stills(files), max_side))
+        unreadable: set[Path] = set()
+        return Source(str(path), rate, False, lambda: _limited_all(stills(files, unreadable), max_side))
     if not path.is_file():
         raise SourceError(
             f"{path}: there is no such file or folder. Give a video, an image, a folder of images, a camera's "
@@ -89,30 +92,10 @@ def open_source(source: str, fps: float = 0.0, still_s: float = 2.0, max_side: i
         )
     if path.suffix.lower() in IMAGE_SUFFIXES:
         next(stills([path]))
-        return Source(str(path), rate, False, lambda: _limited_all(stills([path]), max_side))
+        return Source(
+            str(path), rate, False, lambda: _limited_all(stills([path]), max_side), not fps and _is_animated(path)
+        )
     return _open_video(path, fps, max_side)
-
-
-def read_image(file: Path, sensor: SensorRange | None = None) -> UInt8Image:
-    """An image file as RGB.
-
-    :param sensor: of the camera, for images of 16 bits; None: the image's own.
-    :raises SourceError: it cannot be decoded, or has more than some 179 million pixels, Pillow's limit against bombs.
-    """
-    with warnings.catch_warnings(), suppress(OSError, SyntaxError, ValueError):  # what OpenCV cannot read either
-        warnings.simplefilter("ignore")
-        try:
-            Image.open(file).close()  # reads the header only
-        except Image.DecompressionBombError as error:
-            raise SourceError(f"{file}: too large an image ({error}). Shrink it first") from error
-    image = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    if image is not None and image.dtype == np.uint16:
-        image = (sensor or SensorRange()).to_8_bits(image)
-    elif image is not None and image.dtype != np.uint8:
-        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
-    if image is None:  # GIF and AVIF are not in every OpenCV
-        return next(_pictures(file))[0]
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _limited(image: UInt8Image, max_side: int) -> UInt8Image:
@@ -186,7 +169,7 @@ def _open_video(path: Path, fps: float, max_side: int) -> Source:
                 *(path, untimed, count, assumed),
             )
 
-    return Source(str(path), fps or (nominal if steps_s else assumed), False, timed)
+    return Source(str(path), fps or (nominal if steps_s else assumed), False, timed, own_times=not fps)
 
 
 def _position_s(video: cv2.VideoCapture) -> float | None:
@@ -202,22 +185,35 @@ def _limited_all(images: Iterator[TimedImage], max_side: int) -> Iterator[TimedI
     return (TimedImage(_limited(image, max_side), time_s) for image, time_s in images)
 
 
-def _file_images(files: list[Path], repeats: int, rate: float, own_times: bool) -> Iterator[TimedImage]:
-    """Images one after another, each so often at a rate; of animated ones each picture once, at its own time."""
-    begun_s, count, sensor = 0.0, 0, SensorRange()
+def _file_images(
+    files: list[Path], unreadable: set[Path] | None = None, *, repeats: int, rate: float, own_times: bool
+) -> Iterator[TimedImage]:
+    """Images one after another, each so often at a rate; of animated ones each picture once, at its own time.
+
+    :param unreadable: the files that the log named already; None: the first one is an error.
+    """
+    begun_s, count, sensor, failures = 0.0, 0, SensorRange(), 0
     for file in files:
-        if not _is_animated(file):
-            image = read_image(file, sensor)
-            for _ in range(repeats):
+        try:
+            if not _is_animated(file):
+                image = read_image(file, sensor)
+                for _ in range(repeats):
+                    yield TimedImage(image, begun_s + count / rate)
+                    count += 1
+                continue
+            for image, duration_s in _pictures(file):
                 yield TimedImage(image, begun_s + count / rate)
-                count += 1
-            continue
-        for image, duration_s in _pictures(file):
-            yield TimedImage(image, begun_s + count / rate)
-            if own_times:
-                begun_s += duration_s or repeats / rate
-            else:
-                count += 1
+                if own_times:
+                    begun_s += duration_s or repeats / rate
+                else:
+                    count += 1
+        except FerError as error:
+            failures += 1
+            if unreadable is None or (failures == len(files) and not begun_s and not count):
+                raise
+            if file not in unreadable:
+                log.warning("left out, %d of %d images until now: %s", failures, len(files), error)
+                unreadable.add(file)
 
 
 def _is_animated(file: Path) -> bool:
@@ -233,13 +229,15 @@ def _pictures(file: Path) -> Iterator[tuple[UInt8Image, float]]:
     """The pictures of an animated image, and for how long each is shown, in seconds; 0: it does not say, as TIFF."""
     try:
         with Image.open(file) as animation:
-            for picture in ImageSequence.Iterator(animation):
+            # What programs show that know no animated PNG may be another picture, and is none of the film.
+            first = 1 if getattr(animation, "default_image", False) else 0
+            for picture in islice(ImageSequence.Iterator(animation), first, None):
                 picture.load()  # else WebP does not tell the duration
                 duration_s = float(picture.info.get("duration", 0)) / 1000
                 is_timed = animation.format != "TIFF"
                 yield np.asarray(picture.convert("RGB")), (duration_s or UNSAID_S) if is_timed else 0.0
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise SourceError(f"{file}: not a readable image ({error}). Is it damaged, or of another format?") from error
+        raise SourceError(f"{file}: not a readable image ({error}). Delete or replace it") from error
 
 
 def _portrait_frames() -> Iterator[UInt8Image]:

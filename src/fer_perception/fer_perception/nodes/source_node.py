@@ -40,7 +40,10 @@ class SourceNode(PlayerNode):
         """See :meth:`PlayerNode.play`."""
         max_side, duration_s = self.settings.max_side, self.settings.duration_s
         limit = f"at most {max_side} pixels a side" if max_side else "at full size"
-        self.get_logger().info(f"{self._source.name} on {self.images.topic_name} at {self._source.fps:g} Hz, {limit}")
+        pace = "its own times, about " if self._source.own_times else ""
+        self.get_logger().info(
+            f"{self._source.name} on {self.images.topic_name} at {pace}{self._source.fps:.4g} Hz, {limit}"
+        )
         end_s = time.monotonic() + duration_s if duration_s else math.inf
         while True:
             sent_before = self.sent

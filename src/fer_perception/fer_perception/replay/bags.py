@@ -21,7 +21,7 @@ from fer_perception.images.messages import image_from_message
 from fer_perception.images.stamps import ImageTime, StampCheck
 from fer_perception.images.visibility import SensorRange
 from fer_perception.replay.message_types import typestore
-from fer_perception.replay.storage.recording import find_files, open_files, unpacked
+from fer_perception.replay.storage.recording import find_files, form_of, messages_of, open_files, unpacked
 from fer_perception.types import UInt8Image
 
 CDR = "cdr"
@@ -52,11 +52,11 @@ class Bag:
         self.connections: list[Connection] = []
         foreign: dict[str, str] = {}
         for connection in (connection for file in self._files for connection in file.connections):
-            if _form(connection) == CDR:
+            if form_of(connection) == CDR:
                 digest = connection.digest or (metadata.digests.get(connection.topic, "") if metadata else "")
                 self.connections.append(connection._replace(digest=digest))
             else:
-                foreign[connection.topic] = _form(connection) or "unknown"
+                foreign[connection.topic] = form_of(connection) or "unknown"
         self._types = {connection.topic: connection.msgtype for connection in reversed(self.connections)}
         self.counts: Counter[str] = Counter(dict.fromkeys(self._types, 0))
         for connection in self.connections:
@@ -69,7 +69,7 @@ class Bag:
             topics = ", ".join(f"{topic} ({form})" for topic, form in sorted(foreign.items()))
             self.notes.append(f"not read, as the messages are not {CDR.upper()}, the form of ROS 2: {topics}")
         if metadata:
-            if filled and (found := metadata.contradictions(self.start_ns, self.end_ns, self.counts)):
+            if filled and (found := metadata.contradictions(self.start_ns, self.end_ns, self.counts, self._types)):
                 self.notes.append(f"the metadata contradict the messages, which count ({found})")
             self.counts |= Counter({topic: metadata.counts.get(topic, 0) for topic in self.counts})
 
@@ -103,13 +103,9 @@ class Bag:
         :raises BagError: the bag is damaged.
         """
         try:
-            for file in self._files:
-                wanted = [c for c in file.connections if c.topic in topics and _form(c) == CDR]
-                if not wanted:  # rosbags takes no topics for all
-                    continue
-                for connection, time_ns, raw in file.messages(wanted, start_ns, stop_ns):
-                    self.read[connection.topic] += 1
-                    yield connection, time_ns, unpacked(raw)
+            for connection, time_ns, raw in messages_of(self._files, topics, CDR, start_ns, stop_ns):
+                self.read[connection.topic] += 1
+                yield connection, time_ns, unpacked(raw)
         except Exception as error:  # as above
             raise self._damaged(error) from error
 
@@ -120,11 +116,6 @@ class Bag:
             f"{self.path}: cannot be read ({type(error).__name__}: {error}). Is it a rosbag2, and whole? A recording "
             "that was cut off is repaired by 'mcap recover' (mcap) or 'sqlite3 .recover', then 'ros2 bag reindex'"
         )
-
-
-def _form(connection: Connection) -> str:
-    """What its messages are serialized as."""
-    return str(getattr(connection.ext, "serialization_format", "")).lower()
 
 
 def deserialize(raw: bytes, message_type: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from fer_perception.errors import BagError, FerError
-from fer_perception.files import room_in
+from fer_perception.files import made_folder, room_in
 from fer_perception.models.bundle import Bundle
 from fer_perception.models.shipped import resolve_model
 from fer_perception.replay.bags import Bag, Selection, choose_topic, choose_topics
@@ -22,7 +22,7 @@ from fer_perception.replay.evaluation import Truth, evaluate
 from fer_perception.replay.ground_truth import LABEL_TOPIC, Interval, file_for, read_labels, read_truth
 from fer_perception.replay.jobs import run_tasks
 from fer_perception.replay.offline import FRAMES_PER_PART, LIBRARIES, Task, make_task
-from fer_perception.replay.output_bag import write_bag
+from fer_perception.replay.output_bag import topics_to_lose, write_bag
 from fer_perception.replay.recorded import PREDICTIONS_TOPIC, read_recording
 from fer_perception.replay.report import write_report
 from fer_perception.replay.results import LiveRun, ModelFacts, ReplayReport, StreamFacts, StreamResult
@@ -174,8 +174,8 @@ def _conclude(
             shown = next(iter(truth.values()), [])
             write_rerun_file(options.rrd, predictions, shown, selection, options.images, options.show_faces)
         if options.write_bags:  # behind all else: a copy that fails costs nothing but itself
-            lost, not_written = _write_bags(out / BAGS, predictions, model_id, options.images)
-            report = report.model_copy(update={"topics_not_copied": lost, "bags_not_written": not_written})
+            not_written = _write_bags(out / BAGS, predictions, model_id, options.images)
+            report = report.model_copy(update={"bags_not_written": not_written})
             report.write(out / REPORT)
     return report
 
@@ -200,7 +200,16 @@ def _report(
         live=run.live,
         streams=[StreamResult(**dict(f), **dict(m)) for f, m in zip(streams, measures, strict=True)],
         all=everything,
+        topics_not_copied=_not_copied({stream.bag for stream in streams}, options),
     )
+
+
+def _not_copied(bags: Collection[str], options: Options) -> dict[str, list[str]] | None:
+    """See :class:`ReplayReport`; known before anything is copied."""
+    if not options.write_bags:
+        return None
+    lost = {bag: topics_to_lose(Path(bag)) if options.images else [] for bag in sorted(bags)}
+    return {bag: topics for bag, topics in lost.items() if topics}
 
 
 def read_truth_table(folder: Path) -> Truth:
@@ -217,13 +226,14 @@ def read_truth_table(folder: Path) -> Truth:
 def prepare(out: Path) -> None:
     """Delete an earlier run's results, so that they are never taken for this one's; its parts stay.
 
-    :raises FerError: the folder holds something else.
+    :raises FerError: the folder holds something else, or cannot be written.
     """
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / PARTS).is_dir())):
         raise FerError(f"{out}: exists and is no output of replay. Move it away, or choose another --out")
-    (out / PARTS).mkdir(parents=True, exist_ok=True)
-    for name in RESULTS:
-        (out / name).unlink(missing_ok=True)
+    with made_folder(out):
+        (out / PARTS).mkdir(parents=True, exist_ok=True)
+        for name in RESULTS:
+            (out / name).unlink(missing_ok=True)
     shutil.rmtree(out / BAGS, ignore_errors=True)
 
 
@@ -292,11 +302,9 @@ def _truth(
         return read_truth(bag, frames, file_for(path, bags, options.labels), options.label_topic)
 
 
-def _write_bags(
-    folder: Path, predictions: Predictions, model_id: str, images: bool
-) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Write a bag for each bag. Returns by bag the topics that could not be copied, and why it was not written."""
-    lost, not_written = {}, {}
+def _write_bags(folder: Path, predictions: Predictions, model_id: str, images: bool) -> dict[str, str]:
+    """Write a bag for each bag. Returns by bag why it was not written."""
+    not_written = {}
     taken: set[Path] = set()
     for name, frames in predictions.frames.groupby("bag", sort=False):
         source = Path(str(name))
@@ -311,14 +319,11 @@ def _write_bags(
         }
         try:
             with room_in(folder, "leave the copies out: --no-bag, or --no-images"):
-                missing = write_bag(source, out, streams, predictions.labels, model_id, originals=images)
+                write_bag(source, out, streams, predictions.labels, model_id, originals=images)
         except Exception as error:  # also of rosbags' writer
             shutil.rmtree(out, ignore_errors=True)  # half a bag is none
             not_written[str(name)] = str(error) if isinstance(error, FerError) else f"{type(error).__name__}: {error}"
-            continue
-        if missing:
-            lost[str(name)] = missing
-    return lost, not_written
+    return not_written
 
 
 def _described(selection: Selection) -> str:

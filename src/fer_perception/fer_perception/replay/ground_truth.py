@@ -106,7 +106,8 @@ def read_truth(
 def read_labels(file: Path) -> Labels:
     """Labels of a table or of ELAN. Rows that cannot be used are left out and counted.
 
-    A table has the columns start_s and end_s (or duration_s), or the same in ms, and label; or frame and label.
+    A table has the columns start_s and end_s (or duration_s), or the same in ms, and label; or frame and label. A frame
+    with two labels that differ has none.
 
     :param file: .csv, .tsv, .txt or .eaf.
     :raises LabelsError: the file cannot be read, holds no label, or its intervals contradict each other.
@@ -180,7 +181,7 @@ def _of_table(file: Path) -> Labels:
         found = f"It has {', '.join(columns)}" if columns else "It is empty"
         raise LabelsError(f"{file}: lacks columns. It needs start_s, end_s and label, or frame and label. {found}")
     unusable = _Unusable(str(file))
-    labels = Labels([], {}, [])
+    labels, contradicted = Labels([], {}, []), set[int]()
     for line, cells in rows:
         where = f"line {line}"
         word = unusable.label(cells.get(label, ""), where)
@@ -194,9 +195,14 @@ def _of_table(file: Path) -> Labels:
                     raise ValueError(f"it ends at {last * 1e-9:g} s and begins at {first * 1e-9:g} s")
                 labels.intervals.append(Interval(first, last, word))
             else:
-                labels.frames[_whole(cells.get(frame, ""))] = word
+                number = _whole(cells.get(frame, ""))
+                if (other := labels.frames.setdefault(number, word)) != word:
+                    contradicted.add(number)
+                    raise ValueError(f"frame {number} is {word} here and {other} before, and counts as neither")
         except ValueError as error:
             unusable.odd(where, str(error))
+    for number in contradicted:
+        del labels.frames[number]
     labels.notes.extend(unusable.notes())
     return labels
 

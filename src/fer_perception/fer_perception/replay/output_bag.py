@@ -31,26 +31,22 @@ def write_bag(
     labels: tuple[str, ...],
     model_id: str,
     originals: bool = True,
-) -> list[str]:
+) -> None:
     """Write the predictions for a bag's images, and what the bag held, as a new bag (mcap).
 
     :param out: the new bag's folder; it must not exist.
     :param streams: by image topic the rows of ``emotions`` and of ``frames``.
-    :param originals: copy the topics of the source. Without, no image gets into the new bag.
-    :return: the topics that could not be copied, as nothing tells their types' definitions.
+    :param originals: copy the topics of the source that can be, see :func:`topics_to_lose`. Without, no image gets into
+        the new bag.
     :raises BagError: the source is damaged.
     """
     with Bag(source) as bag, Writer(out, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         copies: dict[tuple[str, str], Connection] = {}
-        lost = []
         for connection in bag.connections if originals else ():
             key = (connection.topic, connection.msgtype)
-            if key not in copies:
-                copy = _copy_connection(writer, connection)
-                if copy is None:
-                    lost.append(connection.topic)
-                else:
-                    copies[key] = copy
+            if key not in copies and (definition := _definition(connection)):
+                qos = getattr(connection.ext, "offered_qos_profiles", [])
+                copies[key] = writer.add_connection(*key, offered_qos_profiles=qos, **definition)
         predictions = {
             topic: _Predictions(writer, topic, *tables, labels, model_id) for topic, tables in streams.items()
         }
@@ -62,18 +58,22 @@ def write_bag(
             if topic in predictions:
                 counts[topic] += 1
                 predictions[topic].write(counts[topic], time_ns, raw, connection.msgtype)
-    return lost
 
 
-def _copy_connection(writer: Writer, connection: Connection) -> Connection | None:
+def topics_to_lose(source: Path) -> list[str]:
+    """The topics of a bag that :func:`write_bag` cannot copy, as nothing tells their types' definitions.
+
+    :raises BagError: the source is damaged.
+    """
+    with Bag(source) as bag:
+        return sorted({connection.topic for connection in bag.connections if not _definition(connection)})
+
+
+def _definition(connection: Connection) -> dict[str, Any]:
+    """What tells the writer how the messages are built; empty where nobody knows."""
     if connection.msgdef.format != MessageDefinitionFormat.NONE and connection.digest:
-        definition: dict[str, Any] = {"msgdef": connection.msgdef.data, "rihs01": connection.digest}
-    elif connection.msgtype in typestore().fielddefs:
-        definition = {"typestore": typestore()}
-    else:
-        return None
-    qos = getattr(connection.ext, "offered_qos_profiles", [])
-    return writer.add_connection(connection.topic, connection.msgtype, offered_qos_profiles=qos, **definition)
+        return {"msgdef": connection.msgdef.data, "rihs01": connection.digest}
+    return {"typestore": typestore()} if connection.msgtype in typestore().fielddefs else {}
 
 
 class _Predictions:

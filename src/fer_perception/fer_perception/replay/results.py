@@ -9,6 +9,7 @@ from pydantic import Field
 from fer_perception.evaluation.metrics import Metrics
 from fer_perception.evaluation.results import Interval, Result, ResultFile
 from fer_perception.images.stamps import FAULTS, Fault
+from fer_perception.images.visibility import FLAW_REMEDIES
 from fer_perception.settings import Value
 
 Kind = Literal["single", "smoothed"]
@@ -144,9 +145,22 @@ class StreamResult(StreamFacts, Measures):
 
 def stream_notes(stream: StreamResult) -> list[str]:
     """What a reader should know of a stream before its figures, in sentences."""
-    return stream.notes + [
+    faults = [
         f"{count} of {stream.frames} images: {FAULTS[fault]}; their time of recording served"
         for fault, count in stream.stamp_faults.items()
+    ]
+    flaws = [
+        f"{count} of {stream.frames} images show no face and are {flaw}: {FLAW_REMEDIES[flaw]}"
+        for flaw, count in stream.flaws.items()
+    ]
+    return [*stream.notes, *faults, *flaws]
+
+
+def copy_notes(report: ReplayReport) -> list[str]:
+    """What the copies of the bags lack, in sentences."""
+    return [
+        f"{bag}: not in the copy, as nothing tells how their messages are built: {', '.join(topics)}"
+        for bag, topics in (report.topics_not_copied or {}).items()
     ]
 
 

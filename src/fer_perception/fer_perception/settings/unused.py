@@ -16,6 +16,8 @@ from fer_perception.settings.declaration import settings_of
 from fer_perception.settings.nodes import NODE_SETTINGS
 
 ALIKE = 0.7
+# As a slip of the finger: another key of a file may be of another node whose name is like this one's.
+VERY_ALIKE = 0.85
 # What the suite's nodes publish and subscribe to by a relative name.
 TOPICS = (
     *("image", "image/compressed", "camera_info", "faces", "emotions", "landmarks", "attention", "detections"),
@@ -100,7 +102,7 @@ def unused_keys(source: str, keys: Sequence[str], nodes: Sequence[str]) -> str:
     """A warning where keys are of none of the nodes; empty where that can be meant so.
 
     It is where others match: a file may be of several launches. Unless a key is like the name of a node that no other
-    key is of.
+    key is of, or hardly differs from the name of one of the suite's nodes here.
 
     :param source: where the keys are from.
     :param nodes: full names.
@@ -108,8 +110,9 @@ def unused_keys(source: str, keys: Sequence[str], nodes: Sequence[str]) -> str:
     used = [key for key in keys if any(matches(key, node) for node in nodes)]
     unused = [key for key in keys if key not in used]
     if used:
-        missed = {_name(node) for node in nodes} - {_name(key) for key in used}
-        unused = [key for key in unused if _name(key) in missed or _is_misspelt(_name(key), missed)]
+        here = {_name(node) for node in nodes}
+        missed, own = here - {_name(key) for key in used}, here & NODE_SETTINGS.keys()
+        unused = [key for key in unused if _name(key) in missed or _is_misspelt(_name(key), missed, own)]
     if not unused:
         return ""
     more = f" and {len(unused) - MOST_NAMED} more" if len(unused) > MOST_NAMED else ""
@@ -123,5 +126,9 @@ def _name(node: str) -> str:
     return node.rpartition("/")[2]
 
 
-def _is_misspelt(name: str, nodes: Iterable[str]) -> bool:
-    return name not in NODE_SETTINGS and bool(nearest(name, nodes))
+def _is_misspelt(name: str, missed: Iterable[str], own: Iterable[str]) -> bool:
+    if name in NODE_SETTINGS:
+        return False
+    slip = nearest(name, own, VERY_ALIKE)
+    is_numbered = slip == name.rstrip("0123456789_")  # fer_node_2 is another node's
+    return bool(nearest(name, missed)) or (bool(slip) and not is_numbered)

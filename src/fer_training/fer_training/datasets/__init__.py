@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fer_perception.errors import FerError
 from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
+from fer_perception.splits import SPLITS
 from fer_training.datasets.affectnet import affectnet
 from fer_training.datasets.ckplus import FOLDS, ckplus
 from fer_training.datasets.derived.camera import seen_by_camera
@@ -18,7 +19,7 @@ from fer_training.datasets.folder import list_folder
 from fer_training.datasets.manifest import list_manifest
 from fer_training.datasets.photographs import Alignment, Listing, load_photographs
 from fer_training.datasets.rafdb import list_rafdb, list_rafdb_compound
-from fer_training.datasets.samples import SPLITS, Crops, DatasetError, Samples, Split, balanced
+from fer_training.datasets.samples import Crops, DatasetError, Samples, Split, balanced
 
 # Faces that come cut out, all of one size, and are used as they are.
 CROPS: dict[str, Callable[[Path, Split], Crops]] = {

@@ -20,11 +20,12 @@ import numpy as np
 
 from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
 from fer_perception.preprocessing.alignment import AlignmentTemplate
+from fer_perception.splits import split_named
 from fer_perception.types import UInt8Image
 from fer_training.datasets.files.tables import read_table
 from fer_training.datasets.files.trees import Tree, child, find_tree, found, levels
+from fer_training.datasets.photographs import read_image
 from fer_training.datasets.samples import Crops, DatasetError, Samples, Split
-from fer_training.datasets.splits import split_named
 
 FILES = ("fer2013.csv", "icml_face_data.csv")
 CKEXTENDED = "ckextended.csv"
@@ -148,9 +149,6 @@ def load_crops(tree: Tree, split: Split, dataset: str, labels: tuple[str, ...]) 
 def read_grey(file: Path) -> UInt8Image:
     """An image file in grey: uint8, (H, W).
 
-    :raises DatasetError: it is no image.
+    :raises DatasetError: it is truncated, or no image.
     """
-    image = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
-    if image is None:
-        raise DatasetError(f"{file}: not a readable image. Delete or replace it")
-    return np.asarray(image, np.uint8)
+    return np.asarray(cv2.cvtColor(read_image(file), cv2.COLOR_RGB2GRAY))

@@ -16,12 +16,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fer_perception.errors import FerError
+from fer_perception.splits import split_named
 from fer_perception.types import UInt8Image
 from fer_training.datasets.files.tables import read_table
 from fer_training.datasets.manifest import COLUMNS, DEFAULT_FILE
 from fer_training.datasets.photographs import read_image
 from fer_training.datasets.samples import DatasetError
-from fer_training.datasets.splits import split_named
 
 ADDED = ("photograph", "resolution", "subject")
 

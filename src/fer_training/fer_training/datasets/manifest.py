@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from fer_perception.labels import EMOTIONS_7, EMOTIONS_8, emotion_named
+from fer_perception.splits import SPLITS, Split, split_named
 from fer_training.datasets.files.tables import read_table
 from fer_training.datasets.files.trees import child
 from fer_training.datasets.labels import emotion_index, is_no_emotion
 from fer_training.datasets.photographs import Listing, Photograph, without_validation
-from fer_training.datasets.samples import SPLITS, DatasetError, Split
-from fer_training.datasets.splits import split_named
+from fer_training.datasets.samples import DatasetError
 
 DEFAULT_FILE = "labels.csv"
 COLUMNS = ("image", "emotion", "split")
@@ -22,7 +22,7 @@ def list_manifest(path: Path, split: Split) -> Listing:
     An image's path begins at the manifest's folder, or at ``images`` in it. Where no row is of the split ``val``, a
     tenth of the training rows is: of the subjects where that column is filled, else of the images. There are
     eight labels where a row shows contempt, else seven. All further columns are groups. Splits may have any of their
-    usual names (:mod:`fer_training.datasets.splits`). Rows without an emotion, or "unknown", are left out.
+    usual names (:mod:`fer_perception.splits`). Rows without an emotion, or "unknown", are left out.
 
     :param path: the CSV, or the folder with ``labels.csv``.
     :raises DatasetError: the file or a row cannot be used.

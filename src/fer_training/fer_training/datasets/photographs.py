@@ -10,11 +10,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
+from fer_perception.errors import ImageError
 from fer_perception.faces.single_face import Region, cut
-from fer_perception.images.visibility import SensorRange
+from fer_perception.images import decoding
 from fer_perception.preprocessing.alignment import AlignmentTemplate, align
 from fer_perception.preprocessing.normalization import InputSpec, prepare_crop
 from fer_perception.types import Float32Array, UInt8Image
@@ -147,21 +147,16 @@ def _require_files(photographs: list[Photograph]) -> None:
         )
 
 
-def read_image(file: Path, where: str) -> UInt8Image:
+def read_image(file: Path, where: str = "") -> UInt8Image:
     """An image file as uint8 (H, W, 3) RGB, turned as its EXIF data says.
 
+    :param where: file and row that name it, for the error.
     :raises DatasetError: it is missing, truncated, or no image.
     """
     try:
-        with Image.open(file) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16"):  # Pillow would make all but the darkest white
-                upright = Image.fromarray(SensorRange().to_8_bits(np.asarray(upright).astype(np.uint16)))
-            return np.asarray(upright.convert("RGB"))
-    except FileNotFoundError as error:
-        raise DatasetError(f"{where}: {file} is missing. Unpack the images again, or delete the row") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{where}: {file} is not a readable image ({error}). Delete or replace it") from error
+        return decoding.read_image(file)
+    except ImageError as error:
+        raise DatasetError(f"{where}: {error}" if where else str(error)) from error
 
 
 def _crop(image: UInt8Image, points: Float32Array | None, box: Region | None, alignment: Alignment) -> UInt8Image:

@@ -6,24 +6,27 @@ Yaw by the key points is compared with that of MediaPipe's mesh, and the depth o
 
 from __future__ import annotations
 
+import logging
 import random
 from contextlib import closing
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from fer_perception.emotions.quality_gate import NOSE_DEPTH, sharpness, yaw_deg
-from fer_perception.errors import FerError
+from fer_perception.errors import FerError, ImageError
 from fer_perception.evaluation.results import ResultFile
 from fer_perception.faces.face import Face
+from fer_perception.images.decoding import read_image
 from fer_perception.pipeline import FacePipeline
 from fer_perception.settings import FaceSettings
 from fer_training.datasets.files.trees import images_below
 
 QUANTILES = (0.001, 0.01, 0.05, 0.5, 0.95)
 TURNED_DEG = 20
+
+log = logging.getLogger(__name__)
 
 
 class QualityResult(ResultFile):
@@ -52,9 +55,11 @@ def measure_quality(folder: Path, count: int) -> QualityResult:
     rows = []
     with closing(FacePipeline.from_settings(FaceSettings())) as pipeline:
         for file in random.Random(0).sample(files, min(count, len(files))):
-            if (stored := cv2.imread(str(file))) is None:
+            try:
+                image = read_image(file)
+            except ImageError as error:
+                log.warning("left out: %s", error)
                 continue
-            image = cv2.cvtColor(stored, cv2.COLOR_BGR2RGB)
             faces = [face for face in pipeline.finder.find(image, mesh=True)[:1] if face.orientation]
             for face, crop in zip(faces, pipeline.crop(image, faces), strict=True):
                 rows.append((min(face.box[2:]), sharpness(crop), yaw_deg(face), yaw_by_mesh_deg(face)))

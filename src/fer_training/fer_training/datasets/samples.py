@@ -6,17 +6,14 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_perception.errors import FerError
+from fer_perception.splits import Split
 from fer_perception.types import Float32Array, UInt8Image
-
-# "adapt" holds images for unsupervised adaptation; only manifests have it. Its labels are there to measure with.
-Split = Literal["train", "val", "test", "adapt"]
-SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 class DatasetError(FerError):

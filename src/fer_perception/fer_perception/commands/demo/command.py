@@ -20,6 +20,7 @@ from fer_perception.commands.demo.summary import SessionSummary, format_summary
 from fer_perception.commands.processes import end_on_signals, start, stop
 from fer_perception.commands.settings_options import add_settings, values_from
 from fer_perception.errors import FerError
+from fer_perception.files import made_folder
 from fer_perception.images.sources import PORTRAIT, open_source
 from fer_perception.nodes.base.isolation import isolate
 from fer_perception.settings import FerNodeSettings, Value
@@ -60,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     source = open_source(options.source)  # a bad source is found out before anything is started
     if source.live and not options.seconds:
         options.seconds = CAMERA_SECONDS
-    options.out.mkdir(parents=True, exist_ok=True)
+    with made_folder(options.out):
+        options.out.mkdir(parents=True, exist_ok=True)
     remove_results(options.out)
     isolate()
     end_on_signals()

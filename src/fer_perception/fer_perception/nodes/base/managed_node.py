@@ -52,7 +52,7 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 class ManagedNode(LifecycleNode):
     """A lifecycle node. Subclasses give ``settings_type`` and what to do in the transitions configure and activate.
 
-    A node whose work has an end sets ``finished``.
+    A node whose work has an end sets ``finished``; where it also sets ``error``, the process ends with the status 1.
 
     Both transitions say at once how each step is undone, by :meth:`at_cleanup` and :meth:`at_deactivate`. They raise a
     :class:`FerError` that says what is wrong and what to do: the node then undoes what was done, logs the error,
@@ -342,6 +342,8 @@ def run_nodes(creators: Sequence[Callable[[], ManagedNode]]) -> None:
             undo.callback(ExecutorThread(*nodes).close)
             while not signals and not any(node.finished.is_set() for node in nodes):
                 time.sleep(POLL_S)
+            if any(node.finished.is_set() and node.error for node in nodes):
+                raise SystemExit(1)
     except SystemExit:
         if not signals:
             raise

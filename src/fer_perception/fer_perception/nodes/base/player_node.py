@@ -19,7 +19,7 @@ FRAMES_SENT = "frames_sent"
 
 class PlayerNode(ManagedNode):
     """Plays from a thread of its own while active; says on ``/diagnostics`` how many images it sent. At the end of what
-    it plays the process ends.
+    it plays, and where that cannot be read any more, the process ends.
 
     *configure* sets ``images`` and ``source_name``.
     """
@@ -62,7 +62,8 @@ class PlayerNode(ManagedNode):
                 return
             self.error = str(error) if isinstance(error, (FerError, OSError)) else traceback.format_exc()
             self.get_logger().error(self.error)
-            self.publish_diagnostics()
+            self.publish_diagnostics(flush_within=Duration(seconds=2))
+            self.finished.set()
 
     def _await_subscribers(self, stopping: threading.Event) -> bool:
         """Whether they came before the node was stopped."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from fer_perception.images.stamps import FAULTS, REMEDY, Fault, StampCheck, seconds
+from fer_perception.images.stamps import FAULTS, REMEDY, StampCheck, seconds
 
 # A recording that is played without its time has stamps of long ago.
 RECORDING = "; of a recording: ros2 bag play --clock, and use_sim_time"
+UNSET = "they have no stamp"
 
 
 class StampReport:
@@ -16,8 +17,8 @@ class StampReport:
 
     def __init__(self) -> None:
         self._check = StampCheck()
-        self._faults: Counter[Fault] = Counter()
-        self._last_window: Counter[Fault] = Counter()
+        self._faults: Counter[str] = Counter()  # by what is wrong, see FAULTS
+        self._last_window: Counter[str] = Counter()
 
     def taken_s(self, stamp: Any, now_ns: int) -> float:
         """When an image was taken, in seconds; 0 where nobody knows.
@@ -25,9 +26,12 @@ class StampReport:
         :param stamp: of the message (``sec``, ``nanosec``).
         :param now_ns: ROS time; 0: there is none yet.
         """
-        time = self._check.judge(stamp.sec * 1_000_000_000 + stamp.nanosec, now_ns)
+        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+        time = self._check.judge(stamp_ns, now_ns)
         if time.fault:
-            self._faults[time.fault] += 1
+            self._faults[FAULTS[time.fault]] += 1
+        elif not stamp_ns and now_ns:
+            self._faults[UNSET] += 1
         return seconds(time.time_ns)
 
     def end_window(self) -> None:
@@ -39,6 +43,6 @@ class StampReport:
         if not self._last_window:
             return ""
         ((fault, count),) = self._last_window.most_common(1)
-        remedy = REMEDY + (RECORDING if fault == "far" else "")
+        remedy = REMEDY + (RECORDING if fault == FAULTS["far"] else "")
         images = "1 image" if count == 1 else f"{count} images"
-        return f"{images}: {FAULTS[fault]}. The time of their arrival serves instead. {remedy}"
+        return f"{images}: {fault}. The time of their arrival serves instead. {remedy}"

@@ -13,11 +13,10 @@ from plotly.offline import get_plotlyjs
 
 from fer_perception.errors import BagError
 from fer_perception.files import written_atomically
-from fer_perception.images.visibility import FLAW_REMEDIES
 from fer_perception.replay.evaluation import Truth, label_frames
 from fer_perception.replay.images import FrameImage, draw_frames
 from fer_perception.replay.report import plots
-from fer_perception.replay.results import ReplayReport, stream_notes
+from fer_perception.replay.results import ReplayReport, copy_notes, stream_notes
 from fer_perception.replay.tables import STREAM, Predictions
 
 log = logging.getLogger(__name__)
@@ -59,7 +58,7 @@ def write_report(
         plotly_script=Markup(get_plotlyjs()),
         report=report,
         stream_notes=stream_notes,
-        flaw_remedies=FLAW_REMEDIES,
+        copy_notes=copy_notes,
         confusion=Markup(plots.confusion(frames.confusion, predictions.labels)) if frames else None,
         calibration=Markup(plots.reliability_diagram(frames.reliability)) if frames else None,
         timelines=[_timeline(predictions, truth, stream, starts[stream]) for stream in drawn],

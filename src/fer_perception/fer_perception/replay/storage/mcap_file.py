@@ -112,7 +112,8 @@ class McapFile:
                 frozenset(chunk.message_index_offsets),
             )
             for chunk in chunks
-            if chunk.message_end_time  # else it holds none
+            # Where it holds no message both times are 0; but so they are where all were recorded at 0.
+            if chunk.message_end_time or chunk.message_index_offsets or self._messages_at(chunk.chunk_start_offset)
         ]
         return True
 

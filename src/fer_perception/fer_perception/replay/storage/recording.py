@@ -6,10 +6,11 @@ with the messages.
 
 from __future__ import annotations
 
+import heapq
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol
@@ -23,7 +24,8 @@ from fer_perception.errors import BagError
 from fer_perception.replay.storage.mcap_file import McapFile
 
 METADATA = "metadata.yaml"
-SUFFIXES = (".mcap", ".db3")
+STORAGES = {"mcap": ".mcap", "sqlite3": ".db3"}
+SUFFIXES = tuple(STORAGES.values())
 COMPRESSED = ".zstd"
 # Metadata that contradict the messages by less are not worth a word.
 TOLERANCE_NS = 100_000_000
@@ -54,28 +56,39 @@ class StorageFile(Protocol):
 
 
 class Metadata(NamedTuple):
-    """What ``metadata.yaml`` says. ``end_ns``: of the last message. ``digests``: of message types, by topic."""
+    """What ``metadata.yaml`` says. ``end_ns``: of the last message. ``types``, ``digests``: of messages, by topic."""
 
     files: tuple[str, ...]
+    storage: str
     start_ns: int
     end_ns: int
     counts: dict[str, int]
+    types: dict[str, str]
     digests: dict[str, str]
 
-    def contradictions(self, start_ns: int, end_ns: int, counts: dict[str, int]) -> str:
+    def contradictions(self, start_ns: int, end_ns: int, counts: Mapping[str, int], types: Mapping[str, str]) -> str:
         """What the messages say otherwise, in words; empty where they agree. Messages that are missing are none."""
         found = []
         if abs(self.start_ns - start_ns) > TOLERANCE_NS:
             found.append(f"it begins {abs(self.start_ns - start_ns) * 1e-9:.1f} s too ")
             found[-1] += "late" if self.start_ns > start_ns else "early"
         if abs((self.end_ns - self.start_ns) - (end_ns - start_ns)) > TOLERANCE_NS:
-            found.append(f"lasts {(self.end_ns - self.start_ns) * 1e-9:.1f} of {(end_ns - start_ns) * 1e-9:.1f} s")
+            found.append(f"lasts {_s(self.end_ns - self.start_ns)} of {_s(end_ns - start_ns)} s")
         found += [
             f"counts {self.counts.get(topic, 0)} of {count} messages on {topic}"
             for topic, count in counts.items()
             if self.counts.get(topic, 0) < count
         ]
+        found += [
+            f"says that {topic} is {self.types[topic]}, which is {kind}"
+            for topic, kind in types.items()
+            if self.types.get(topic, kind) != kind
+        ]
         return ", ".join(found)
+
+
+def _s(duration_ns: int) -> str:
+    return f"{round(duration_ns * 1e-9, 1) + 0.0:.1f}"  # never -0.0
 
 
 def read_metadata(file: Path) -> Metadata | None:
@@ -85,13 +98,16 @@ def read_metadata(file: Path) -> Metadata | None:
         bag: dict[str, Any] = content["rosbag2_bagfile_information"]
         start_ns = int(bag["starting_time"]["nanoseconds_since_epoch"])
         counts: Counter[str] = Counter()
-        digests = {}
+        types, digests = {}, {}
         for topic in bag["topics_with_message_count"]:
             name = topic["topic_metadata"]["name"]
             counts[name] += int(topic["message_count"])
+            types[name] = str(topic["topic_metadata"]["type"])
             digests[name] = topic["topic_metadata"].get("type_description_hash") or ""
         files = tuple(PurePosixPath(path).name for path in bag["relative_file_paths"])
-        return Metadata(files, start_ns, start_ns + int(bag["duration"]["nanoseconds"]), dict(counts), digests)
+        end_ns = start_ns + int(bag["duration"]["nanoseconds"])
+        storage = str(bag.get("storage_identifier") or "")
+        return Metadata(files, storage, start_ns, end_ns, dict(counts), types, digests)
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError, ValueError):
         return None
 
@@ -136,6 +152,11 @@ def find_files(path: Path) -> tuple[list[Path], Metadata | None, list[str]]:
             f"{path}: {', '.join(missing)} of the recording missing. Copy it here, or give the files that are here "
             "one by one"
         )
+    suffix = STORAGES.get(metadata.storage, metadata.storage)
+    if not all(file.name.removesuffix(COMPRESSED).endswith(suffix) for file in listed):
+        notes.append(
+            f"{METADATA} says that the storage is {metadata.storage}: {_names(listed)} read as their names say"
+        )
     others = [file for file in present if file not in listed]
     series = {_series(file) for file in listed}
     if more := [file for file in others if _series(file) in series]:
@@ -156,6 +177,38 @@ def open_files(files: list[Path], stack: ExitStack) -> list[StorageFile]:
         stack.callback(storage.close)
         opened.append(storage)
     return sorted(opened, key=lambda storage: storage.start_time)
+
+
+def messages_of(
+    files: Sequence[StorageFile], topics: Collection[str], form: str, start: int | None, stop: int | None
+) -> Iterator[tuple[Connection, int, bytes]]:
+    """The messages of some topics in the order of recording, though files overlap in time.
+
+    Files that do not overlap are read one after another.
+
+    :param files: as :func:`open_files` sorts them.
+    :param form: only messages of this serialization.
+    """
+    together: list[list[StorageFile]] = []
+    end_ns = 0
+    for file in files:
+        if together and file.start_time < end_ns:
+            together[-1].append(file)
+        else:
+            together.append([file])
+        end_ns = max(end_ns, file.end_time)
+    for group in together:
+        readings = []
+        for file in group:
+            # rosbags takes no connections for all.
+            if wanted := [c for c in file.connections if c.topic in topics and form_of(c) == form]:
+                readings.append(file.messages(wanted, start, stop))
+        yield from heapq.merge(*readings, key=lambda message: message[1])
+
+
+def form_of(connection: Connection) -> str:
+    """What its messages are serialized as, in small letters."""
+    return str(getattr(connection.ext, "serialization_format", "")).lower()
 
 
 def unpacked(raw: bytes) -> bytes:

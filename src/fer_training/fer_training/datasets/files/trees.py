@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from fer_perception.faces.single_face import Region
 from fer_perception.labels import emotion_named
+from fer_perception.splits import split_named
 from fer_training.datasets.labels import emotion_index, emotion_of_folder
 from fer_training.datasets.photographs import IMAGE_SUFFIXES, Listing, Photograph, without_validation
 from fer_training.datasets.samples import DatasetError, Split
-from fer_training.datasets.splits import held_out, split_named
+from fer_training.datasets.splits import held_out
 
 # What operating systems leave behind; hidden files, too.
 LITTER = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "lost+found", "$recycle.bin", "system volume information")
@@ -93,7 +94,7 @@ class Tree:
 def find_tree(path: Path, numbers: Mapping[int, str] = MappingProxyType({})) -> Tree | None:
     """The class folders at a path, or in the folder that it holds alone; None where neither is there.
 
-    Folders of splits and emotions may have any of the usual names (:mod:`fer_training.datasets.splits`,
+    Folders of splits and emotions may have any of the usual names (:mod:`fer_perception.splits`,
     :mod:`fer_training.datasets.labels`). Images may lie deeper inside a class folder.
 
     :param numbers: what numbered class folders mean; the first one must be there.

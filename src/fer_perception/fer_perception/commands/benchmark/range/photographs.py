@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from fer_perception.errors import FerError
 from fer_perception.faces.finder import open_finder
+from fer_perception.images.decoding import read_image
 from fer_perception.images.manifest import labelled_images
-from fer_perception.images.sources import read_image
 from fer_perception.types import Float32Array, UInt8Image
 
 MIN_WIDTH = 90  # pixels: narrower faces have no details to lose
