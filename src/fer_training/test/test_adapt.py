@@ -3,7 +3,6 @@
 import csv
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -26,6 +25,7 @@ from fer_training.networks import NETWORKS
 from fer_training.runs.checkpoint import load_checkpoint
 from fer_training.runs.config import TrainConfig, load_config, save_config
 from fer_training.runs.folder import BEST, CONFIG, HISTORY, load_run, read_history
+from fer_training.training.batch_norm import estimate_statistics
 from fer_training.training.domain_adaptation import (
     MOST_GAIN,
     TOLERANCE,
@@ -33,7 +33,6 @@ from fer_training.training.domain_adaptation import (
     AdaptationLoss,
     GradientReversal,
     adapt,
-    adapt_batch_norm,
     mutual_information,
     spectral_style,
 )
@@ -60,7 +59,9 @@ def test_statistics_become_those_of_the_domain() -> None:
     norm = torch.nn.BatchNorm2d(2)
     network = torch.nn.Sequential(norm, torch.nn.Dropout(0.9), torch.nn.Conv2d(2, 1, 1))
     weights = [parameter.clone() for parameter in network.parameters()]
-    adapt_batch_norm(network, lambda size: torch.randn(size, 2, 4, 4) * 3 + torch.tensor([5.0, -1.0]).view(2, 1, 1))
+    estimate_statistics(
+        network, torch.randn(6400, 2, 4, 4).mul(3).add(torch.tensor([5.0, -1.0]).view(2, 1, 1)).split(128)
+    )
     assert norm.running_mean is not None
     assert norm.running_var is not None
     torch.testing.assert_close(norm.running_mean, torch.tensor([5.0, -1.0]), atol=0.05, rtol=0)
@@ -146,16 +147,8 @@ def adaptation(config_file: Path, start: Path, target: Path, *overrides: str) ->
     )
 
 
-@pytest.fixture
-def few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Statistics of the domain from fewer images than by default, to save time."""
-    monkeypatch.setattr(
-        "fer_training.training.domain_adaptation.adapt_batch_norm", partial(adapt_batch_norm, batches=4, size=32)
-    )
-
-
 def test_from_start_to_adapted_bundle(
-    config_file: Path, attentive: Path, fer2013: Path, target: Path, tmp_path: Path, few_batches: None
+    config_file: Path, attentive: Path, fer2013: Path, target: Path, tmp_path: Path
 ) -> None:
     config = adaptation(config_file, attentive, target, "epochs=2")
     save_config(config, tmp_path / "adapt.yaml")
@@ -195,7 +188,7 @@ def test_from_start_to_adapted_bundle(
 
 
 def test_as_many_source_images_take_the_style_as_configured(
-    config_file: Path, attentive: Path, target: Path, few_batches: None, monkeypatch: pytest.MonkeyPatch
+    config_file: Path, attentive: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = adaptation(config_file, attentive, target)
     with prepared(config) as group:
@@ -221,7 +214,7 @@ def test_as_many_source_images_take_the_style_as_configured(
 
 
 def test_joint_runs_are_adapted_to_several_targets(
-    config_file: Path, joint: Path, voted: Path, target: Path, few_batches: None, tmp_path: Path
+    config_file: Path, joint: Path, voted: Path, target: Path, tmp_path: Path
 ) -> None:
     data = [f"data=ferplus+fer2013:{voted}", "network.options.block_attention=coordinate"]
     targets = f"adaptation.targets=[camera/manifest:{target},camera/ferplus+fer2013:{voted}]"

@@ -136,6 +136,22 @@ def test_a_training_learns(config_file: Path) -> None:
     assert load_checkpoint(run / BEST)[1]["validation"]["accuracy"] > 2 / 7  # guessing gives 1/7
 
 
+def test_statistics_are_those_of_unchanged_training_images(config_file: Path) -> None:
+    """The first normalisation sees the stem's response; its mean over the whole split does not depend on the draw."""
+    task = supervision(load_config(config_file))
+    task.validate()
+    network = task.average.module
+    stem, norm = next(
+        (a, b)
+        for a, b in zip(network.modules(), list(network.modules())[1:], strict=False)
+        if isinstance(b, torch.nn.BatchNorm2d)
+    )
+    with torch.inference_mode():
+        responses = stem(normalized(task.data.images, task.data.spec))
+    assert norm.running_mean is not None
+    torch.testing.assert_close(norm.running_mean, responses.mean((0, 2, 3)), atol=1e-4, rtol=1e-3)
+
+
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(config_file: Path, tmp_path: Path) -> None:
     whole = load_config(config_file, ["epochs=2", f"out={tmp_path / 'whole'}"])
     broken = load_config(config_file, ["epochs=2", f"out={tmp_path / 'broken'}"])

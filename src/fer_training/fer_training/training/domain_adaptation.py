@@ -50,6 +50,7 @@ from fer_training.runs.checkpoint import load_checkpoint
 from fer_training.runs.config import AugmentationConfig, NetworkConfig, SamplingConfig, TrainConfig, load_config
 from fer_training.runs.folder import BEST, CONFIG, FREQUENCIES, Row, build_network, require_labels
 from fer_training.training.augmentation import Augmentation
+from fer_training.training.batch_norm import drawn, estimate_statistics
 from fer_training.training.distributed import Processes, global_mean
 from fer_training.training.loop import fit, moving_average
 from fer_training.training.sampling import learnt_frequencies
@@ -121,7 +122,7 @@ class Adaptation:
         load_pretrained(network, start / BEST, with_classifier=True)
         self.network = network.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weak, self.strong = (Augmentation(c, config.input.spec()) for c in (WEAK, config.augmentation))
-        self._adapt_batch_norm(self.network)
+        self._estimate_statistics(self.network)
         self.average = moving_average(self.network, config.ema_decay)
         self.before = self._validation(self.network)[0]
         self.facts = data_facts(self.data.samples, self.data.val_samples)
@@ -145,7 +146,7 @@ class Adaptation:
     def validate(self) -> tuple[Row, dict[str, Any]]:
         """On the source's validation split the metrics, on the targets' images the mutual information."""
         # Those that the average has are of strongly changed images.
-        self._adapt_batch_norm(self.average)
+        self._estimate_statistics(self.average)
         measured, facts = self._validation(self.average)
         on_target = predict(self.average, self.target_images, self.spec, self.group.device, self.sizes)
         heads = np.split(on_target.astype(np.float64), np.cumsum(self.sizes)[:-1], 1)
@@ -167,14 +168,13 @@ class Adaptation:
         }
         return row, {**facts, "adaptation": adaptation}
 
-    def _adapt_batch_norm(self, network: nn.Module) -> None:
-        adapt_batch_norm(network, self._draw_both)
-
-    def _draw_both(self, size: int) -> Tensor:
-        """Half source, half target images, normalised and weakly changed: float32, (size, C, H, W)."""
-        picked = torch.randint(self.count, (size // 2,), device=self.group.device)
-        both = torch.cat([self.data.images[picked], self._pick_target(size - size // 2)])
-        return self.weak(normalized(both, self.spec))[0]
+    def _estimate_statistics(self, network: nn.Module) -> None:
+        """Statistics of as many images of the source as of the target."""
+        batches = (
+            torch.cat([self.data.images[picked], self._pick_target(len(picked))])
+            for picked in drawn(self.count, self.data.images.device)
+        )
+        estimate_statistics(network, (normalized(batch, self.spec) for batch in batches))
 
     def _validation(self, network: nn.Module) -> tuple[Row, dict[str, Any]]:
         return validation(network, self.data.val_samples, self.data.val_images, self.spec, self.group.device)
@@ -312,25 +312,6 @@ class GradientReversal(torch.autograd.Function):
 def domain_classifier(features: int) -> nn.Sequential:
     """Tells target from source by a branch's features: (N, features) to logits (N, 1)."""
     return nn.Sequential(nn.Linear(features, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, 1))
-
-
-@torch.no_grad()
-def adapt_batch_norm(network: nn.Module, draw: Callable[[int], Tensor], batches: int = 50, size: int = 128) -> None:
-    """Batch normalisation's running statistics become those of other images (Li et al., 2016, arXiv:1603.04779).
-
-    :param draw: gives so many of them, normalised, float32 (size, C, H, W).
-    """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    network.eval()  # dropout is off; only the statistics are in training
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean of all batches
-        norm.train()
-    for _ in range(batches):
-        network(draw(size).contiguous(memory_format=torch.channels_last))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
 
 
 def mutual_information(probabilities: npt.NDArray[np.float64]) -> float:

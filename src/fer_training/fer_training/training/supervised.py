@@ -34,6 +34,7 @@ from fer_training.runs.checkpoint import load_checkpoint
 from fer_training.runs.config import TrainConfig
 from fer_training.runs.folder import FREQUENCIES, Row, build_network, heads, outputs
 from fer_training.training.augmentation import Augmentation, mix_up
+from fer_training.training.batch_norm import drawn, estimate_statistics
 from fer_training.training.distillation import distillation_loss, load_soft_targets
 from fer_training.training.distributed import Processes, processes
 from fer_training.training.loop import fit, moving_average
@@ -158,6 +159,8 @@ class Supervision:
 
     def validate(self) -> tuple[Row, dict[str, Any]]:
         """Accuracy, macro-F1 and mean recall on the validation split, of each label set; all metrics."""
+        picked = drawn(self.count, self.data.images.device)
+        estimate_statistics(self.average, (self.data.pick(indices) for indices in picked))
         return validation(self.average, self.data.val_samples, self.data.val_images, self.data.spec, self.group.device)
 
 

@@ -28,12 +28,12 @@ from fer_training.networks.pruned import NAME, changed_widths, without_pruning
 from fer_training.runs.checkpoint import load_checkpoint
 from fer_training.runs.config import NetworkConfig, PruningConfig, SamplingConfig, TrainConfig, load_config
 from fer_training.runs.folder import BEST, CONFIG, LAST, build_network, load_run, outputs, require_labels
+from fer_training.training.batch_norm import BATCH_SIZE, estimate_statistics
 from fer_training.training.loop import fit
 from fer_training.training.pruning.graph import Macs, choose, find_groups
 from fer_training.training.pruning.importance import criterion
 from fer_training.training.supervised import LabelledImages, Supervision, prepared, validation
 
-BATCH_SIZE = 128
 # Networks whose operators (mixed convolutions, self-attention) depend on numbers of channels.
 UNPRUNABLE = ("ddamfn", "egt")
 
@@ -134,7 +134,7 @@ def _prune(
     torch.manual_seed(config.seed)
     sizes = [*map(len, data.heads.values())]
     remove_channels(network, config.pruning, data.spec, images, data.targets[picked].cpu(), sizes, unpruned)
-    estimate_statistics(network, images)
+    estimate_statistics(network, images.split(BATCH_SIZE))  # pruning has changed them
     name, options = without_pruning(start.config.network.name, start.config.network.options)
     original = build_network(replace(config, network=NetworkConfig(name, options)), sum(sizes))
     widths = changed_widths(network, original)
@@ -176,19 +176,3 @@ def remove_channels(
         groups, choose(groups, scores, Macs(network, spec), target, settings.round_to), strict=True
     ):
         group.without(channels)
-
-
-@torch.no_grad()
-def estimate_statistics(network: nn.Module, images: Tensor) -> None:
-    """Give batch normalisation the statistics of these images, float32 (N, C, H, W): pruning has changed them."""
-    norms = [module for module in network.eval().modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over the batches
-        norm.train()
-    for batch in images.split(BATCH_SIZE):
-        network(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()
