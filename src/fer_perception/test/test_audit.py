@@ -336,7 +336,7 @@ def test_a_disk_that_hangs_holds_nobody_up(folder: Path, monkeypatch: pytest.Mon
     go_on.set()
     log.close()
     found = records(folder)
-    (lost,) = [record["records"] for record in found if record["kind"] == "dropped"]
+    lost = sum(record["records"] for record in found if record["kind"] == "dropped")  # more than one, if it began late
     assert sum(record["kind"] == "decision" for record in found) + lost == audit.WAITING + 50
     assert verify(folder).problem == ""
 
