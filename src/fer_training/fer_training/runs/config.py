@@ -196,7 +196,7 @@ POSSIBLE: dict[str, Callable[[Any], bool]] = {
     "head_separation": lambda weight: 0 <= weight < math.inf,
     "augmentation.mixup": lambda alpha: 0 <= alpha < math.inf,
     "augmentation.exposure_stops": lambda stops: 0 <= stops < math.inf,
-    "augmentation.blur": lambda deviation: deviation == 0 or 0.1 <= deviation <= 3,
+    "augmentation.blur": lambda deviation: 0 <= deviation <= 3,
     "augmentation.noise": lambda deviation: 0 <= deviation < math.inf,
     "distillation.weight": lambda weight: 0 <= weight <= 1,
     "distillation.temperature": _positive,

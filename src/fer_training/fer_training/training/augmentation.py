@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from fer_perception.preprocessing.normalization import InputSpec
 from fer_training.runs.config import AugmentationConfig
 
-LEAST_BLUR = 0.1  # in pixels: hardly any
 GAMMA = 2.2  # of the pixels; a stop is a factor of two in light
 
 
@@ -89,7 +88,7 @@ class Augmentation(nn.Module):
             # Zero is the mean grey of normalised pixels.
             looks.append(kornia_augmentation.RandomErasing(scale=(0.02, 0.2), value=0.0, p=config.erasing_probability))
         if config.blur:
-            looks.append(kornia_augmentation.RandomGaussianBlur((7, 7), (LEAST_BLUR, config.blur), p=0.5))
+            looks.append(kornia_augmentation.RandomGaussianBlur((7, 7), (config.blur / 10, config.blur), p=0.5))
         if config.exposure_stops or config.noise:
             looks.append(BadLight(config.exposure_stops, config.noise, spec))
         self.moves, self.looks = nn.ModuleList(moves), nn.Sequential(*looks)

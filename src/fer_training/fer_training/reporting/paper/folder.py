@@ -93,7 +93,8 @@ class Folder:
             lines += ["", f"# {measurement.name}: {measurement.what}"]
             if absent:
                 lines += [f"# needs {', '.join(absent)}. Run this, then print the commands again:"]
-                lines += [f"# {measurement.made_by}" if measurement.made_by else "# restore it from git"]
+                lost = ["# restore it from git", "# or make it anew: scripts/reproduce.sh"]
+                lines += [f"# {measurement.made_by}"] if measurement.made_by else lost
             elif measurement.condition:
                 lines += [f"if {measurement.condition.test}; then {self.command(measurement)}; fi"]
             else:
