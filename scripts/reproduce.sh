@@ -74,7 +74,7 @@ step teacher_lite2 train train teacher_lite2 teacher_lite2 "pretrained=$runs/eff
 step teacher_plain train train teacher_plain default "$lite0" "${alone[@]}" augmentation.camera_views=0
 step teacher_64 train train teacher_64 default "$lite0" "${alone[@]}" input.width=64 input.height=64
 teachers=()
-for n in lite1 lite2 plain 64; do teachers+=(--run "$runs/teacher_$n"); done
+for n in lite1 lite2 plain 64; do teachers+=(--model "$runs/teacher_$n"); done
 step teachers fer soft_targets "${teachers[@]}" --data "$both" --out "$runs/teachers.safetensors"
 step "$model" train train "$model" default "pretrained=$runs/teacher_plain/best.safetensors" \
   "distillation.soft_targets=$runs/teachers.safetensors"

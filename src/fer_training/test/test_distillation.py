@@ -44,7 +44,14 @@ def test_from_teachers_to_student(
     runs = [trained, attentive]
     soft_targets = tmp_path / "soft_targets.safetensors"
     main(
-        ["soft_targets", *[f"--run={run}" for run in runs], "--data", f"fer2013:{fer2013}", "--out", str(soft_targets)]
+        [
+            "soft_targets",
+            *[f"--model={run}" for run in runs],
+            "--data",
+            f"fer2013:{fer2013}",
+            "--out",
+            str(soft_targets),
+        ]
     )
 
     samples = load_dataset(f"fer2013:{fer2013}", "train")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from fer_perception.emotions.classifier import EmotionClassifier
+from fer_perception.emotions.classifier import EmotionClassifier, softmax
 from fer_perception.errors import FerError
 from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
 from fer_training.__main__ import main
@@ -24,7 +24,7 @@ from fer_training.runs.config import load_config
 from fer_training.runs.folder import BEST, CONFIG, load_head, load_run
 from fer_training.training.distillation import distillation_loss, load_soft_targets
 from fer_training.training.interpolation import interpolate
-from fer_training.training.soft_targets import soft_targets_of_runs
+from fer_training.training.soft_targets import soft_targets_of_models
 from fer_training.training.supervised import Supervision, cross_entropy, head_metrics, prepared, train
 
 SIZES = [8, 7]
@@ -222,18 +222,35 @@ def test_runs_are_made_from_joint_runs(
     run = interpolate(joint, tuned, 0.5, data, tmp_path / "between")
     assert set(load_checkpoint(run / BEST)[1]["validation_of"]) == {"ferplus", "fer2013"}
     file = tmp_path / "teachers.safetensors"
-    soft_targets_of_runs([joint, tuned], data, file)
+    soft_targets_of_models([joint, tuned], data, file)
     said = load_soft_targets(file, load_dataset(data, "train"), 2.0)
     torch.testing.assert_close(said[:, :8].sum(1), torch.ones(len(said)))
     torch.testing.assert_close(said[:, 8:].sum(1), torch.ones(len(said)))
 
     for other in (f"fer2013:{voted}", f"fer2013+ferplus:{voted}"):
         with pytest.raises(FerError, match="has other labels than"):
-            soft_targets_of_runs([joint], other, file)
-        with pytest.raises(FerError, match="has other labels than"):
             interpolate(joint, tuned, 0.5, other, tmp_path / "no")
+
+
+def test_a_teacher_teaches_the_label_sets_that_it_knows(
+    joint: Path, trained: Path, voted: Path, tmp_path: Path
+) -> None:
+    """A bundle of FER+'s labels and a run of FER2013's teach a network of both."""
+    bundle = export(joint, tmp_path / "models", labels_of="ferplus")
+    data, file = f"ferplus+fer2013:{voted}", tmp_path / "teachers.safetensors"
+    soft_targets_of_models([bundle, trained], data, file)
+    samples = load_dataset(data, "train")
+    said = load_soft_targets(file, samples, 1.0).numpy()
+    for model, columns in ((bundle, slice(0, 8)), (trained, slice(8, 15))):
+        views = (samples.images, [np.ascontiguousarray(image[:, ::-1]) for image in samples.images])
+        expected = np.mean([softmax(load_model(model).logits(crops)) for crops in views], axis=0)
+        np.testing.assert_allclose(said[:, columns], expected, atol=1e-5)
+    assert load_checkpoint(file)[1]["teachers"] == ["joint", "tiny"]
+
+    with pytest.raises(FerError, match="no --model has the labels of ferplus"):
+        soft_targets_of_models([trained], data, file)
     with pytest.raises(FerError, match="has other labels than"):
-        soft_targets_of_runs([trained], data, file)
+        soft_targets_of_models([trained], f"ferplus:{voted}", file)
 
 
 def test_training_shows_images_without_a_label_of_one_set(session_config: Path, voted: Path) -> None:

@@ -63,12 +63,15 @@ class Predictions(NamedTuple):
         return to_probabilities(self.logits, temperature, None if self.bias is None else prior_strength * self.bias)
 
 
-def load_model(model: Path, precision: Precision = "fp32", threads: int = 1, labels_of: str = "") -> Model:
+def load_model(
+    model: Path, precision: Precision = "fp32", threads: int = 1, labels_of: str = "", device: str = "cpu"
+) -> Model:
     """Load a bundle or a run.
 
     :param model: a bundle's folder, or a run's folder.
     :param labels_of: the dataset whose labels to predict, of a run that has learnt several label sets; of another
         dataset, the first.
+    :param device: of a run, ``cpu`` or ``cuda``.
     :raises FerError: it is neither, or lacks the precision.
     """
     if (model / MANIFEST).exists():
@@ -95,10 +98,11 @@ def load_model(model: Path, precision: Precision = "fp32", threads: int = 1, lab
         raise FerError(f"{model}: a training run has the precision fp32 only, {precision} is made by export")
     config = load_config(model / CONFIG)
     network, facts = load_head(model, config, labels_of)
+    network = network.to(device)
     spec = config.input.spec()
 
     def logits(crops: Sequence[UInt8Image]) -> Float32Array:
-        probabilities = predict(network, np.stack([prepare_crop(crop, spec) for crop in crops]), spec)
+        probabilities = predict(network, np.stack([prepare_crop(crop, spec) for crop in crops]), spec, device)
         # Logits up to a constant per row, which softmax does not see; a probability may have been rounded to 0.
         return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
 
@@ -123,23 +127,33 @@ def predict_samples(model: Model, samples: Samples, flip: bool = False, is_quiet
         raise FerError(f"{samples.dataset}: no sample has one of the model's labels, {', '.join(model.labels)}")
     counts = np.bincount(samples.targets, minlength=len(samples.labels))
     columns = [model.labels.index(label) for label in labels]
-    logits: list[Float32Array] = []
-    mirrored: list[Float32Array] = []
-    starts = range(0, len(kept), BATCH_SIZE)
+    images = [samples.images[index] for index in kept]
     name = f"{samples.dataset} {samples.split}"
-    for start in tqdm(starts, desc=name, unit="batch", mininterval=1.0, disable=is_quiet):
-        images = [samples.images[index] for index in kept[start : start + BATCH_SIZE]]
-        logits.append(model.logits(images)[:, columns])
-        if flip:
-            mirrored.append(model.logits([np.ascontiguousarray(image[:, ::-1]) for image in images])[:, columns])
+    logits = predict_crops(model, images, name, is_quiet)[:, columns]
+    mirrored = predict_crops(model, mirror(images), name, is_quiet)[:, columns] if flip else None
     lacking = {label: int(n) for label, n in zip(samples.labels, counts, strict=True) if n and label not in labels}
     return Predictions(
         labels,
         kept,
         targets[kept],
-        np.concatenate(logits),
-        np.concatenate(mirrored) if flip else None,
+        logits,
+        mirrored,
         lacking,
         tuple(label for label in model.labels if label not in labels),
         None if model.bias is None else model.bias[columns],
     )
+
+
+def predict_crops(model: Model, crops: Sequence[UInt8Image], progress: str, is_quiet: bool = False) -> Float32Array:
+    """A model's logits for face crops: float32, (N, labels).
+
+    :param progress: what the progress bar is called.
+    """
+    starts = range(0, len(crops), BATCH_SIZE)
+    batches = tqdm(starts, desc=progress, unit="batch", mininterval=1.0, disable=is_quiet)
+    return np.concatenate([model.logits(crops[start : start + BATCH_SIZE]) for start in batches])
+
+
+def mirror(crops: Sequence[UInt8Image]) -> list[UInt8Image]:
+    """The mirror images."""
+    return [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]

@@ -146,7 +146,7 @@ class TrainConfig:
     frozen_stages: int = 0  # so many of the network's first stages keep the weights they start with
     attention_weight: float = 0.0  # of the loss that draws attention maps to eyes, brows and mouth
     head_separation: float = 0.0  # of the loss that keeps ddamfn's attention heads apart
-    mixed_precision: bool = True  # bfloat16 in the forward pass
+    mixed_precision: bool = True  # bfloat16 in the forward pass, where the device computes in it
     device: str = "cpu"
     threads: int = 0  # 0: all cores
 

@@ -53,6 +53,7 @@ from fer_training.training.augmentation import Augmentation
 from fer_training.training.batch_norm import drawn, estimate_statistics
 from fer_training.training.distributed import Processes, global_mean
 from fer_training.training.loop import fit, moving_average
+from fer_training.training.mixed_precision import mixed_precision
 from fer_training.training.sampling import learnt_frequencies
 from fer_training.training.supervised import LabelledImages, cross_entropy, data_facts, prepared, validation
 
@@ -256,7 +257,7 @@ class AdaptationLoss(nn.Module):
         """
         settings = self.config.adaptation
         pseudo = self._pseudo_labels(weak)
-        with torch.autocast(source.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
+        with mixed_precision(self.config, source.device):
             both = torch.cat([source, strong]).contiguous(memory_format=torch.channels_last)
             logits, *branches = self.network.forward_branches(both)
             domains = [

@@ -9,35 +9,46 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fer_perception.emotions.classifier import to_probabilities
 from fer_perception.errors import FerError
-from fer_training.datasets import Alignment, Samples, load_dataset
-from fer_training.datasets.fer2013 import FER2013_TEMPLATE, VOTES_FILE
+from fer_perception.types import Float32Array
+from fer_training.datasets import Samples, load_dataset
+from fer_training.datasets.fer2013 import VOTES_FILE
 from fer_training.datasets.ferplus import read_votes
-from fer_training.evaluation.inference import predict, prepare_images
-from fer_training.runs.config import load_config
-from fer_training.runs.folder import CONFIG, load_run, require_labels
+from fer_training.evaluation.predictions import load_model, mirror, predict_crops
 from fer_training.training.distillation import save_soft_targets
 
 
-def soft_targets_of_runs(runs: Sequence[Path], data: str, out: Path, device: str = "cpu") -> None:
-    """Write the mean of the probabilities of all runs, of image and mirror image, for ``distillation.soft_targets``.
+def soft_targets_of_models(models: Sequence[Path], data: str, out: Path, device: str = "cpu") -> None:
+    """Write the mean of the models' probabilities, of image and mirror image, for ``distillation.soft_targets``.
 
-    The teachers may differ in network and input; their labels must be those of the data.
+    The models may differ in network and input. Each teaches those of the data's label sets that it knows.
 
+    :param models: folders of runs or bundles.
     :param data: ``NAME:PATH``; of its training split.
-    :raises FerError: a run or the data cannot be used, or their labels differ.
+    :raises FerError: a model or the data cannot be used, a model knows none of the label sets, or none knows one of
+        them.
     """
-    predictions = []
-    for run in runs:
-        config = load_config(run / CONFIG)
-        network, facts = load_run(run, config)
-        spec = config.input.spec()
-        samples = load_dataset(data, "train", Alignment(FER2013_TEMPLATE, spec))
-        require_labels(run, facts, data, samples.heads)
-        images = prepare_images(samples, spec)
-        for views in (images, np.ascontiguousarray(images[:, :, ::-1])):
-            predictions.append(predict(network.to(device), views, spec, device, [*map(len, samples.heads.values())]))
-    save_soft_targets(out, samples, torch.from_numpy(np.mean(predictions, axis=0)), [run.name for run in runs])
+    predictions: dict[str, list[Float32Array]] = {}
+    for folder in models:
+        alignment = load_model(folder).alignment
+        samples = load_dataset(data, "train", alignment)
+        known = 0
+        for name, labels in samples.heads.items():
+            model = load_model(folder, threads=0, labels_of=name, device=device)
+            if model.labels != tuple(labels):
+                continue
+            known += 1
+            for crops in (samples.images, mirror(samples.images)):
+                logits = predict_crops(model, crops, f"{folder.name}, {name}")
+                predictions.setdefault(name, []).append(to_probabilities(logits, model.temperature))
+        if not known:
+            raise FerError(f"{folder}: has other labels than {data}. Give the data that it was trained on")
+    without = [name for name in samples.heads if name not in predictions]
+    if without:
+        raise FerError(f"{data}: no --model has the labels of {', '.join(without)}. Add one")
+    means = [np.mean(predictions[name], axis=0) for name in samples.heads]
+    save_soft_targets(out, samples, torch.from_numpy(np.hstack(means)), [folder.name for folder in models])
 
 
 def soft_targets_of_annotators(data: str, out: Path) -> float:

@@ -38,6 +38,7 @@ from fer_training.training.batch_norm import drawn, estimate_statistics
 from fer_training.training.distillation import distillation_loss, load_soft_targets
 from fer_training.training.distributed import Processes, processes
 from fer_training.training.loop import fit, moving_average
+from fer_training.training.mixed_precision import mixed_precision
 from fer_training.training.sampling import learnt_frequencies, sampling_weights
 
 log = logging.getLogger(__name__)
@@ -248,7 +249,7 @@ class SupervisedLoss(nn.Module):
         images = images.contiguous(memory_format=torch.channels_last)
         maps: list[Tensor] = []
         heads: list[Tensor] = []
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
+        with mixed_precision(self.config, images.device):
             if regions is not None:
                 logits, maps = cast(HybridAttentionNetwork, self.network).forward_with_attention(images)
             elif self.config.head_separation:
@@ -273,7 +274,7 @@ class SupervisedLoss(nn.Module):
     @torch.no_grad()
     def _predict(self, teacher: nn.Module, images: Tensor) -> Tensor:
         """A teacher's probabilities at the distillation's temperature: float32, (N, labels of all sets)."""
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
+        with mixed_precision(self.config, images.device):
             logits = teacher.eval()(images)
         return by_head(torch.softmax, logits.float() / self.config.distillation.temperature, self._heads)
 

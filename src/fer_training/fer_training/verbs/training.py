@@ -111,27 +111,27 @@ def add_interpolate(parser: argparse.ArgumentParser) -> Run:
 def add_soft_targets(parser: argparse.ArgumentParser) -> Run:
     """Arguments of ``soft_targets``."""
     parser.description = (
-        "Cache the predictions of an ensemble of training runs, or the votes of FER+'s annotators, as soft targets for "
-        "distillation."
+        "Cache the predictions of an ensemble of runs or bundles, or the votes of FER+'s annotators, as soft targets "
+        "for distillation."
     )
     parser.epilog = (
-        "example: python -m fer_training soft_targets --run runs/a --run runs/b --data fer2013:~/data/fer2013 --out "
-        "runs/teachers.safetensors; then: train CONFIG distillation.soft_targets=runs/teachers.safetensors"
+        "example: python -m fer_training soft_targets --model runs/a --model runs/b --data fer2013:~/data/fer2013 "
+        "--out runs/teachers.safetensors; then: train CONFIG distillation.soft_targets=runs/teachers.safetensors"
     )
     teachers = parser.add_mutually_exclusive_group(required=True)
-    teachers.add_argument("--run", type=Path, action="append", help="a teacher's folder; may be given again")
+    teachers.add_argument("--model", type=Path, action="append", help="a run's or bundle's folder; may be given again")
     teachers.add_argument("--annotators", action="store_true", help="FER+'s votes on the images of fer2013")
     parser.add_argument("--data", required=True, metavar="NAME:PATH", help="the student's training data")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .safetensors file")
-    parser.add_argument("--device", default="cpu", help="of the teachers: cpu (default) or cuda")
+    parser.add_argument("--device", default="cpu", help="of runs: cpu (default) or cuda")
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.training.soft_targets import soft_targets_of_annotators, soft_targets_of_runs
+        from fer_training.training.soft_targets import soft_targets_of_annotators, soft_targets_of_models
 
         if arguments.annotators:
             fraction = soft_targets_of_annotators(arguments.data, arguments.out)
             print(f"{arguments.out}: the votes give {fraction:.1%} of the validation split's labels")
         else:
-            soft_targets_of_runs(arguments.run, arguments.data, arguments.out, arguments.device)
+            soft_targets_of_models(arguments.model, arguments.data, arguments.out, arguments.device)
 
     return run
