@@ -56,7 +56,8 @@ measure() { # BUNDLE PRECISION: once on the test splits
 }
 
 # The chain.
-step baseline train train baseline baseline
+step baseline_fer2013 train train baseline_fer2013 baseline_fer2013 "data=fer2013:$fer2013"
+step baseline train train baseline baseline "pretrained=$runs/baseline_fer2013/best.safetensors"
 step hybrid_attention train train hybrid_attention hybrid_attention "pretrained=$runs/baseline/best.safetensors"
 targets="[$wild,camera/$wild,camera/$both]"
 step dual_adaptive train adapt dual_adaptive dual_adaptive \
