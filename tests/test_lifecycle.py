@@ -15,7 +15,6 @@ from rcl_interfaces.srv import DescribeParameters, ListParameters
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
-from fer_perception.commands.make_bag import START_NS, Item, write_bag
 from fer_perception.nodes.bag_player import BagPlayer
 from fer_perception.nodes.base.managed_node import ManagedNode
 from fer_perception.nodes.base.qos import IMAGE_QOS
@@ -26,6 +25,7 @@ from fer_perception.nodes.hri.hri_node import HriNode
 from fer_perception.nodes.overlay_node import OverlayNode
 from fer_perception.nodes.source_node import SourceNode
 from fer_perception.nodes.view_node import ViewNode
+from fer_perception.replay.new_bag import START_NS, Item, write_bag
 from fer_perception.settings import settings_of
 
 NODES: dict[str, type[ManagedNode]] = {

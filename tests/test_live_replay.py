@@ -21,13 +21,13 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 
-from fer_perception.commands.make_bag import Item, write_bag
 from fer_perception.images.sources import open_source
 from fer_perception.models.shipped import DEFAULT_MODEL
 from fer_perception.nodes.recording.prediction_recorder import PredictionRecorder
 from fer_perception.replay.comparison import compare
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags
 from fer_perception.replay.message_types import typestore
+from fer_perception.replay.new_bag import Item, write_bag
 from fer_perception.replay.tables import Predictions, read_predictions
 from fer_perception.settings import ReplaySettings
 

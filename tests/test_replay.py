@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_perception.commands.make_bag import Item, write_bag
 from fer_perception.images.sources import open_source
 from fer_perception.labels import EMOTIONS_8
 from fer_perception.models.shipped import resolve_model
 from fer_perception.pipeline import Pipeline
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags
+from fer_perception.replay.new_bag import Item, write_bag
 from fer_perception.replay.tables import read_predictions
 from fer_perception.settings import ReplaySettings
 from fer_training.evaluation.evaluate import evaluate

@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 NAME = "fer_training"
 VERBS = (
     *("train", "soft_targets", "adapt", "interpolate", "prune", "export", "quantize"),
-    *("calibrate", "evaluate", "stress", "fairness", "explain", "identify", "group", "quality", "report"),
+    *("calibrate", "evaluate", "stress", "fairness", "explain", "identify", "group", "quality", "sequences", "report"),
 )
 # What it imports of requirements/runtime.txt, and all of requirements/training.txt; a test compares them.
 # fer_perception comes with the workspace and not from PyPI, so it is in package.xml alone.

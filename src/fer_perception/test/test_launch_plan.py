@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_perception.commands.make_bag import Item, write_bag
 from fer_perception.errors import BagError, FerError
 from fer_perception.launching import plan as fer
 from fer_perception.launching import replay
 from fer_perception.launching.plan import Plan, PlannedNode
+from fer_perception.replay.new_bag import Item, write_bag
 from fer_perception.settings import NODE_SETTINGS, Value, settings_of
 
 FACES = {

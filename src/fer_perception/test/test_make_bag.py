@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_perception.commands.make_bag import LABEL_TOPIC, START_NS, TOPIC, main
+from fer_perception.commands.make_bag import main
 from fer_perception.errors import FerError, LabelsError, SourceError
 from fer_perception.images.manifest import labelled_images
 from fer_perception.replay.bags import Bag, Selection, deserialize, read_frames
+from fer_perception.replay.ground_truth import LABEL_TOPIC
+from fer_perception.replay.new_bag import START_NS, TOPIC
 
 RNG = np.random.default_rng(0)
 

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from fer_perception.commands.make_bag import TOPIC, Item, write_bag
 from fer_perception.commands.replay import format_report
 from fer_perception.errors import BagError, FaceModelError
 from fer_perception.labels import EMOTIONS_7
@@ -24,6 +23,7 @@ from fer_perception.replay import offline
 from fer_perception.replay.bags import Selection
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
 from fer_perception.replay.message_types import typestore
+from fer_perception.replay.new_bag import TOPIC, Item, write_bag
 from fer_perception.replay.offline import make_task, run
 from fer_perception.replay.prefetch import prefetch
 from fer_perception.replay.results import StreamFacts

@@ -17,7 +17,6 @@ import pytest
 from mcap.writer import Writer as McapWriter
 from rosbags.rosbag2 import Reader
 
-from fer_perception.commands.make_bag import TOPIC, Item, write_bag
 from fer_perception.commands.replay import main
 from fer_perception.errors import BagError, FerError, LabelsError
 from fer_perception.files import room_in
@@ -28,6 +27,7 @@ from fer_perception.replay.comparison import compare
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags
 from fer_perception.replay.jobs import run_tasks
 from fer_perception.replay.message_types import typestore
+from fer_perception.replay.new_bag import TOPIC, Item, write_bag
 from fer_perception.replay.offline import make_task
 from fer_perception.replay.results import ReplayReport
 from fer_perception.replay.tables import read_predictions

@@ -29,6 +29,7 @@ VERBS = {
     "identify": (evaluation.add_identify, "measure how well a person is recognised by what the nodes publish"),
     "group": (datasets.add_group, "add columns of groups, measured on the images, to a manifest"),
     "quality": (datasets.add_quality, "measure what the quality gate measures on images"),
+    "sequences": (datasets.add_sequences, "CK+'s sequences as bags, for what replay measures over time"),
     "report": (reporting.add_report, "model cards, tables of results and speed, the paper's claims"),
 }
 

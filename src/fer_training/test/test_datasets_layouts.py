@@ -9,6 +9,10 @@ import pytest
 
 from fer_perception.errors import FerError
 from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
+from fer_perception.replay.bags import Bag, Selection, deserialize, read_frames
+from fer_perception.replay.ground_truth import LABEL_TOPIC
+from fer_perception.replay.new_bag import START_NS, TOPIC
+from fer_training.__main__ import main
 from fer_training.datasets import DatasetError, Samples, Split, load_dataset
 
 
@@ -211,6 +215,25 @@ def test_ckplus_frames_and_labels(tmp_path: Path) -> None:
         f"{folder}6.png": "angry",
     }
     assert set(named(load_dataset(f"ckplus@2:{tmp_path}", "test")).values()) == {"neutral", "contempt", "happy"}
+
+
+def test_ckplus_sequences_become_bags(tmp_path: Path) -> None:
+    """The first frame is neutral, the emotion counts from the second on; bags that are there stay."""
+    ck(tmp_path / "ck")
+    out = tmp_path / "bags"
+    for _ in range(2):
+        main(["sequences", "--ckplus", str(tmp_path / "ck"), "--out", str(out)])
+    assert [bag.name for bag in sorted(out.iterdir())] == [f"S{10 + index:03}_001" for index in range(SUBJECTS)]
+    with Bag(out / "S010_001") as bag:
+        labels = [
+            (round((time_ns - START_NS) * 30e-9), deserialize(raw, connection.msgtype).data)
+            for connection, time_ns, raw in bag.messages([LABEL_TOPIC])
+        ]
+        frames = list(read_frames(bag, f"{TOPIC}/compressed", Selection()))
+    assert labels == [(0, "neutral"), (1, "angry")]
+    assert [int(frame.image[0, 0, 0]) for frame in frames if frame.image is not None] == [10, 20, 30, 40, 50, 60]
+    with pytest.raises(SystemExit, match="has no sequences"):
+        main(["sequences", "--ckplus", str(tmp_path), "--out", str(out)])
 
 
 def test_ckplus_folds_share_no_subject(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from fer_perception.labels import EMOTIONS_8
 from fer_training.datasets.files.trees import child, entries, find_tree, folders, found, levels
@@ -55,21 +56,43 @@ def ckplus(fold: int) -> Callable[[Path, Split], Listing]:
     return list_ckplus
 
 
-def _sequences(path: Path) -> Listing | None:
-    """All subjects of the official layout."""
+class LabelledSequence(NamedTuple):
+    """The frames of one sequence, from neutral to the peak of ``emotion``, which ``label`` is the file of."""
+
+    label: Path
+    emotion: str
+    frames: list[Path]
+
+
+def labelled_sequences(path: Path) -> tuple[Path, list[LabelledSequence]] | None:
+    """The official layout's folder and its sequences, those without a label left out; None: it is another layout.
+
+    :raises DatasetError: a label or sequence cannot be used.
+    """
     for level in levels(path):
         images, labels = child(level, *IMAGES), child(level, *LABELS)
         if images and labels:
-            photographs: list[Photograph] = []
-            used: set[Path] = set()
-            for label in sorted(_with_subjects(labels).glob("S*/*/*_emotion.txt")):
-                emotion = _emotion(label)
-                frames = _frames(_with_subjects(images) / label.parts[-3] / label.parts[-2], label)
-                chosen = [(frames[0], "neutral"), *((frame, emotion) for frame in frames[-PEAK_FRAMES:])]
-                photographs += [_photograph(frame, name, str(label), label.parts[-3]) for frame, name in chosen]
-                used |= {label, *frames}
-            return Listing(level, EMOTIONS_8, photographs, used)
+            return level, [
+                LabelledSequence(
+                    label, _emotion(label), _frames(_with_subjects(images) / label.parts[-3] / label.parts[-2], label)
+                )
+                for label in sorted(_with_subjects(labels).glob("S*/*/*_emotion.txt"))
+            ]
     return None
+
+
+def _sequences(path: Path) -> Listing | None:
+    """All subjects of the official layout."""
+    found = labelled_sequences(path)
+    if found is None:
+        return None
+    photographs: list[Photograph] = []
+    used: set[Path] = set()
+    for label, emotion, frames in found[1]:
+        chosen = [(frames[0], "neutral"), *((frame, emotion) for frame in frames[-PEAK_FRAMES:])]
+        photographs += [_photograph(frame, name, str(label), label.parts[-3]) for frame, name in chosen]
+        used |= {label, *frames}
+    return Listing(found[0], EMOTIONS_8, photographs, used)
 
 
 def _with_subjects(top: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Verbs about images: group, quality."""
+"""Verbs about images: group, quality, sequences."""
 
 from __future__ import annotations
 
@@ -54,5 +54,26 @@ def add_quality(parser: argparse.ArgumentParser) -> Run:
         print(result.model_dump_json(indent=2))
         if arguments.json:
             result.write(arguments.json)
+
+    return run
+
+
+def add_sequences(parser: argparse.ArgumentParser) -> Run:
+    """Arguments of ``sequences``."""
+    parser.description = (
+        "A bag of each labelled sequence of CK+, from the neutral face to the peak of an emotion, on which replay "
+        "measures how soon the emotion is predicted and how often predictions flicker."
+    )
+    parser.epilog = (
+        "example: python -m fer_training sequences --ckplus ~/data/CK+ --out bags/ckplus; then: "
+        "python -m fer_perception replay bags/ckplus/* --one-face --no-bag --out out/ckplus"
+    )
+    parser.add_argument("--ckplus", type=Path, required=True, metavar="FOLDER", help="with cohn-kanade-images, Emotion")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="gets a bag for each sequence")
+
+    def run(arguments: argparse.Namespace) -> None:
+        from fer_training.datasets.sequences import write_sequences
+
+        print(f"{arguments.out}: {write_sequences(arguments.ckplus.expanduser(), arguments.out)} sequences")
 
     return run

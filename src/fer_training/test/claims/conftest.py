@@ -10,10 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_perception.evaluation.metrics import classification_metrics, mean_recall
+from fer_perception.evaluation.metrics import Metrics, classification_metrics, mean_recall
 from fer_perception.evaluation.results import ResultFile
 from fer_perception.evaluation.speed import BatchSpeed, EngineSpeed, EnginesResult, IdlePower
 from fer_perception.labels import EMOTIONS_7
+from fer_perception.replay.results import (
+    Detection,
+    KindResult,
+    Majority,
+    Measures,
+    ModelFacts,
+    ReplayReport,
+    TruthResult,
+)
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.evaluation.attention.results import (
     AreaUnderCurve,
@@ -221,6 +230,52 @@ def criteria(measurement: Measurement) -> CriteriaResult:
     return CriteriaResult(epochs=1, criteria=rows)
 
 
+def replayed(measurement: Measurement) -> ReplayReport:
+    def kind(name: str) -> KindResult:
+        result = dataset_result(measurement.name, name)
+        frames = Metrics(**{key: getattr(result, key) for key in Metrics.model_fields})
+        none = Majority(n=0, accuracy=None)
+        share, seconds = fraction(measurement.name, name, "detected"), fraction(measurement.name, name, "seconds")
+        detection = Detection(changes=3, detected=share, median_s=seconds)
+        return KindResult(frames=frames, intervals=none, tracks=none, detection=detection)
+
+    truth = TruthResult(
+        labelled=300,
+        predicted=300,
+        refused=0,
+        coverage=1.0,
+        left_out={},
+        units=10,
+        changes=[],
+        single=kind("single"),
+        smoothed=kind("smoothed"),
+    )
+    measures = Measures(
+        frames=300,
+        with_face=300,
+        rejected={},
+        dropped=0,
+        faces=300,
+        refused={},
+        tracks=3,
+        flicker_per_minute={kind: 10 * fraction(measurement.name, kind) for kind in ("single", "smoothed")},  # type: ignore[misc]
+        latency_ms={},
+        truth=truth,
+    )
+    model = ModelFacts(id="", engine="", sha256={})
+    return ReplayReport(
+        command="",
+        model=model,
+        settings={},
+        selection="",
+        software={},
+        failures=[],
+        live=None,
+        streams=[],
+        all=measures,
+    )
+
+
 MAKERS: dict[type[ResultFile], Any] = {
     EvaluationResult: evaluation,
     EnginesResult: engines,
@@ -229,6 +284,7 @@ MAKERS: dict[type[ResultFile], Any] = {
     FairnessResult: groups,
     IdentityResult: identity,
     CriteriaResult: criteria,
+    ReplayReport: replayed,
 }
 
 

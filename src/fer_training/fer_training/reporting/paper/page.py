@@ -20,6 +20,7 @@ from fer_training.reporting.paper.measurements import (
 )
 from fer_training.reporting.paper.networks import INTRODUCTION as NETWORKS
 from fer_training.reporting.paper.networks import format_networks
+from fer_training.reporting.paper.over_time import SECTION as OVER_TIME
 from fer_training.reporting.paper.readings import TITLES
 from fer_training.reporting.paper.statements import BEYOND, TEXT
 from fer_training.reporting.paper.tables import TABLES
@@ -59,7 +60,7 @@ def format_page(folder: Folder) -> str:
     lines += ["## Our matrix of domains", "", *wrapped(MATRIX), "", *table(MATRIX_HEADER, _matrix(folder)), ""]
     for section in FIGURES:
         lines += _section(section, folder, image_of(section))
-    for section in (TEXT, BEYOND):
+    for section in (OVER_TIME, TEXT, BEYOND):
         lines += _section(section, folder)
     return "\n".join([*lines, *_commands(folder)])
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from fer_perception.evaluation.metrics import mean_recall
 from fer_perception.evaluation.speed import EngineSpeed, EnginesResult, LiveResult, OverheadResult
+from fer_perception.replay.results import Kind, ReplayReport
 from fer_training.evaluation.attention.results import Explanation, MapCheck
 from fer_training.evaluation.evaluate import DatasetResult, EvaluationResult
 from fer_training.evaluation.fairness import FairnessResult
@@ -321,3 +322,37 @@ def live(run: LiveResult) -> Reading:
     at_30 = mode.rates.get("30")
     remark = f"at 30 Hz {at_30.p50_ms:.1f} ms end to end (median)" if at_30 and at_30.p50_ms else ""
     return Reading(mode.peak_fps, escape(run.machine), remark=remark)
+
+
+OverTime = Literal["detected", "seconds", "flicker", "accuracy"]
+
+
+def over_time(key: str, variant: str, what: OverTime, kind: Kind) -> Source:
+    """What ``replay`` measured of a variant's predictions, single or smoothed.
+
+    ``detected``: the fraction of the changes of expression that was predicted; ``seconds``: the median time until then;
+    ``flicker``: changes of the label per minute; ``accuracy``: of the labelled images.
+    """
+
+    def read(report: ReplayReport) -> Reading:
+        truth, images = report.all.truth, f"{report.all.frames:,} images"
+        if what == "flicker":
+            return Reading(_known(report.all.flicker_per_minute[kind], what), images)
+        if truth is None:
+            raise NotMeasured("there are no labels")
+        found = getattr(truth, kind)
+        changes = f"{found.detection.changes} change{'s' * (found.detection.changes != 1)} of expression"
+        if what == "detected":
+            return Reading(_known(found.detection.detected, what), changes)
+        if what == "seconds":
+            return Reading(_known(found.detection.median_s, what), changes)
+        metrics = _known(found.frames, what)
+        return Reading(metrics.accuracy, f"{metrics.n:,} images", metrics.intervals.get("accuracy"))
+
+    return Source((f"{key}_{variant}",), read)
+
+
+def _known(value: Any, what: str) -> Any:
+    if value is None:
+        raise NotMeasured(f"{what} is not defined there")
+    return value
