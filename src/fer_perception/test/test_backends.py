@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 from fer_perception.emotions.classifier import EmotionClassifier
+from fer_perception.engines import fastest_precision
 from fer_perception.engines import selection as backends
 from fer_perception.engines.selection import choose_precision, fastest_precisions, load_engine
 from fer_perception.engines.tensorrt.cuda import Gpu
 from fer_perception.errors import BundleError, EngineError
-from fer_perception.models.bundle import Bundle
+from fer_perception.models.bundle import Bundle, Precision
 from fer_perception.pipeline import EmotionPipeline
 from fer_perception.settings import EmotionSettings
 
@@ -68,7 +69,36 @@ def test_the_choice_is_among_the_bundles_files_and_logged(
     assert "fp16 of fp16, fp32, int8, because Jetson Nano" in caplog.text
     assert "no fast int8" in caplog.text
     assert choose_precision(Bundle(bundle), "fp32", Gpu("Orin", "8.7")) == "fp32"
-    assert choose_precision(Bundle(bundle), "auto") == "int8"
+
+
+def test_a_cpu_runs_what_was_measured_to_be_fastest_there(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both files are the same network here, so the clock is what differs."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    measured = []
+
+    def measure(bundle: Bundle, candidates: list[Precision]) -> dict[Precision, float]:
+        found = real(bundle, candidates)
+        measured.append(found)
+        return {name: milliseconds * (0.5 if name == fast else 2) for name, milliseconds in found.items()}
+
+    real = fastest_precision._measure
+    monkeypatch.setattr(fastest_precision, "_measure", measure)
+    for fast in ("int8", "fp32"):
+        shutil.rmtree(tmp_path / "fer_perception", ignore_errors=True)
+        for _ in range(2):  # the second time it is remembered
+            with caplog.at_level(logging.INFO):
+                assert choose_precision(Bundle(bundle), "auto") == fast
+    assert len(measured) == 2
+    assert all(set(found) == {"fp32", "int8"} and min(found.values()) > 0 for found in measured)
+    assert "fp32 of fp16, fp32, int8, because a face took on this CPU: fp32 " in caplog.text
+
+    # Other files are other facts, and what was damaged is measured again.
+    (remembered,) = (tmp_path / "fer_perception" / "engines").glob("*.engine")
+    remembered.write_text('{"int8": 0, "fp32": 1}')
+    assert choose_precision(Bundle(bundle), "auto") == fast
+    assert len(measured) == 3
 
 
 def test_a_bundle_with_one_file_leaves_no_choice(tiny_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -82,7 +112,7 @@ def test_without_a_gpu_auto_means_the_cpu(bundle: Path, caplog: pytest.LogCaptur
     with caplog.at_level(logging.INFO):
         loaded = load_engine(Bundle(bundle), "auto", backend="auto")
     assert loaded.engine.name.startswith("ONNX Runtime")
-    assert loaded.precision == "int8"
+    assert loaded.precision in ("int8", "fp32")
     assert "backend auto: ONNX Runtime, because no GPU can be used: pycuda cannot be imported" in caplog.text
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fer_perception.engines.tensorrt.cache import EngineCache, Entry
+from fer_perception.engines.cache import EngineCache, Entry
 
 FACTS = {
     "onnx_sha256": "ab" * 32,
@@ -216,7 +216,7 @@ def test_a_read_only_folder_is_a_warning_with_a_remedy(tmp_path: Path, caplog: p
 PROCESS = """
 import sys, time
 from pathlib import Path
-from fer_perception.engines.tensorrt.cache import EngineCache, Entry
+from fer_perception.engines.cache import EngineCache, Entry
 cache, facts, number = EngineCache(Path(sys.argv[1])), {"gpu": "any"}, int(sys.argv[2])
 """
 WRITER = """

@@ -17,9 +17,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from fer_perception.commands.build_engine import build_detector_engine, build_engine
+from fer_perception.engines.cache import EngineCache
 from fer_perception.engines.network import Network, Shapes, bundle_network
 from fer_perception.engines.onnx_runtime import OnnxRuntimeEngine
-from fer_perception.engines.tensorrt.cache import EngineCache
 from fer_perception.engines.tensorrt.cuda import Gpu
 from fer_perception.errors import BundleError, EngineError
 from fer_perception.models.bundle import Bundle, Precision

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fer_perception.engines.fastest_precision import fastest_on_cpu
 from fer_perception.engines.network import Network, bundle_network, fits
 from fer_perception.engines.onnx_runtime import Engine, OnnxRuntimeEngine
 from fer_perception.engines.tensorrt.cuda import Gpu, driver_installed, find_gpu
@@ -75,18 +76,19 @@ def choose_precision(
     """A file of the bundle for the CPU or a GPU; says why in the log where that was left open."""
     if precision != "auto":
         return precision
-    order, reason = fastest_precisions(gpu, dla_core)
     available = bundle.manifest.files
-    chosen = next((name for name in order if name in available), next(iter(available)))
+    if gpu is None:
+        chosen, reason = fastest_on_cpu(bundle)
+    else:
+        order, reason = fastest_precisions(gpu, dla_core)
+        chosen = next((name for name in order if name in available), next(iter(available)))
     if len(available) > 1:
         log.info("precision auto: %s of %s, because %s", chosen, ", ".join(sorted(available)), reason)
     return chosen
 
 
-def fastest_precisions(gpu: Gpu | None, dla_core: int = -1) -> tuple[tuple[Precision, ...], str]:
-    """Precisions from the fastest on, and why. None: the CPU."""
-    if gpu is None:
-        return ("int8", "fp32"), "a CPU is fastest with int8 and has to convert fp16"
+def fastest_precisions(gpu: Gpu, dla_core: int = -1) -> tuple[tuple[Precision, ...], str]:
+    """Precisions from the fastest on, and why."""
     capability = tuple(map(int, gpu.compute_capability.split(".")))
     where = f"{gpu.name} (compute capability {gpu.compute_capability})"
     if dla_core >= 0:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from fer_perception.engines.cache import EngineCache
 from fer_perception.engines.network import Network, Shape
 from fer_perception.engines.tensorrt.bindings import LOGGER, VERSION, Tensor, engine_tensors, sizes, trt
-from fer_perception.engines.tensorrt.cache import EngineCache
 from fer_perception.engines.tensorrt.cuda import CudaSession
 from fer_perception.engines.tensorrt.preparation import Preparation, PreparedEngine, Target
 from fer_perception.errors import EngineError

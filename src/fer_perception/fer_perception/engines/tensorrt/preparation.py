@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
+from fer_perception.engines.cache import EngineCache, Entry, Facts
 from fer_perception.engines.network import WORKSPACE_MB, Network
 from fer_perception.engines.tensorrt.bindings import RTX, VERSION, Tensor
 from fer_perception.engines.tensorrt.builder import BuildOptions, build
-from fer_perception.engines.tensorrt.cache import EngineCache, Entry, Facts
 from fer_perception.engines.tensorrt.cuda import Gpu
 
 

@@ -1,5 +1,5 @@
-"""Built engines on disk, so that they are built once: in ``engines`` of the user's cache folder, which can be deleted
-at any time.
+"""What takes long to make, on disk, so that it is made once: built engines, and which precision was fastest. In
+``engines`` of the user's cache folder, which can be deleted at any time.
 
 Each entry is two files: ``STEM.engine`` and ``STEM.json``, which says what it was made of, its tensors and its SHA-256.
 """
