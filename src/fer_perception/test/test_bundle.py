@@ -111,13 +111,14 @@ BOMB = "a: &a [x, x, x]\n" + "".join(
     [
         (BOMB + "schema_version: *m\n", r"aliases are not allowed, found \*a"),  # 9^12 times three
         ("[" * 5_000, "not valid YAML"),
+        ("- " * 50_000, "not valid YAML"),
         ("training: {date: 2026-99-99}", "not valid YAML .*month must be in"),
         ("parameters: " + "9" * 5000, "not valid YAML|parameters"),
         ("training: !!python/object/apply:os.system [exit]", "not valid YAML .*could not determine a constructor"),
         ("# " + "x" * (1 << 20), "larger than 1048576 bytes"),
         ("schema_version: [" + "x, " * 10_000 + "]", "schema_version is .{0,60}, this version"),
     ],
-    ids=["aliases", "depth", "date", "number", "object", "size", "message"],
+    ids=["aliases", "depth", "lists", "date", "number", "object", "size", "message"],
 )
 def test_a_hostile_manifest_is_refused(tiny_bundle: Path, text: str, message: str) -> None:
     (tiny_bundle / "manifest.yaml").write_text(text)

@@ -7,6 +7,7 @@ import random
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from fer_perception.faces.close_look import Place
 from fer_perception.types import Box
 
 State = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
 
 # A face moves by less than its own size between two images, and grows or shrinks by less than the half.
 MAX_DISTANCE = 1.0
@@ -111,10 +113,6 @@ class Tracker:
     """
 
     def __init__(self, max_lost_s: float = 1.0, seed: int | None = None, unlinkable: bool = False) -> None:
-        # Its import takes 0.4 s: nodes and commands that track nothing do without.
-        from scipy.optimize import linear_sum_assignment
-
-        self._assign = linear_sum_assignment
         self.max_lost_s = max_lost_s
         self._unlinkable = unlinkable
         self._random = random.SystemRandom() if seed is None else random.Random(seed)
@@ -141,6 +139,8 @@ class Tracker:
         """
         if self._last_s is not None and now_s < self._last_s:
             self._tracks.clear()
+        if self._last_s is None:
+            Thread(target=_assign, args=[np.zeros((2, 2))]).start()
         before_s, self._last_s = self._last_s, now_s
         self._tracks = [track for track in self._tracks if now_s - track.seen_s <= self.max_lost_s]
         centers = np.asarray([(x + width / 2, y + height / 2) for x, y, width, height in boxes], float).reshape(-1, 2)
@@ -178,7 +178,7 @@ class Tracker:
         possible = (distance <= MAX_DISTANCE) & (ratio <= MAX_SIZE_RATIO)
         # An impossible pair costs more than any set of possible ones.
         cost = np.where(possible, distance + np.log(ratio), 1e6)
-        rows, columns = self._assign(cost)
+        rows, columns = _assign(cost)
         return {
             int(row): self._tracks[column] for row, column in zip(rows, columns, strict=True) if possible[row, column]
         }
@@ -190,3 +190,18 @@ class Tracker:
             number, digit = divmod(number, len(string.ascii_lowercase))
             letters += string.ascii_lowercase[digit]
         return letters
+
+
+def _assign(cost: State) -> tuple[Indices, Indices]:
+    """Rows and columns of the assignment with the least sum of costs.
+
+    The import takes 0.4 s, so it waits: nodes and commands that track nothing do without it, one face needs none, and
+    with the first image a thread begins it, before a second face comes.
+    """
+    if min(cost.shape) == 1:
+        row, column = np.unravel_index([cost.argmin()], cost.shape)
+        return row, column
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(cost)
+    return rows, columns

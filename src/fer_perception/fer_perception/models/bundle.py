@@ -27,6 +27,9 @@ _EXTERNAL_DATA = re.compile(rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)locat
 
 Precision = Literal["fp32", "fp16", "int8"]
 
+# libyaml's is five times as fast.
+_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 class ModelFile(BaseModel):
     """One ONNX file of a bundle."""
@@ -98,14 +101,12 @@ class Manifest(BaseModel):
         return values
 
 
-class _ManifestLoader(yaml.SafeLoader):
-    """Without aliases: a few lines of them can stand for gigabytes."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+def _plain_yaml(text: str) -> Any:
+    """YAML without aliases: a few lines of them can stand for gigabytes."""
+    for event in yaml.parse(text, Loader=_SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
             raise yaml.YAMLError(f"aliases are not allowed, found *{event.anchor}{event.start_mark}")
-        return super().compose_node(parent, index)
+    return yaml.load(text, Loader=_SafeLoader)
 
 
 def _read_manifest(file: Path) -> Any:
@@ -127,7 +128,7 @@ def _read_manifest(file: Path) -> Any:
     if len(data) > MAX_MANIFEST_BYTES:
         raise BundleError(f"{file}: larger than {MAX_MANIFEST_BYTES} bytes. Restore it or export the model again")
     try:
-        return yaml.load(text, Loader=_ManifestLoader)  # a SafeLoader
+        return _plain_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or number that is none
         raise BundleError(f"{file}: not valid YAML ({error}). Restore it or export the model again") from error
 
