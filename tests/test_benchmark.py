@@ -23,7 +23,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> LiveResult:
     file = tmp_path_factory.mktemp("benchmark") / "result.json"
     options = ["--modes", "keypoints", "--rates", "10", "30", "--rounds", "1", "--seconds", "0.5", "--frames", "10"]
     done = subprocess.run(
-        [*COMMAND, *options, "--cameras", "2", "--json", str(file)],
+        [*COMMAND, *options, "--cameras", "2", "--load", "1", "--json", str(file)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -107,6 +107,14 @@ def test_both_shapes_of_two_cameras(result: LiveResult) -> None:
     assert 0 < each.received <= 30
     assert 0 < shared.received <= 30
     assert shared.rss_mb < each.rss_mb
+
+
+def test_images_are_answered_while_others_compute(result: LiveResult) -> None:
+    busy = result.busy
+    assert busy is not None
+    assert (busy.processes, busy.sent) == (1, 8)
+    assert 0 < busy.received <= busy.sent
+    assert (busy.age_p50_ms or 0) > 0
 
 
 def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:

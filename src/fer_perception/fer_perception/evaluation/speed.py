@@ -157,6 +157,14 @@ class CamerasResult(Latencies):
     rss_mb: float
 
 
+class BusyResult(Latencies):
+    """Beside so many processes that compute without a pause; ages are those of the image at publication."""
+
+    processes: int
+    age_p50_ms: float | None
+    age_p99_ms: float | None
+
+
 class SoakResult(Result):
     """A long run at 30 Hz, by minute."""
 
@@ -168,7 +176,7 @@ class SoakResult(Result):
 
 
 class LiveResult(ResultFile):
-    """A live graph. ``cameras``: with a process for each and with one for all."""
+    """A live graph. ``cameras``: with a process for each and with one for all. ``busy``: while others compute."""
 
     written_by = "python -m fer_perception benchmark --json"
     machine: str
@@ -177,6 +185,7 @@ class LiveResult(ResultFile):
     modes: dict[FaceMode, ModeResult]
     faces: FacesResult | None = None
     cameras: dict[str, CamerasResult] = Field(default_factory=dict)
+    busy: BusyResult | None = None
     soak: SoakResult | None = None
 
 

@@ -50,6 +50,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  benchmark --json result.json\n  benchmark live --source film.mp4 --modes keypoints\n"
         "  benchmark live --modes keypoints --rounds 1 --soak 600   (ten minutes at 30 Hz)\n"
+        "  benchmark live --modes keypoints --rounds 1 --load 2   (while two other processes compute)\n"
         "  benchmark engines --rounds 30 --json engines.json   (all shipped models side by side)\n"
         "  benchmark engines baseline path/to/mine --precision int8\n"
         "  benchmark range path/to/wildfaces/labels.csv --split test --json range.json --plot range.png",
@@ -113,6 +114,7 @@ def _add_live(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="at each rate; the table has the best one (3)")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each round (10)")
     parser.add_argument("--cameras", type=int, default=0, help="then so many cameras at 30 Hz, by process and shared")
+    parser.add_argument("--load", type=int, default=0, metavar="N", help="then 15 Hz beside N processes that compute")
     parser.add_argument("--soak", type=float, default=0.0, help="then run for so many seconds at 30 Hz, watch memory")
 
 
@@ -165,7 +167,7 @@ def measure_live(options: argparse.Namespace) -> LiveResult:
     from rclpy.signals import SignalHandlerOptions
 
     from fer_perception.commands.benchmark.live import measure_mode, runs_of_a_mode
-    from fer_perception.commands.benchmark.scenes import measure_cameras, measure_faces, soak
+    from fer_perception.commands.benchmark.scenes import measure_busy, measure_cameras, measure_faces, soak
     from fer_perception.nodes.base.isolation import isolate
 
     frames = load_frames(options.source, options.frames)
@@ -187,6 +189,7 @@ def measure_live(options: argparse.Namespace) -> LiveResult:
             modes=modes,
             faces=measure_faces(options, frames[0]) if "keypoints" in modes else None,
             cameras=measure_cameras(options, frames) if options.cameras else {},
+            busy=measure_busy(options, frames) if options.load else None,
             soak=soak(options, frames) if options.soak else None,
         )
     finally:

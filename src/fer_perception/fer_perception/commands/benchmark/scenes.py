@@ -1,10 +1,12 @@
-"""Further loads of ``benchmark live``: eight faces, several cameras, a long run."""
+"""Further loads of ``benchmark live``: eight faces, several cameras, busy cores, a long run."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from subprocess import Popen
 
@@ -17,12 +19,13 @@ from fer_perception.commands.benchmark.tiles import tile_face
 from fer_perception.commands.processes import start, stop
 from fer_perception.commands.settings_options import ENGINE, values_from
 from fer_perception.evaluation.results import rounded
-from fer_perception.evaluation.speed import CamerasResult, FacesResult, SoakResult, Stages
+from fer_perception.evaluation.speed import BusyResult, CamerasResult, FacesResult, SoakResult, Stages
 from fer_perception.nodes.base.managed_node import NAMESPACE
 from fer_perception.telemetry.timing import percentiles
 from fer_perception.types import UInt8Image
 
 HZ = 30.0
+BUSY_HZ = 15.0  # while other processes want all cores
 
 
 def measure_faces(options: argparse.Namespace, frame: UInt8Image) -> FacesResult:
@@ -92,6 +95,27 @@ def _measure_processes(
         for load in loads:
             load.close()
         stop(processes)
+
+
+def measure_busy(options: argparse.Namespace, frames: list[UInt8Image]) -> BusyResult:
+    """Images at 15 Hz while ``options.load`` other processes, of the same priority, compute without a pause."""
+    images = [serialize(frame) for frame in frames]
+    with Graph(values_from(options, ENGINE), options.modes[0]) as graph, ExitStack() as stack:
+        graph.load.play(images, BUSY_HZ, 1.0)
+        for _ in range(options.load):
+            spinning = stack.enter_context(Popen([sys.executable, "-c", "while True: pass"]))
+            stack.callback(spinning.kill)
+        run = graph.load.play(images, BUSY_HZ, options.seconds)
+    ages = percentiles(run.stages_ms["age_at_publication"])
+    latencies = percentiles(run.latencies_ms)
+    return BusyResult(
+        processes=options.load,
+        sent=run.sent,
+        received=run.received,
+        **{f"{name}_ms": rounded(value) for name, value in latencies._asdict().items()},
+        age_p50_ms=rounded(ages.p50),
+        age_p99_ms=rounded(ages.p99),
+    )
 
 
 def soak(options: argparse.Namespace, frames: list[UInt8Image]) -> SoakResult:

@@ -34,6 +34,14 @@ def format_live(result: LiveResult) -> str:
             f"{''.join(map(_ms, (run.p50_ms, run.p95_ms, run.p99_ms)))}"
             f"           {run.cpu_percent:.0f}% of a core, {run.rss_mb:.0f} MB"
         )
+    if result.busy:
+        busy = result.busy
+        lines.append(
+            f"{f'15 Hz, {busy.processes} other processes':34}{busy.sent:6}{busy.received:9}"
+            f"{''.join(map(_ms, (busy.p50_ms, busy.p95_ms, busy.p99_ms)))}           "
+            f"{busy.received / busy.sent:.1%} answered, age of the image at publication{_ms(busy.age_p50_ms)} (p50),"
+            f"{_ms(busy.age_p99_ms)} (p99)"
+        )
     if result.soak:
         soak = result.soak
         lines.append(
