@@ -9,7 +9,16 @@ import pytest
 
 from fer_perception.errors import FaceModelError, ImageError
 from fer_perception.faces.close_look import Place
-from fer_perception.faces.finder import FAR_PERIOD_S, FaceFinder, _is_due, open_finder
+from fer_perception.faces.finder import (
+    FAR_PERIOD_S,
+    QUARTERS,
+    SEARCH_PERIOD_S,
+    FaceFinder,
+    _area,
+    _is_due,
+    _quarters,
+    open_finder,
+)
 from fer_perception.faces.landmarker import _orientation
 from fer_perception.faces.tracker import Outlook, Tracker
 from fer_perception.settings import FaceSettings, Range
@@ -72,6 +81,9 @@ def test_no_face_in_noise_or_black(finder: FaceFinder) -> None:
     assert finder.find(np.zeros((480, 640, 3), np.uint8)) == []
 
 
+ALL = [*range(len(QUARTERS))]
+
+
 def in_a_room(
     portrait: np.ndarray, width: int, roll_deg: float = 0.0, middle: tuple[int, int] = (320, 240)
 ) -> np.ndarray:
@@ -121,13 +133,55 @@ def test_how_often_it_looks_into_the_distance(finder: FaceFinder) -> None:
         assert sum(due) == pytest.approx(10 / FAR_PERIOD_S, abs=1)
 
 
+@pytest.mark.parametrize("rate_hz", [0.5, 3, 7, 30, 100])
+def test_every_quarter_has_its_turn_at_any_rate(rate_hz: float) -> None:
+    somebody = [Place(0, 0, 10, 0.0)]
+    assert _quarters(None) == _quarters(Outlook(5.0)) == _quarters(Outlook(5.2, 5.17, somebody, lost=True)) == ALL
+    for expected, period_s in ((somebody, FAR_PERIOD_S), ([], SEARCH_PERIOD_S)):
+        looks = [_quarters(Outlook(b, a, expected)) for a, b in pairwise(np.arange(0, 10, 1 / rate_hz))]
+        counts = [sum(quarter in look for look in looks) for quarter in ALL]
+        assert counts == pytest.approx([min(10 / period_s, len(looks))] * 4, abs=1.01)
+        if rate_hz * period_s > 4:  # one after the other
+            assert max(map(len, looks)) == 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (720, 1280), (33, 700), (20, 30)])
+def test_quarters_cover_the_image_and_share_more_than_a_far_face(height: int, width: int) -> None:
+    image = np.zeros((height, width, 3), np.uint8)
+    areas = [_area(quarter, image) for quarter in ALL]
+    seen = np.zeros((height, width), int)
+    for left, top, columns, rows in areas:
+        assert min(left, top) >= 0
+        assert left + columns <= width
+        assert top + rows <= height
+        seen[top : top + rows, left : left + columns] += 1
+    assert seen.min() == 1 or min(height, width) <= 64
+    if min(height, width) > 128:
+        shared = areas[0][2] - areas[1][0]
+        assert shared * 640 / width >= 63  # faces of 64 pixels, or 32 where the whole image is seen, are found there
+        assert sum(columns * rows for _, _, columns, rows in areas) < 1.35 * height * width
+
+
+@pytest.mark.parametrize("middle", [(60, 60), (320, 240), (350, 250), (600, 200), (200, 440)])
+def test_a_far_face_is_found_within_a_second_while_another_is_followed(
+    finder: FaceFinder, portrait: np.ndarray, middle: tuple[int, int]
+) -> None:
+    image = in_a_room(portrait, 26)
+    image = np.roll(image, (middle[1] - 240, middle[0] - 320), (0, 1))
+    near = [Place(1000, 1000, 50, 0.0)]  # out of sight
+    found = [finder.find(image, Outlook(i / 30, (i - 1) / 30, near)) for i in range(301, 331)]
+    assert any(found)
+    (face,) = next(faces for faces in found if faces)
+    np.testing.assert_allclose(face.keypoints.mean(0), middle, atol=6)
+
+
 @pytest.mark.parametrize(("chosen", "sides"), [("near", [320]), ("auto", [320, 640]), ("far", [320, 640, 640])])
 def test_the_range_says_how_far_it_looks(
     detector_model: Path, chosen: Range, sides: list[int], portrait: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
     look = FaceFinder._seen
-    monkeypatch.setattr(FaceFinder, "_seen", lambda self, image, side: (seen.append(side), look(self, image, side))[1])
+    monkeypatch.setattr(FaceFinder, "_seen", lambda self, *args: (seen.append(args[1]), look(self, *args))[1])
     with closing(open_finder(FaceSettings(detector_model=str(detector_model), range=chosen))) as finder:
         (face,) = finder.find(in_a_room(portrait, 100))
         x, y, width, height = face.box

@@ -1,6 +1,7 @@
 """The face stage: where faces are, in images of people half a metre to four metres away.
 
-A detector of small faces (:mod:`.yunet`) sees the whole image, shrunk, some times a second, and proposes. A close look
+A detector of small faces (:mod:`.yunet`) sees the whole image, shrunk, some times a second, and proposes. Into the
+distance it looks quarter by quarter, so that no image takes much longer than the others. A close look
 (:mod:`.close_look`) at what it proposes, and in every image at the places where followed faces should be, decides, and
 gives key points that are as good for small faces as for large ones.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from fer_perception.engines.selection import load_network
 from fer_perception.errors import ImageError
@@ -35,6 +37,9 @@ NEAR_SIDE, FAR_SIDE = 320, MOST_SIDE
 # In seconds of the images' time: how often the detector sees the whole image, and how often it looks into the distance
 # while somebody is followed and while nobody is.
 NEAR_PERIOD_S, FAR_PERIOD_S, SEARCH_PERIOD_S = 0.1, 1.0, 0.2
+# The quarters of the image that it looks into one after the other, and by how many of its pixels they overlap: by more
+# than the width of a face that is not seen in the whole image.
+QUARTERS, OVERLAP = ((0, 0), (1, 0), (0, 1), (1, 1)), 64
 # Weaker detections than this are nothing; stronger ones get a close look.
 LEAST = 0.3
 TILT_DEG = 40
@@ -160,10 +165,11 @@ class FaceFinder:
             for box, score, points in zip(*self._look(image, outlook), strict=True)
         ]
         expected = outlook.expected if outlook else ()
-        is_due = _is_due(outlook)
+        areas = [_area(quarter, image) for quarter in _quarters(outlook)]
         faces = []
         for face in seen[: self.max_faces]:
             is_known = face.confidence >= SURE or any(_is_at(place, face.box) for place in expected)
+            is_due = any(_is_in(area, face.box) for area in areas)
             if mesh or (is_due and not is_known):
                 fitted = self._landmarker.with_mesh(image, face)
                 is_known = is_known or (is_due and fitted.mesh is not None)
@@ -174,7 +180,7 @@ class FaceFinder:
 
     def _look(self, image: UInt8Image, outlook: Outlook | None) -> Detections:
         """What is seen of faces, the surest first."""
-        seen = joined(*(self._seen(image, side) for side in self._sides(outlook)))
+        seen = joined(*(self._seen(image, side, area) for side, area in self._views(image, outlook)))
         places = list(outlook.expected) if outlook else []
         most = len(places) + MAX_PROPOSALS
         for box, points in zip(seen.boxes, seen.points, strict=True):
@@ -190,26 +196,36 @@ class FaceFinder:
         found = found.of(first)
         return found.of(np.argsort(-found.scores, kind="stable"))
 
-    def _sides(self, outlook: Outlook | None) -> Iterator[int]:
-        """At which sizes the whole image is seen."""
-        if _is_due(outlook) or _is_new(outlook, NEAR_PERIOD_S):
-            yield NEAR_SIDE
-        if self.sees_far and (self.range == "far" or (self.range == "auto" and _is_due(outlook))):
-            yield FAR_SIDE
+    def _views(self, image: UInt8Image, outlook: Outlook | None) -> Iterator[tuple[int, Box]]:
+        """At which sizes the image is seen, and which part of it."""
+        height, width = image.shape[:2]
+        whole, quarters = (0, 0, width, height), _quarters(outlook)
+        is_whole = len(quarters) == len(QUARTERS)
+        if is_whole or _is_new(outlook, NEAR_PERIOD_S):
+            yield NEAR_SIDE, whole
+        if self.sees_far and (self.range == "far" or (self.range == "auto" and is_whole)):
+            yield FAR_SIDE, whole
+        elif self.sees_far and self.range == "auto":
+            for quarter in quarters:
+                yield FAR_SIDE, _area(quarter, image)
 
     def _close(self, image: UInt8Image, places: Sequence[Place]) -> Detections:
         return look_closely(self._detector, image, places, self.min_confidence)
 
-    def _seen(self, image: UInt8Image, side: int) -> Detections:
-        """What the detector sees in the whole image, shrunk to a longer side; in pixels of the image."""
+    def _seen(self, image: UInt8Image, side: int, area: Box) -> Detections:
+        """What the detector sees in a part of the image, shrunk as if the image's longer side were ``side``; in pixels
+        of the image.
+        """
         scale = min(1.0, side / max(image.shape[:2]))
-        seen = self._detector.detect(_shrunk(image, scale), LEAST)
-        shift = np.float32(0.5 / scale - 0.5)  # centres of pixels are at whole numbers, before and after
-        return Detections(
-            seen.boxes / np.float32(scale) + shift * np.asarray([1, 1, 0, 0], np.float32),
+        left, top, width, height = area
+        seen = self._detector.detect(_shrunk(image[top : top + height, left : left + width], scale), LEAST)
+        shift = np.asarray([left, top], np.float32) + np.float32(0.5 / scale - 0.5)  # pixels' centres are whole numbers
+        seen = Detections(
+            seen.boxes / np.float32(scale) + np.append(shift, [0, 0]).astype(np.float32),
             seen.scores,
             seen.points / np.float32(scale) + shift,
         )
+        return seen.of(_is_uncut(seen.boxes, area, image))
 
     def _tilted(self, image: UInt8Image, outlook: Outlook | None) -> list[Place]:
         """Where tilted heads may be: the detector sees little of those that are turned by more than 30 degrees.
@@ -242,6 +258,45 @@ def _is_due(outlook: Outlook | None) -> bool:
     if outlook is None or outlook.lost:
         return True
     return _is_new(outlook, FAR_PERIOD_S if outlook.expected else SEARCH_PERIOD_S)
+
+
+def _quarters(outlook: Outlook | None) -> list[int]:
+    """Into which quarters it is time to look: those whose time has come since the image before."""
+    if outlook is None or outlook.last_s is None or outlook.lost:
+        return [*range(len(QUARTERS))]
+    step_s = (FAR_PERIOD_S if outlook.expected else SEARCH_PERIOD_S) / len(QUARTERS)
+    last, now = int(outlook.last_s // step_s), int(outlook.stamp_s // step_s)
+    return sorted({step % len(QUARTERS) for step in range(max(last, now - len(QUARTERS)) + 1, now + 1)})
+
+
+def _area(quarter: int, image: UInt8Image) -> Box:
+    """A quarter of an image with what it shares with the others: x, y, width, height."""
+    shared = OVERLAP * max(1.0, max(image.shape[:2]) / FAR_SIDE)
+    ends = []
+    for which, side in zip(QUARTERS[quarter], image.shape[1::-1], strict=True):
+        middle = round((side + shared) / 2) if which == 0 else round((side - shared) / 2)
+        ends.append((0, min(middle, side)) if which == 0 else (max(middle, 0), side))
+    (left, right), (top, bottom) = ends
+    return left, top, right - left, bottom - top
+
+
+def _is_uncut(boxes: Float32Array, area: Box, image: UInt8Image) -> npt.NDArray[np.bool_]:
+    """Of boxes seen in an area, which do not reach beyond it where the image goes on, nor are so wide that they may."""
+    if area[2:] == image.shape[1::-1]:
+        return np.ones(len(boxes), np.bool_)
+    first, last = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    begin = np.asarray(area[:2])
+    end = begin + area[2:]
+    beyond = ((first < begin + 1) & (begin > 0)) | ((last > end - 2) & (end < image.shape[1::-1]))
+    shared = OVERLAP * max(1.0, max(image.shape[:2]) / FAR_SIDE)
+    uncut: npt.NDArray[np.bool_] = ~beyond.any(1) & (boxes[:, 2] <= shared)
+    return uncut
+
+
+def _is_in(area: Box, box: Box) -> bool:
+    """Whether the middle of a box is in an area."""
+    x, y = box[0] + box[2] / 2 - area[0], box[1] + box[3] / 2 - area[1]
+    return 0 <= x <= area[2] and 0 <= y <= area[3]
 
 
 def _is_new(outlook: Outlook | None, period_s: float) -> bool:
