@@ -13,6 +13,7 @@ from fer_perception.models.bundle import Bundle
 from fer_training.__main__ import main
 from fer_training.datasets import load_dataset
 from fer_training.evaluation.inference import predict, prepare_images
+from fer_training.evaluation.predictions import load_model
 from fer_training.export.onnx import export
 from fer_training.runs.checkpoint import load_checkpoint
 from fer_training.runs.config import load_config
@@ -57,6 +58,26 @@ def test_weights_lie_between_and_are_measured(runs: tuple[Path, Path, str], tmp_
     evaluated = json.loads((tmp_path / "val").read_text())["datasets"]["fer2013"]
     measured = load_checkpoint(tmp_path / "between0.25" / BEST)[1]["validation"]["accuracy"]
     assert evaluated["accuracy"] == pytest.approx(measured, abs=0.03)  # by ONNX Runtime, where a tie may turn
+
+
+def test_runs_of_different_label_sets_become_a_network_of_both(
+    trained: Path, session_config: Path, voted: Path, tmp_path: Path
+) -> None:
+    overrides = [f"data=ferplus:{voted}", "name=of_votes", f"pretrained={trained / BEST}", f"out={tmp_path}"]
+    of_votes = train(load_config(session_config, overrides))
+    data = f"ferplus+fer2013:{voted}"
+    for fraction, same in ((1.0, of_votes), (0.0, trained)):
+        run = interpolate(trained, of_votes, fraction, data, tmp_path / f"both{fraction}")
+        facts, alone = (load_checkpoint(folder / BEST)[1] for folder in (run, same))
+        assert {name: len(labels) for name, labels in facts["heads"].items()} == {"ferplus": 8, "fer2013": 7}
+        assert len(facts["label_frequencies"]) == 15
+        name = "ferplus" if fraction else "fer2013"
+        assert facts["validation_of"][name]["confusion"] == alone["validation"]["confusion"]
+        assert len(load_model(run, labels_of=name).labels) == len(facts["heads"][name])
+    with pytest.raises(FerError, match="has other labels than"):
+        interpolate(trained, of_votes, 0.5, f"fer2013+ferplus:{voted}", tmp_path / "no")
+    with pytest.raises(FerError, match="both have learnt fer2013, and one of them more"):
+        interpolate(trained, tmp_path / "both1.0", 0.5, data, tmp_path / "no")
 
 
 def test_what_does_not_fit_is_refused(runs: tuple[Path, Path, str], config_file: Path, tmp_path: Path) -> None:

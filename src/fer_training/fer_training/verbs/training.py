@@ -88,14 +88,19 @@ def add_prune(parser: argparse.ArgumentParser) -> Run:
 
 def add_interpolate(parser: argparse.ArgumentParser) -> Run:
     """Arguments of ``interpolate``."""
-    parser.description = "Interpolate between the weights of a run and those of the run that it started from."
+    parser.description = (
+        "Interpolate between the weights of a run and those of the run that it started from, or of another that started "
+        "from that. Of two that learnt different label sets the new run has both."
+    )
     parser.epilog = (
         "example: python -m fer_training interpolate --start runs/hybrid_attention_lite0_long "
         "--tuned runs/hybrid_attention_lite0_bad_light --data fer2013:~/data/fer2013 "
         "--out runs/hybrid_attention_lite0_robust"
     )
     parser.add_argument("--start", type=Path, required=True, help="run folder")
-    parser.add_argument("--tuned", type=Path, required=True, help="folder of a run that was trained on from it")
+    parser.add_argument(
+        "--tuned", type=Path, required=True, help="folder of a run that was trained on from it, or beside it"
+    )
     parser.add_argument("--fraction", type=float, default=0.5, help="of the tuned weights (default 0.5)")
     parser.add_argument("--data", required=True, metavar="NAME:PATH", help="what the runs were trained on")
     parser.add_argument("--out", type=Path, required=True, help="the new run's folder")
