@@ -89,8 +89,8 @@ def add_prune(parser: argparse.ArgumentParser) -> Run:
 def add_interpolate(parser: argparse.ArgumentParser) -> Run:
     """Arguments of ``interpolate``."""
     parser.description = (
-        "Interpolate between the weights of a run and those of the run that it started from, or of another that started "
-        "from that. Of two that learnt different label sets the new run has both."
+        "Interpolate between the weights of a run and those of the run that it started from, or of another that "
+        "started from that. Of two that learnt different label sets the new run has both."
     )
     parser.epilog = (
         "example: python -m fer_training interpolate --start runs/hybrid_attention_lite0_long "
