@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
-import cv2
 import numpy as np
 
 from fer_perception.emotions.classifier import EmotionClassifier, acquire, release
@@ -157,8 +156,8 @@ class FacePipeline:
     def crop(self, image: UInt8Image, faces: Sequence[Face]) -> list[UInt8Image]:
         """The aligned crops of an image's faces, in their order."""
         spec, template = self.manifest.input, self.manifest.alignment
-        source = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if faces and spec.color == "grey" else image
-        return [align(source, face.eyes_and_mouth, template, spec.width, spec.height) for face in faces]
+        to_grey = spec.color == "grey"
+        return [align(image, face.eyes_and_mouth, template, spec.width, spec.height, to_grey) for face in faces]
 
     def close(self) -> None:
         """Free the face finder."""

@@ -62,3 +62,23 @@ def test_large_faces_are_shrunk_without_aliasing() -> None:
 def test_outside_the_image_its_border_repeats() -> None:
     crop = align(np.full((50, 50), 200, np.uint8), [[-20, 10], [20, 10], [0, 50]], TEMPLATE, 48, 48)
     assert (crop == 200).all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_part_that_is_made_grey_is_all_that_the_crop_shows(portrait: np.ndarray, seed: int) -> None:
+    """Faces of all sizes and turns, also beyond the border, against a transform of the whole grey image."""
+    rng = np.random.default_rng(seed)
+    upright = np.array([[-0.5, 0], [0.5, 0], [0, 1.0]]) * rng.uniform(3, 300)
+    turn = cv2.getRotationMatrix2D((0, 0), rng.uniform(-180, 180), 1.0)
+    points = apply(turn, upright) + rng.uniform(-100, 600, 2)
+    grey = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY)
+    matrix = similarity_transform(points, TEMPLATE.points(48, 48))
+    factor = int(np.clip(round(1 / np.hypot(*matrix[:, 0])), 1, 4))
+    matrix *= factor
+    matrix[:, 2] += (factor - 1) / 2
+    whole = cv2.warpAffine(grey, matrix, (48 * factor,) * 2, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    expected = cv2.resize(whole, (48, 48), interpolation=cv2.INTER_AREA)
+    for image, to_grey in ((portrait, True), (grey, False)):
+        found = align(image, points, TEMPLATE, 48, 48, to_grey)
+        assert np.abs(found.astype(int) - expected).max() <= 2
+        assert (found != expected).mean() < 0.05

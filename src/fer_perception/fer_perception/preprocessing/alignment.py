@@ -60,12 +60,18 @@ def similarity_transform(source: npt.ArrayLike, target: npt.ArrayLike) -> npt.ND
 
 
 def align(
-    image: UInt8Image, eyes_and_mouth: npt.ArrayLike, template: AlignmentTemplate, width: int, height: int
+    image: UInt8Image,
+    eyes_and_mouth: npt.ArrayLike,
+    template: AlignmentTemplate,
+    width: int,
+    height: int,
+    to_grey: bool = False,
 ) -> UInt8Image:
     """Cut an aligned face out of an image.
 
     :param image: uint8, (H, W) or (H, W, 3), any colour order.
     :param eyes_and_mouth: (3, 2) x and y in pixels: right eye, left eye, mouth centre.
+    :param to_grey: of an RGB image make a grey crop.
     :return: uint8, (height, width) or (height, width, 3). What lies outside the image repeats its border.
     """
     matrix = similarity_transform(eyes_and_mouth, template.points(width, height))
@@ -75,9 +81,26 @@ def align(
     # The same transform to the larger crop, pixel centres at whole numbers in both.
     matrix = matrix * factor
     matrix[:, 2] += (factor - 1) / 2
+    # Only what the crop shows is made grey.
+    left, top, right, bottom = _shown(matrix, width * factor, height * factor, image)
+    image = image[top:bottom, left:right]
+    matrix[:, 2] += matrix[:, :2] @ (left, top)
+    if to_grey:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     crop = cv2.warpAffine(
         image, matrix, (width * factor, height * factor), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     if factor > 1:
         crop = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA)
     return crop
+
+
+def _shown(matrix: npt.NDArray[np.float64], width: int, height: int, image: UInt8Image) -> tuple[int, int, int, int]:
+    """The part of an image that its transform shows in a crop of this size, with some pixels around: left, top, right,
+    bottom; at least one pixel.
+    """
+    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], np.float64)
+    x, y = (np.linalg.inv(matrix[:, :2]) @ (corners - matrix[:, 2]).T).clip(-1, max(image.shape[:2]))
+    left, right = max(0, int(x.min()) - 2), min(image.shape[1], int(x.max()) + 4)
+    top, bottom = max(0, int(y.min()) - 2), min(image.shape[0], int(y.max()) + 4)
+    return min(left, image.shape[1] - 1), min(top, image.shape[0] - 1), max(right, 1), max(bottom, 1)
