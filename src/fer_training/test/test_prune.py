@@ -30,7 +30,7 @@ from fer_training.training.pruning.comparison import CriteriaResult
 from fer_training.training.pruning.graph import Macs, choose, find_groups
 from fer_training.training.pruning.importance import LandmarkImportance
 from fer_training.training.pruning.schedule import remove_channels
-from fer_training.training.soft_targets import soft_targets_of_runs
+from fer_training.training.soft_targets import soft_targets_of_models
 from fer_training.training.supervised import LabelledImages, Supervision, prepared
 
 SPEC = InputSpec(width=48, height=48, color="grey", mean=[0.5], std=[0.25])
@@ -126,7 +126,7 @@ def test_everything_that_takes_a_run_takes_a_pruned_one(
     manifest = EmotionClassifier(bundle).bundle.manifest
     assert manifest.training["pruning"]["criterion"] == "landmark"
     assert "widths" not in manifest.training["recipe"]["network"]["options"]
-    soft_targets_of_runs([pruned], f"fer2013:{fer2013}", tmp_path / "soft_targets.safetensors")
+    soft_targets_of_models([pruned], f"fer2013:{fer2013}", tmp_path / "soft_targets.safetensors")
     data, out = ["--dataset", f"fer2013:{fer2013}", "--split", "val"], ["--out", str(tmp_path / "maps")]
     main(["evaluate", "--model", str(pruned), *data])
     main(["explain", "--run", str(pruned), *data, *out, "--images", "0"])
