@@ -22,7 +22,7 @@ from sensor_msgs.msg import Image
 
 from fer_perception.models.shipped import share_folder
 from fer_perception.nodes.base.qos import IMAGE_QOS
-from fer_perception.replay.new_bag import Item, write_bag
+from fer_perception.replay.storage.new_bag import Item, write_bag
 
 pytest.importorskip("launch_ros", reason="launch and launch_ros are not on PyPI: source a ROS distribution to run this")
 

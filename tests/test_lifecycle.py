@@ -25,7 +25,7 @@ from fer_perception.nodes.hri.hri_node import HriNode
 from fer_perception.nodes.overlay_node import OverlayNode
 from fer_perception.nodes.source_node import SourceNode
 from fer_perception.nodes.view_node import ViewNode
-from fer_perception.replay.new_bag import START_NS, Item, write_bag
+from fer_perception.replay.storage.new_bag import START_NS, Item, write_bag
 from fer_perception.settings import settings_of
 
 NODES: dict[str, type[ManagedNode]] = {

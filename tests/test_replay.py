@@ -22,7 +22,7 @@ from fer_perception.labels import EMOTIONS_8
 from fer_perception.models.shipped import resolve_model
 from fer_perception.pipeline import Pipeline
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags
-from fer_perception.replay.new_bag import Item, write_bag
+from fer_perception.replay.storage.new_bag import Item, write_bag
 from fer_perception.replay.tables import read_predictions
 from fer_perception.settings import ReplaySettings
 from fer_training.evaluation.evaluate import evaluate

@@ -21,7 +21,7 @@ from sensor_msgs.msg import Image
 from fer_perception.__main__ import NODES
 from fer_perception.models.shipped import share_folder
 from fer_perception.nodes.base.qos import IMAGE_QOS
-from fer_perception.replay.new_bag import Item, write_bag
+from fer_perception.replay.storage.new_bag import Item, write_bag
 
 POLICIES = share_folder() / "security" / "policies.xml"
 FIXTURES = Path(__file__).parent / "fixtures"

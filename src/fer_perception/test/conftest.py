@@ -116,7 +116,7 @@ def moving_portrait() -> list[np.ndarray]:
 @pytest.fixture(scope="session")
 def portrait_bag(moving_portrait: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """These images as a bag at 10 Hz: 12 labelled neutral, then 12 labelled happy."""
-    from fer_perception.replay.new_bag import Item, write_bag
+    from fer_perception.replay.storage.new_bag import Item, write_bag
 
     folder = tmp_path_factory.mktemp("bags") / "portrait"
     items = [Item(image, "neutral" if n < 12 else "happy") for n, image in enumerate(moving_portrait)]

@@ -15,7 +15,7 @@ from fer_perception.errors import BagError, FerError
 from fer_perception.launching import plan as fer
 from fer_perception.launching import replay
 from fer_perception.launching.plan import Plan, PlannedNode
-from fer_perception.replay.new_bag import Item, write_bag
+from fer_perception.replay.storage.new_bag import Item, write_bag
 from fer_perception.settings import NODE_SETTINGS, Value, settings_of
 
 FACES = {

@@ -14,7 +14,7 @@ from fer_perception.errors import FerError, LabelsError, SourceError
 from fer_perception.images.manifest import labelled_images
 from fer_perception.replay.bags import Bag, Selection, deserialize, read_frames
 from fer_perception.replay.ground_truth import LABEL_TOPIC
-from fer_perception.replay.new_bag import START_NS, TOPIC
+from fer_perception.replay.storage.new_bag import START_NS, TOPIC
 
 RNG = np.random.default_rng(0)
 

@@ -14,8 +14,8 @@ from fer_perception.errors import BagError, FerError
 from fer_perception.replay.bags import Bag, read_frame, stamped
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
 from fer_perception.replay.message_types import typestore
-from fer_perception.replay.new_bag import START_NS, TOPIC, Item, write_bag
 from fer_perception.replay.pace import SLACK_S, Pace
+from fer_perception.replay.storage.new_bag import START_NS, TOPIC, Item, write_bag
 from fer_perception.replay.tables import Predictions, read_predictions
 from fer_perception.settings import ReplaySettings
 

@@ -16,7 +16,7 @@ from rosbags.rosbag2 import Writer as BagWriter
 from fer_perception.errors import BagError
 from fer_perception.replay.bags import Bag, Selection, choose_topics, read_frames, stamp_of
 from fer_perception.replay.message_types import typestore
-from fer_perception.replay.new_bag import START_NS, TOPIC, Item, write_bag
+from fer_perception.replay.storage.new_bag import START_NS, TOPIC, Item, write_bag
 
 SECOND = 1_000_000_000
 IMAGES = [np.full((4, 6, 3), value, np.uint8) for value in range(6)]

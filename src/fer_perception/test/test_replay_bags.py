@@ -12,7 +12,7 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
 from fer_perception.errors import BagError
 from fer_perception.replay.bags import Bag, Frame, Selection, choose_topics, read_frames
 from fer_perception.replay.message_types import typestore
-from fer_perception.replay.new_bag import TOPIC, Item, write_bag
+from fer_perception.replay.storage.new_bag import TOPIC, Item, write_bag
 
 RNG = np.random.default_rng(0)
 IMAGES = [RNG.integers(0, 256, (24, 32, 3), np.uint8) for _ in range(6)]

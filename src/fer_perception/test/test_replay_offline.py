@@ -23,10 +23,10 @@ from fer_perception.replay import offline
 from fer_perception.replay.bags import Selection
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate_recording
 from fer_perception.replay.message_types import typestore
-from fer_perception.replay.new_bag import TOPIC, Item, write_bag
 from fer_perception.replay.offline import make_task, run
 from fer_perception.replay.prefetch import prefetch
 from fer_perception.replay.results import StreamFacts
+from fer_perception.replay.storage.new_bag import TOPIC, Item, write_bag
 from fer_perception.replay.tables import merge_parts, read_predictions
 from fer_perception.settings import PipelineSettings, ReplaySettings
 

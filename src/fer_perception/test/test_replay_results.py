@@ -27,9 +27,9 @@ from fer_perception.replay.comparison import compare
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags
 from fer_perception.replay.jobs import run_tasks
 from fer_perception.replay.message_types import typestore
-from fer_perception.replay.new_bag import TOPIC, Item, write_bag
 from fer_perception.replay.offline import make_task
 from fer_perception.replay.results import ReplayReport
+from fer_perception.replay.storage.new_bag import TOPIC, Item, write_bag
 from fer_perception.replay.tables import read_predictions
 from fer_perception.settings import ReplaySettings
 from fer_perception.visualization.drawing import SQUARES, redact

@@ -165,3 +165,9 @@ def joint(session_config: Path, voted: Path) -> Path:
     """A run that has learnt the labels of FER+ and FER2013 together, with attention inside blocks."""
     network = ["network.name=hybrid_attention", "network.options.block_attention=coordinate"]
     return train(load_config(session_config, [*LEARNING, "name=joint", f"data=ferplus+fer2013:{voted}", *network]))
+
+
+@pytest.fixture
+def with_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that computes in bfloat16; others emulate it, slowly."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})

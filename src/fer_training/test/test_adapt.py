@@ -323,6 +323,7 @@ def test_what_the_loss_consists_of(config_file: Path, target: Path) -> None:
     torch.testing.assert_close((adopted - loss).float(), expected)
 
 
+@pytest.mark.usefixtures("with_bfloat16")
 def test_bfloat16_changes_the_loss_little(config_file: Path, target: Path) -> None:
     losses, teacher = {}, nn.Sequential(nn.Flatten(), nn.Linear(48 * 48, 7))
     images = torch.randn(3, 6, 1, 48, 48, generator=torch.Generator().manual_seed(0))

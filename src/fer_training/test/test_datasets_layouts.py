@@ -11,7 +11,7 @@ from fer_perception.errors import FerError
 from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
 from fer_perception.replay.bags import Bag, Selection, deserialize, read_frames
 from fer_perception.replay.ground_truth import LABEL_TOPIC
-from fer_perception.replay.new_bag import START_NS, TOPIC
+from fer_perception.replay.storage.new_bag import START_NS, TOPIC
 from fer_training.__main__ import main
 from fer_training.datasets import DatasetError, Samples, Split, load_dataset
 

@@ -104,6 +104,7 @@ def test_the_loss_falls_on_the_batch_that_is_shown(config_file: Path) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.usefixtures("with_bfloat16")
 @pytest.mark.parametrize(
     "overrides", [[], ["network.name=hybrid_attention", "attention_weight=1"]], ids=["plain", "attentive"]
 )

@@ -26,7 +26,7 @@ from fer_perception.images.visibility import SensorRange
 from fer_perception.labels import EMOTIONS_8, emotion_named
 from fer_perception.replay.bags import Bag
 from fer_perception.replay.ground_truth import Labels, read_labels
-from fer_perception.replay.new_bag import TOPIC, Encoding, Item, write_bag
+from fer_perception.replay.storage.new_bag import TOPIC, Encoding, Item, write_bag
 
 log = logging.getLogger(__name__)
 

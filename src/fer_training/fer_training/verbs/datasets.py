@@ -72,7 +72,7 @@ def add_sequences(parser: argparse.ArgumentParser) -> Run:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="gets a bag for each sequence")
 
     def run(arguments: argparse.Namespace) -> None:
-        from fer_training.datasets.sequences import write_sequences
+        from fer_training.datasets.derived.sequences import write_sequences
 
         print(f"{arguments.out}: {write_sequences(arguments.ckplus.expanduser(), arguments.out)} sequences")
 

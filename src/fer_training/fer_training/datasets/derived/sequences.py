@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from fer_perception.images.decoding import read_image
 from fer_perception.labels import EMOTIONS_8
-from fer_perception.replay.new_bag import Item, write_bag
+from fer_perception.replay.storage.new_bag import Item, write_bag
 from fer_training.datasets.ckplus import IMAGES, labelled_sequences
 from fer_training.datasets.labels import emotion_index
 from fer_training.datasets.samples import DatasetError
