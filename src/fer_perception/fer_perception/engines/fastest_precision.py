@@ -10,7 +10,6 @@ import json
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -24,10 +23,9 @@ CANDIDATES: tuple[Precision, ...] = ("fp32", "int8")  # a CPU has to convert fp1
 WARM_UP, ROUNDS = 3, 15
 
 
-def fastest_on_cpu(bundle: Bundle, cache: EngineCache | None = None) -> tuple[Precision, str]:
+def fastest_on_cpu(bundle: Bundle) -> tuple[Precision, str]:
     """The precision, and why; of a bundle that has none of :data:`CANDIDATES` its first one.
 
-    :param cache: another one than the user's.
     :raises BundleError: ONNX Runtime cannot load a file.
     """
     files = bundle.manifest.files
@@ -39,7 +37,7 @@ def fastest_on_cpu(bundle: Bundle, cache: EngineCache | None = None) -> tuple[Pr
         "processor": _processor(),
         "files": {name: files[name].sha256 for name in candidates},
     }
-    cache, stem = cache or EngineCache(), f"{bundle.manifest.name}-precision"
+    cache, stem = EngineCache(), f"{bundle.manifest.name}-precision"
     with cache.lock(stem, facts):
         entry = cache.load(stem, facts)
         if entry is None:
@@ -71,7 +69,6 @@ def _processor() -> str:
     """A hash of what the processor is and can do; virtual machines of one name differ in their instructions."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    facts: dict[str, Any] = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
-    told = {name.strip(): value for name, value in facts.items()}
+    told = {name.strip(): value for name, _, value in (line.partition(":") for line in lines)}
     known = [told.get(name, "") for name in ("model name", "flags", "CPU part", "Features")]
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]

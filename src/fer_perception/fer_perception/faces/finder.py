@@ -271,13 +271,18 @@ def _quarters(outlook: Outlook | None) -> list[int]:
 
 def _area(quarter: int, image: UInt8Image) -> Box:
     """A quarter of an image with what it shares with the others: x, y, width, height."""
-    shared = OVERLAP * max(1.0, max(image.shape[:2]) / FAR_SIDE)
+    shared = _shared(image)
     ends = []
     for which, side in zip(QUARTERS[quarter], image.shape[1::-1], strict=True):
         middle = round((side + shared) / 2) if which == 0 else round((side - shared) / 2)
         ends.append((0, min(middle, side)) if which == 0 else (max(middle, 0), side))
     (left, right), (top, bottom) = ends
     return left, top, right - left, bottom - top
+
+
+def _shared(image: UInt8Image) -> float:
+    """By how many pixels of the image quarters overlap."""
+    return OVERLAP * max(1.0, max(image.shape[:2]) / FAR_SIDE)
 
 
 def _is_uncut(boxes: Float32Array, area: Box, image: UInt8Image) -> npt.NDArray[np.bool_]:
@@ -288,8 +293,7 @@ def _is_uncut(boxes: Float32Array, area: Box, image: UInt8Image) -> npt.NDArray[
     begin = np.asarray(area[:2])
     end = begin + area[2:]
     beyond = ((first < begin + 1) & (begin > 0)) | ((last > end - 2) & (end < image.shape[1::-1]))
-    shared = OVERLAP * max(1.0, max(image.shape[:2]) / FAR_SIDE)
-    uncut: npt.NDArray[np.bool_] = ~beyond.any(1) & (boxes[:, 2] <= shared)
+    uncut: npt.NDArray[np.bool_] = ~beyond.any(1) & (boxes[:, 2] <= _shared(image))
     return uncut
 
 
