@@ -13,7 +13,7 @@ from fer_perception.emotions.attention_maps import AttentionMaps
 from fer_perception.models.shipped import resolve_model
 from fer_perception.nodes.base.qos import IMAGE_QOS
 
-MODEL = "hybrid_attention_lite0_ferplus"
+MODEL = "hybrid_attention_lite0"
 HEAD = (slice(25, 220), slice(130, 330))  # of the portrait: the face and its label, with what its crop has around them
 BARS = (slice(25, 220), slice(130, 430))  # and the bars beside it
 

@@ -26,7 +26,7 @@ from fer_perception.replay.storage.new_bag import Item, write_bag
 POLICIES = share_folder() / "security" / "policies.xml"
 FIXTURES = Path(__file__).parent / "fixtures"
 PRIVACY_OFF = ["-p", 'privacy:="off"']  # unquoted it is YAML's false
-ATTENTIVE = ["-p", "model:=hybrid_attention_lite0_ferplus"]  # a model that has attention maps
+ATTENTIVE = ["-p", "model:=hybrid_attention_lite0"]  # a model that has attention maps
 FRAMES = ["-p", "publish_tf:=true"]
 LISTENER = FIXTURES / "secure_listener.py"
 

@@ -98,7 +98,7 @@ def test_a_map_lies_over_its_face(face_model: Path, portrait: np.ndarray, attent
 
 
 def test_a_shipped_model_looks_at_the_face(face_model: Path, portrait: np.ndarray) -> None:
-    maps = AttentionMaps(resolve_model("hybrid_attention_lite0_ferplus"))
+    maps = AttentionMaps(resolve_model("hybrid_attention_lite0"))
     manifest = maps.bundle.manifest
     with closing(open_finder()) as finder:
         (face,) = finder.find(portrait)

@@ -156,7 +156,7 @@ def test_each_prior_has_its_network_and_each_its_threshold(skewed: Path) -> None
     assert make_gate(Bundle(skewed), balanced).abstain_below == 0.4
 
 
-@pytest.mark.parametrize("name", ["baseline", "hybrid_attention_lite0_ferplus"])
+@pytest.mark.parametrize("name", ["baseline", "hybrid_attention_lite0"])
 def test_shipped_bundles_have_balanced_predictions(name: str) -> None:
     manifest = Bundle(Path(__file__).parents[1] / "models" / name).manifest
     assert manifest.label_frequencies is not None

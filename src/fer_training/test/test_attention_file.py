@@ -63,7 +63,7 @@ def test_a_network_without_attention_has_no_map(trained_bundle: Path) -> None:
         add_attention(trained_bundle)
 
 
-@pytest.mark.parametrize("name", ["hybrid_attention_lite0_robust", "landmark_compressed"])
+@pytest.mark.parametrize("name", ["hybrid_attention_lite0", "landmark_compressed"])
 def test_shipped_maps_are_those_of_the_checkpoint(name: str) -> None:
     config = load_config(CHECKPOINTS / name / CONFIG)
     network, _ = load_run(CHECKPOINTS / name, config)

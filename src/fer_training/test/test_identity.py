@@ -27,7 +27,7 @@ from fer_training.evaluation.identity import (
     mesh_shape,
 )
 
-MODEL = resolve_model("hybrid_attention_lite0_robust")
+MODEL = resolve_model("hybrid_attention_lite0")
 
 
 def observed(persons: int = 40, images: int = 6) -> Observed:

@@ -75,9 +75,9 @@ class EnginesResult(ResultFile):
 
     @property
     def dataset(self) -> str:
-        """The dataset with the most accuracies, of equals the one that is not derived; empty without any."""
+        """The dataset with the most accuracies, of equals the first that is not derived; empty without any."""
         names = [name for engine in self.engines for name in engine.accuracy]
-        return max(sorted(set(names), key=lambda name: ("/" in name, name)), key=names.count) if names else ""
+        return max(sorted(dict.fromkeys(names), key=lambda name: "/" in name), key=names.count) if names else ""
 
 
 class Latencies(Result):

@@ -11,7 +11,7 @@ from fer_perception.files import cache_folder
 FACE_MODEL = "face_landmarker.task"
 DETECTOR_MODEL = "face_detection_yunet.onnx"
 BLAZEFACE = "blazeface"
-DEFAULT_MODEL = "hybrid_attention_lite0_ferplus"
+DEFAULT_MODEL = "hybrid_attention_lite0"
 
 
 def share_folder(package: str = "fer_perception") -> Path:

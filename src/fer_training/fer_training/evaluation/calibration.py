@@ -16,7 +16,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from fer_perception.errors import FerError
-from fer_perception.evaluation.metrics import classification_metrics, expected_calibration_error
+from fer_perception.evaluation.metrics import classification_metrics, expected_calibration_error, mean_recall
 from fer_perception.models.bundle import MANIFEST, Abstention, Bundle, Precision, write_manifest
 from fer_training.datasets import load_dataset
 from fer_training.evaluation.predictions import Predictions, load_model, predict_samples
@@ -26,6 +26,7 @@ from fer_training.evaluation.text import percent
 # Far beyond what networks need (0.5 to 3).
 LOWEST, HIGHEST = 0.02, 50.0
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the prior that is taken out
+ACCURACY_COST = 0.015  # what balanced predictions may cost on data that have the prior
 
 
 class Fit(NamedTuple):
@@ -37,10 +38,11 @@ class Fit(NamedTuple):
 
 
 class Balance(NamedTuple):
-    """How predictions are balanced. ``macro_f1``: on the validation split, by strength; the best is ``strength``."""
+    """How predictions are balanced; ``accuracy`` and ``recall``, the mean over labels, on the validation split."""
 
     strength: float
-    macro_f1: dict[float, float]
+    accuracy: dict[float, float]
+    recall: dict[float, float]
     abstention: Abstention
 
 
@@ -59,7 +61,8 @@ def calibrate(bundle: Path, dataset: str, precision: Precision = "fp32", threads
 
     They are of the bundle, thus of all its precisions. The temperature is that of predictions with the training data's
     prior, which the validation split has as well: only from calibrated probabilities a prior can be taken out. The
-    strength is then the one with the highest macro-F1, the least of several.
+    strength is then the one with the highest mean recall among those that cost at most 1.5 points of accuracy, the
+    least of several.
 
     :raises FerError: bundle or dataset cannot be used, or the data do not determine a temperature.
     """
@@ -73,10 +76,8 @@ def calibrate(bundle: Path, dataset: str, precision: Precision = "fp32", threads
     changes: dict[str, Any] = {"temperature": temperature, "abstention": abstention}
     balance = None
     if predictions.bias is not None:
-        macro_f1 = {strength: _macro_f1(predictions, temperature, strength) for strength in STRENGTHS}
-        strength = max(STRENGTHS, key=lambda strength: macro_f1[strength])
-        balance = Balance(strength, macro_f1, _abstention(samples.dataset, predictions, temperature, strength))
-        changes |= {"prior_strength": strength, "balanced_abstention": balance.abstention}
+        balance = _balance(samples.dataset, predictions, temperature)
+        changes |= {"prior_strength": balance.strength, "balanced_abstention": balance.abstention}
     write_manifest(bundle, Bundle(bundle).manifest.model_copy(update=changes))
     return Calibration(_fit(predictions, model.temperature), _fit(predictions, temperature), abstention, balance)
 
@@ -89,9 +90,15 @@ def _abstention(dataset: str, predictions: Predictions, temperature: float, stre
     return Abstention(threshold=threshold, coverage=round(measured.coverage, 4), dataset=dataset)
 
 
-def _macro_f1(predictions: Predictions, temperature: float, strength: float) -> float:
-    probabilities = predictions.probabilities(temperature, strength)
-    return classification_metrics(predictions.targets, probabilities, predictions.labels).macro_f1
+def _balance(dataset: str, predictions: Predictions, temperature: float) -> Balance:
+    accuracy, recall = {}, {}
+    for strength in STRENGTHS:
+        probabilities = predictions.probabilities(temperature, strength)
+        metrics = classification_metrics(predictions.targets, probabilities, predictions.labels)
+        accuracy[strength], recall[strength] = metrics.accuracy, mean_recall(metrics)
+    affordable = [strength for strength in STRENGTHS if accuracy[strength] >= accuracy[0.0] - ACCURACY_COST]
+    chosen = max(affordable, key=lambda strength: recall[strength])
+    return Balance(chosen, accuracy, recall, _abstention(dataset, predictions, temperature, chosen))
 
 
 def _fit(predictions: Predictions, temperature: float) -> Fit:
@@ -113,11 +120,14 @@ def format_calibration(found: Calibration) -> str:
     )
     if balance is None:
         return f"{text}\nthe manifest has no label_frequencies, so predictions are not balanced"
-    tried = ", ".join(f"{percent(value)} at {strength:g}" for strength, value in balance.macro_f1.items())
+    tried = ", ".join(
+        f"{percent(recall)} and {percent(balance.accuracy[strength])} at {strength:g}"
+        for strength, recall in balance.recall.items()
+    )
     return (
-        f"{text}\nprior strength {balance.strength:g} is now in the manifest: on the validation split macro-F1 is "
-        f"{tried}\nabstention threshold of balanced predictions {balance.abstention.threshold:.4f} is now in the "
-        f"manifest: it keeps {percent(balance.abstention.coverage, digits=1)}"
+        f"{text}\nprior strength {balance.strength:g} is now in the manifest: on the validation split mean recall and "
+        f"accuracy are {tried}\nabstention threshold of balanced predictions {balance.abstention.threshold:.4f} is now "
+        f"in the manifest: it keeps {percent(balance.abstention.coverage, digits=1)}"
     )
 
 

@@ -93,8 +93,11 @@ def export(run: Path, out: Path, labels_of: str = "") -> Path:
     return bundle
 
 
-def recipes_of(run: Path) -> list[dict[str, Any]]:
-    """A run's configuration as a manifest has it, and that of the run that it starts from, and so on; without paths."""
+def recipes_of(run: Path, later: tuple[Path, ...] = ()) -> list[dict[str, Any]]:
+    """A run's configuration as a manifest has it, and that of the run that it starts from, and so on; without paths.
+
+    :param later: the runs that were made from this one: it cannot have started from one of them.
+    """
     config = load_config(run / CONFIG)
     recipe = {key: value for key, value in asdict(config).items() if key not in ("out", "device", "threads")}
     recipe["data"] = config.data.partition(":")[0]
@@ -112,11 +115,12 @@ def recipes_of(run: Path) -> list[dict[str, Any]]:
     if config.pretrained:
         recipe["pretrained"] = Path(start).name
     folders = [Path(start).expanduser(), run.resolve().parent / Path(start).name]  # where it was, or with this run
-    found = next((folder for folder in folders if (folder / CONFIG).exists()), None)
+    later = (*later, run.resolve())
+    found = next((f for f in folders if (f / CONFIG).exists() and f.resolve() not in later), None)
     if found is None:
         log.warning("%s: the run that it starts from, %s, is gone: its recipe is not recorded", run, start)
         return [recipe]
-    return [recipe, *recipes_of(found)]
+    return [recipe, *recipes_of(found, later)]
 
 
 def _load_head(run: Path, config: TrainConfig, labels_of: str) -> tuple[nn.Module, dict[str, Any]]:

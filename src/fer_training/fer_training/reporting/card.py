@@ -42,7 +42,8 @@ METRICS = (
 PRIORS = (
     "The figures above are of predictions with the label frequencies of the training data. By default (`prior: "
     "balanced`) a node takes out as much of them as `strength` says: emotions that were rare there are found more "
-    "often, and emotions that were frequent less often. The strength is chosen by macro-F1 on `val`. Recall by emotion:"
+    "often, and emotions that were frequent less often. The strength is chosen by mean recall on `val`. Recall by "
+    "emotion:"
 )
 OVERVIEW = (
     *Evaluation._fields,

@@ -36,7 +36,7 @@ def compare(entries: Iterable[Entry]) -> tuple[list[Row], list[str]]:
     """All bundles at all their precisions, and the datasets of whose test split there are figures.
 
     :return: rows with the best accuracy first, on the first of the datasets; the most measured dataset first,
-        of equals the derived ones last.
+        of equals the one that was recorded first, and the derived ones last.
     """
     rows = [
         Row(
@@ -51,9 +51,10 @@ def compare(entries: Iterable[Entry]) -> tuple[list[Row], list[str]]:
         for entry in entries
         for precision in entry.manifest.files
     ]
-    names = [{name for row in rows if row.entry is entry for name in row.tests} for entry in entries]
+    names = [dict.fromkeys(name for row in rows if row.entry is entry for name in row.tests) for entry in entries]
     datasets = sorted(
-        set().union(*names), key=lambda name: (-sum(name in of_one for of_one in names), name.startswith(CAMERA), name)
+        dict.fromkeys(name for of_one in names for name in of_one),
+        key=lambda name: (-sum(name in of_one for of_one in names), name.startswith(CAMERA)),
     )
 
     def order(row: Row) -> tuple[float, str, str]:

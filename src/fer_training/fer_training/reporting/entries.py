@@ -113,7 +113,7 @@ def read_entry(folder: Path) -> Entry:
         raise FerError(
             f"{folder / MANIFEST}: {part}: {details}. Restore the file, or export and evaluate the model again"
         ) from error
-    return Entry(folder, manifest, training, dict(sorted(figures.items())))
+    return Entry(folder, manifest, training, figures)
 
 
 def names_in(recipes: list[dict[str, Any]], key: str) -> list[str]:
