@@ -20,11 +20,11 @@ from fer_training.datasets import load_dataset
 from fer_training.datasets.fer2013 import FER2013_TEMPLATE
 from fer_training.evaluation.attention.landmark_fraction import AttentionMeter
 from fer_training.evaluation.inference import normalized, predict, prepare_images
-from fer_training.export.onnx import export, export_attention
+from fer_training.export.onnx import export, export_attention, recipes_of
 from fer_training.networks.landmark_regions import attention_loss, landmark_regions, region_fraction
 from fer_training.runs.checkpoint import load_checkpoint, save_checkpoint
-from fer_training.runs.config import TrainConfig, load_config
-from fer_training.runs.folder import BEST, CURVES, HISTORY, LAST, build_network, load_run, read_history
+from fer_training.runs.config import TrainConfig, load_config, save_config
+from fer_training.runs.folder import BEST, CONFIG, CURVES, HISTORY, LAST, build_network, load_run, read_history
 from fer_training.training.loop import moving_average, optimizer_step
 from fer_training.training.supervised import Supervision, prepared, train
 
@@ -388,6 +388,10 @@ def test_training_starts_from_another_run(config_file: Path, trained: Path, tmp_
     training = Bundle(export(tmp_path / "runs" / "second", tmp_path)).manifest.training
     assert training["recipe"]["pretrained"] == "tiny"
     assert [recipe["name"] for recipe in training["earlier_recipes"]] == ["tiny"]
+    alike = tmp_path / "alike" / "tiny"  # its start, which is gone, had its name
+    alike.mkdir(parents=True)
+    save_config(load_config(trained / CONFIG, [f"pretrained=gone/tiny/{BEST}"]), alike / CONFIG)
+    assert len(recipes_of(alike)) == 1
     of_stem, of_head = start(tmp_path / "other.safetensors")
     assert of_stem < 1e-4
     assert of_head > 1e-3  # other labels: the classifier starts anew
