@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fer_perception.files import sha256_of
 from fer_perception.images.sources import open_source
-from fer_perception.labels import EMOTIONS_7
+from fer_perception.labels import EMOTIONS_7, EMOTIONS_8
 from fer_perception.models.bundle import Manifest, ModelFile, write_manifest
 from fer_perception.models.shipped import resolve_detector_model, resolve_face_model
 from fer_perception.preprocessing.alignment import AlignmentTemplate
@@ -63,7 +63,10 @@ def media() -> Path:
 
 
 def _write_tiny_bundle(folder: Path, outputs: int = 7) -> Path:
-    """A network that averages the crop and scales it by a fixed row of weights: real ONNX, known predictions."""
+    """A network that averages the crop and scales it by a fixed row of weights: real ONNX, known predictions.
+
+    :param outputs: with 8 the labels are eight, with others seven, whether they fit or not.
+    """
     weights = numpy_helper.from_array(np.linspace(-1, 1, outputs, dtype=np.float32).reshape(outputs, 1), "weights")
     graph = helper.make_graph(
         [
@@ -84,7 +87,7 @@ def _write_tiny_bundle(folder: Path, outputs: int = 7) -> Path:
         Manifest(
             schema_version=1,
             name="tiny",
-            labels=EMOTIONS_7,
+            labels=EMOTIONS_8 if outputs == 8 else EMOTIONS_7,
             input=InputSpec(width=48, height=48, color="grey", mean=[0.5], std=[0.25]),
             alignment=AlignmentTemplate(right_eye=(0.3, 0.4), left_eye=(0.7, 0.4), mouth=(0.5, 0.8)),
             files={"fp32": ModelFile(name="fp32.onnx", sha256=sha256_of(folder / "fp32.onnx"))},

@@ -169,11 +169,12 @@ def test_the_command(
     """Real detectors and networks, with fewer pictures and kinds of scenes than the command has."""
     kinds = (Kind(24), Kind(32), Kind(160), Kind(96, hard_edge=True), Kind(48, roll_deg=30))
     monkeypatch.setattr(command, "measure_range", partial(measure_range, pictures=2, kinds=kinds))
+    manifest.write_text(manifest.read_text().replace("contempt", "happy"))
     written = ["--json", str(tmp_path / "out" / "range.json"), "--plot", str(tmp_path / "plots" / "range.png")]
     options = ["--split", "test", "--faces", "5", "--rounds", "1", "--model", "baseline"]
     assert main(["range", str(manifest), *options, *written]) == 0
     result = RangeResult.read(tmp_path / "out" / "range.json")
-    assert (result.photographs, result.faces, result.pictures) == (4, 2, 2)
+    assert (result.photographs, result.faces, result.pictures) == (4, 3, 2)
     assert result.model.startswith("baseline")
     assert [detector.name for detector in result.detectors] == list(DETECTORS)
     blazeface, near, auto = result.detectors
@@ -193,7 +194,7 @@ def test_the_command(
     assert (near.times["eight faces"].faces, auto.times["eight faces"].faces) == (8, 8)
     assert cv2.imread(str(tmp_path / "plots" / "range.png")).shape[1] > 500
     text = capsys.readouterr().out
-    assert "labels.csv, split test: 2 faces of 4 photographs; baseline" in text
+    assert "labels.csv, split test: 3 faces of 4 photographs; baseline" in text
     row = next(line for line in text.splitlines() if line.startswith(" 160"))
     assert row.split()[:5] == ["160", "0.52", "100", "100", "100"]
     assert sum("rolled 30°" in line for line in text.splitlines()) == 1

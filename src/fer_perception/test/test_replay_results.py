@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -183,11 +184,12 @@ def test_comparison(portrait_bag: Path, settings: ReplaySettings, tmp_path: Path
 
 
 def test_comparison_of_two_models_shows_where_they_differ(
-    portrait_bag: Path, settings: ReplaySettings, tiny_bundle: Path, tmp_path: Path
+    portrait_bag: Path, settings: ReplaySettings, write_tiny_bundle: Callable[..., Path], tmp_path: Path
 ) -> None:
+    tiny = ReplaySettings(model=str(write_tiny_bundle(tmp_path / "tiny", outputs=8)))
     quiet = Options(write_bags=False, images=False)
     evaluate_bags([portrait_bag], tmp_path / "a", settings, Selection(), quiet)
-    evaluate_bags([portrait_bag], tmp_path / "b", ReplaySettings(model=str(tiny_bundle)), Selection(), quiet)
+    evaluate_bags([portrait_bag], tmp_path / "b", tiny, Selection(), quiet)
     assert main(["--compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out")]) == 0
     found = json.loads((tmp_path / "out" / "compare.json").read_text())
     single = found["paired"]["single"]
@@ -204,7 +206,7 @@ def test_comparison_of_two_models_shows_where_they_differ(
     evaluate_bags(
         [portrait_bag],
         tmp_path / "b",
-        ReplaySettings(model=str(tiny_bundle)),
+        tiny,
         Selection(),
         Options(label_topic="/none"),
     )
