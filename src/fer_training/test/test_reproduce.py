@@ -24,7 +24,7 @@ BUNDLES = {
     "quantized": {"fp16", "int8"},
     "hybrid_attention_lite0": {"fp32", "fp16", "int8"},
 }
-SHORT = ("epochs=1", "steps_per_epoch=2", "warmup_epochs=0", "batch_size=14", "mixed_precision=false")
+SHORT = ("epochs=4", "steps_per_epoch=5", "warmup_epochs=0", "batch_size=14", "mixed_precision=false")
 
 
 @pytest.fixture
