@@ -37,6 +37,7 @@ HYBRID = ["network.options.attended_stages=[3,5]"]
 DESIGNS = {
     NONE: ["network.options.attended_stages=[]", "attention_weight=0"],
     "maps after stages 3 and 5": HYBRID,
+    "maps after stages 2 and 5": ["network.options.attended_stages=[2,5]"],
     "maps, coordinate attention in blocks": [*HYBRID, "network.options.block_attention=coordinate"],
     "maps, squeeze and excite in blocks": [*HYBRID, "network.options.block_attention=squeeze_excite"],
     "maps, efficient channel attention in blocks": [*HYBRID, "network.options.block_attention=efficient_channel"],

@@ -109,7 +109,7 @@ def add_stress(parser: argparse.ArgumentParser) -> Run:
     parser.description = "Accuracy of models under corruptions of the face at five severities, relative to a baseline."
     parser.epilog = (
         "example: python -m fer_training stress --baseline src/fer_perception/models/baseline --model "
-        "src/fer_perception/models/hybrid_attention_lite0 --dataset fer2013:~/data/fer2013 --plots out/stress"
+        "src/fer_perception/models/hybrid_attention_lite0 --dataset ferplus:~/data/fer2013 --plots out/stress"
     )
     parser.add_argument(
         "--model", type=Path, action="append", required=True, help="folder of a bundle or run; may be given again"
@@ -190,7 +190,7 @@ def add_explain(parser: argparse.ArgumentParser) -> Run:
     )
     parser.epilog = (
         "example: python -m fer_training explain --run src/fer_training/checkpoints/hybrid_attention_lite0 "
-        "--dataset fer2013:~/data/fer2013 --out out/attention"
+        "--dataset ferplus:~/data/fer2013 --out out/attention"
     )
     parser.add_argument("--run", type=Path, required=True, help="the run's folder")
     _add_dataset(parser)
