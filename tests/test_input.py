@@ -151,6 +151,18 @@ def test_where_nothing_is_published_the_image_topics_that_exist_are_named(graph:
     assert "camera/image_raw/compressed (CompressedImage)" in message
 
 
+def test_the_overlay_is_no_source_of_the_images_it_is_drawn_on(graph: Any) -> None:
+    graph.collect(DiagnosticArray, "/diagnostics")
+    graph.node.create_publisher(Image, "other/image", BEST_EFFORT)
+    graph.start("overlay_node")
+    graph.until(lambda: graph.node.count_publishers(f"{graph.node.get_namespace()}/overlay") > 0)
+    graph.start("fer_node", image_timeout_s=1.0)
+    diagnosis(graph, "other/image (Image)")
+    graph.spin(2)  # until it has discovered overlay_node, too
+    graph.received.clear_lists()
+    assert "overlay" not in diagnosis(graph, "other/image (Image)")
+
+
 def test_the_same_images_in_the_other_transport_are_named(graph: Any) -> None:
     graph.collect(DiagnosticArray, "/diagnostics")
     graph.node.create_publisher(Image, "camera/image", BEST_EFFORT)

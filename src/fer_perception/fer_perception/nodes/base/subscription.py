@@ -117,11 +117,12 @@ class Input:
                 "and do ROS_AUTOMATIC_DISCOVERY_RANGE and ROS_LOCALHOST_ONLY let them be seen?"
             )
         kinds = IMAGE_REMEDIES if self._type in IMAGE_REMEDIES else (self._type,)
+        own = (self.topic, self._node.resolve_topic_name("overlay"))  # what overlay_node draws is no camera's image
         found = {
             topic: name
             for topic, names in self._node.get_topic_names_and_types()
             for name in names
-            if name in kinds and topic != self.topic and self._node.count_publishers(topic)
+            if name in kinds and topic not in own and self._node.count_publishers(topic)
         }
         if not found:
             return "start what publishes it, or remap it. No such topic is published"
