@@ -151,7 +151,9 @@ def test_a_portrait_reaches_its_reader_in_full(world: Hri, portrait: np.ndarray)
 
     world.until_answering(lambda: all(len(seen(topic)) >= 3 for topic in TOPICS), show)
     graph.spin(1.0)  # what is under way arrives
-    assert all((*line["stamp"], line["frame"]) in headers for line in reader.lines() if "topic" in line)
+    # A list without faces may come at any time: on a slow machine the node notices silence between two images.
+    of_images = [line for line in reader.lines() if "topic" in line and line.get("ids") != []]
+    assert all((*line["stamp"], line["frame"]) in headers for line in of_images)
 
     def answer(topic: str, line: dict[str, Any]) -> Any:
         (message,) = (
