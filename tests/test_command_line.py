@@ -87,6 +87,9 @@ def test_a_missing_package_is_named_in_one_line(
             {"RMW_IMPLEMENTATION": "rmw_none"},
             "RMW_IMPLEMENTATION is 'rmw_none', which is not installed: set it to rmw_",
         ),
+        ({"RCUTILS_COLORIZED_OUTPUT": "yes"}, "RCUTILS_COLORIZED_OUTPUT is 'yes': set it to 0 or 1, or unset it"),
+        ({"RCUTILS_LOGGING_USE_STDOUT": "2"}, "RCUTILS_LOGGING_USE_STDOUT is '2'"),
+        ({"AMENT_PREFIX_PATH": None}, "source the workspace's install/setup.bash, or scripts/env.sh"),
         ({"ROS_SECURITY_ENABLE": "true", "ROS_SECURITY_STRATEGY": "Enforce"}, "docs/security.md"),
     ],
 )

@@ -165,6 +165,7 @@ def test_nested_keys_of_a_parameter_file_are_found(tmp_path: Path) -> None:
             ["under source_node is not used.* Write {space}/source_node"],
         ),
         ("source_node", ["--params-file", "{file}"], ["{file}: what is under /source_node is not used"]),
+        ("source_node", ["--params-file", "{empty}"], ["{empty}: it sets nothing. Its form is NODE"]),
         ("source_node", ["-r", "imgae:=/x"], ["-r imgae:=/x: no node here has the topic imgae. Write image:=/x"]),
         ("source_node", ["-r", "/image:=/x"], ["no node here has the topic /image. Write image:=/x"]),
         ("source_node", ["-r", "fer_node:image:=/x"], ["no node here is called fer_node. Write source_node"]),
@@ -178,7 +179,9 @@ def test_what_nobody_takes_is_told(
     graph.collect(DiagnosticArray, "/diagnostics")
     space, file = graph.node.get_namespace(), tmp_path / "params.yaml"
     file.write_text("source_node:\n  ros__parameters:\n    loop: true\n")
-    fill = {"space": space, "file": str(file)}
+    empty = tmp_path / "empty.yaml"
+    empty.write_text("loop\n")
+    fill = {"space": space, "file": str(file), "empty": str(empty)}
     given = [argument.format(**fill) for argument in arguments]
     process = graph.start_with(name, "--ros-args", "-r", f"__ns:={space}", "-p", "autostart:=false", *given)
     graph.until(lambda: graph.status_of(name))

@@ -24,6 +24,7 @@ TOPICS = (
     *("overlay", "latency", "latency_statistics", "face_latency", "face_latency_statistics"),
 )
 MOST_NAMED = 5
+FILE_FORM = "Its form is NODE: {ros__parameters: {NAME: VALUE}}, as in config/params.yaml"
 
 
 def nearest(name: str, known: Iterable[str], alike: float = ALIKE) -> str:
@@ -56,7 +57,8 @@ def unused_arguments(arguments: Sequence[str], nodes: Sequence[str]) -> list[str
     for option, argument in pairwise(arguments):
         source = f"{option} {argument}"
         if option == "--params-file":
-            warnings.append(unused_keys(source, file_keys(Path(argument)), nodes))
+            keys = file_keys(Path(argument))
+            warnings.append(unused_keys(source, keys, nodes) if keys else f"{source}: it sets nothing. {FILE_FORM}")
         elif option in ("-p", "--param") and (found := re.match(r"(\w+):\w", argument)):
             warnings.append(unused_keys(source, [found[1]], nodes))
         elif option in ("-r", "--remap") and (found := re.fullmatch(r"(?:(\w+):)?(\w[\w/]*|/[\w/]+):=(.+)", argument)):

@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from ament_index_python import get_resources
 
 from fer_perception.errors import FerError
+from fer_perception.settings.unused import FILE_FORM
 
 HIGHEST_DOMAIN = 232  # by the numbers of UDP ports
+# With another value than 0 or 1, logging cannot start, and every line of it is an error on stderr.
+LOG_SWITCHES = ("RCUTILS_COLORIZED_OUTPUT", "RCUTILS_LOGGING_USE_STDOUT", "RCUTILS_LOGGING_BUFFERED_STREAM")
 
 
 def check_environment(environment: Mapping[str, str] = os.environ) -> None:
@@ -22,6 +25,11 @@ def check_environment(environment: Mapping[str, str] = os.environ) -> None:
     domain = environment.get("ROS_DOMAIN_ID", "")
     if domain and not (domain.isdecimal() and int(domain) <= HIGHEST_DOMAIN):
         raise FerError(f"ROS_DOMAIN_ID is '{domain}': set it to a number from 0 to {HIGHEST_DOMAIN}, or unset it")
+    for switch in LOG_SWITCHES:
+        if (value := environment.get(switch, "")) not in ("", "0", "1"):
+            raise FerError(f"{switch} is '{value}': set it to 0 or 1, or unset it")
+    if not environment.get("AMENT_PREFIX_PATH"):
+        raise FerError("AMENT_PREFIX_PATH is not set: source the workspace's install/setup.bash, or scripts/env.sh")
     middleware, known = environment.get("RMW_IMPLEMENTATION", ""), sorted(get_resources("rmw_typesupport"))
     known = [name for name in known if name != "rmw_implementation"]
     if middleware and known and middleware not in known:
@@ -50,8 +58,7 @@ def _explained(text: str) -> str:
     if "logging" in text:
         return f"ROS cannot write its log ({text}): set HOME or ROS_LOG_DIR to a folder that can be written"
     if "params file" in text:
-        form = "NODE: {ros__parameters: {NAME: VALUE}}"
-        return f"{text}. Give the path of a YAML file of the form {form}, as config/params.yaml has it"
+        return f"{text}. Give the path of a YAML file. {FILE_FORM}"
     if "SECURITY" in text or text.endswith("error not set"):  # rcl gives no reason without a keystore
         return f"ROS's security cannot be used ({text}): see docs/security.md for ROS_SECURITY_KEYSTORE and the others"
     return f"ROS cannot be started: {text}. Correct the argument, or the variable ROS_... that it is from"
