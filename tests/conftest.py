@@ -240,19 +240,26 @@ class Graph:
         self._images.publish(message)
 
     def ask(self, pixels: np.ndarray, *topics: str, stamp_s: float | None = None) -> list[Any]:
-        """The answers to an image, published until it is answered on all topics."""
-        image = self.image(pixels, stamp_s)
+        """The answers to an image, published until it is answered on all topics, each time with a header of its own."""
+        headers: list[Header] = []
 
-        def answers(topic: str) -> list[Any]:
-            return [message for message in self.received[topic] if message.header == image.header]
+        def answers() -> list[Any]:
+            """To the first image that is answered on all topics."""
+            for header in headers:
+                found = [next((m for m in self.received[topic] if m.header == header), None) for topic in topics]
+                if None not in found:
+                    return found
+            return []
 
         def answered() -> bool:
+            image = self.image(pixels, stamp_s)
+            headers.append(image.header)
             self.publish(image)
-            self.spin_while(lambda: not all(answers(topic) for topic in topics), 1.0)
-            return all(answers(topic) for topic in topics)
+            self.spin_while(lambda: not answers(), 1.0)
+            return bool(answers())
 
         self.until(answered)
-        return [answers(topic)[0] for topic in topics]
+        return answers()
 
     def close(self) -> None:
         for process in [*self._readers, *self.processes]:

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from fer_msgs.msg import EmotionArray, FaceArray
 from lifecycle_msgs.msg import Transition
+from rosgraph_msgs.msg import Clock
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo
 
@@ -215,13 +217,16 @@ def test_the_calibration_is_looked_for_once_beside_the_images(
 def test_a_camera_upside_down_is_noticed_and_can_be_set_right(graph: Any, portrait: np.ndarray) -> None:
     listen(graph)
     graph.collect(EmotionArray, "emotions")
-    graph.start("fer_node", use_sim_time=True)  # without a clock the stamps alone count
+    clock = graph.node.create_publisher(Clock, "/clock", 10)
+    graph.start("fer_node", use_sim_time=True)
     (upright,) = graph.ask(portrait, "faces", stamp_s=1000.0)
     turned = np.ascontiguousarray(portrait[::-1, ::-1])
     stamps = iter(np.arange(1001.0, 1e6, 1.0))
 
     def noticed() -> bool:
-        graph.ask(turned, "emotions", stamp_s=float(next(stamps)))
+        stamp_s = float(next(stamps))
+        clock.publish(Clock(clock=Time(sec=int(stamp_s))))
+        graph.ask(turned, "emotions", stamp_s=stamp_s)
         status = graph.status_of("fer_node")
         return status is not None and status.message == "faces are turned in the image: set image_rotation to 180"
 

@@ -22,6 +22,7 @@ from fer_perception.models.shipped import resolve_model
 from fer_perception.nodes.base.qos import IMAGE_QOS
 
 BLACK = np.zeros((512, 512, 3), np.uint8)
+RESULTS = {"faces": FaceArray, "emotions": EmotionArray}
 
 
 def test_strict_tells_where_a_face_is_and_no_more(graph: Any, portrait: np.ndarray) -> None:
@@ -70,6 +71,39 @@ def test_the_overlay_shows_no_face(graph: Any, portrait: np.ndarray, privacy: st
     changed = (pixels[300:, 150:] != portrait[300:, 150:]).any()
     assert changed == (privacy == "strict")
     assert pixels[300:, 150:].any() == (privacy == "no_images")
+
+
+def test_images_that_share_a_stamp_are_not_drawn(graph: Any, portrait: np.ndarray) -> None:
+    """The faces of one could lie where the other has none: they would be shown."""
+    graph.collect(Image, "overlay", IMAGE_QOS)
+    graph.collect(DiagnosticArray, "/diagnostics")
+    graph.start("overlay_node", image_timeout_s=1.0)
+    results = [graph.node.create_publisher(kind, topic, 10) for topic, kind in RESULTS.items()]
+    graph.wait_for_image_subscribers()
+    graph.until(lambda: all(publisher.get_subscription_count() for publisher in results))
+
+    def show(stamp_s: float, times: int) -> None:
+        for _ in range(times):
+            image = graph.image(portrait, stamp_s)
+            graph.publish(image)
+            graph.spin(0.1)
+        for publisher, kind in zip(results, RESULTS.values(), strict=True):
+            publisher.publish(kind(header=image.header))
+        graph.spin(0.2)
+
+    def drawn() -> list[int]:
+        return [message.header.stamp.sec for message in graph.received["overlay"]]
+
+    for stamp_s, times in ((1.0, 1), (2.0, 2), (2.0, 1), (3.0, 1), (3.0, 1)):
+        show(stamp_s, times)
+    graph.until(lambda: len(drawn()) == 2)
+    assert drawn() == [1, 3]
+
+    def told() -> bool:
+        show(3.0, 1)
+        return "several have one stamp" in graph.status_of("overlay_node").message
+
+    graph.until(told)
 
 
 def test_a_refused_face_is_unknown_with_its_reason(graph: Any, portrait: np.ndarray) -> None:

@@ -28,7 +28,7 @@ def read_table(file: Path, known: re.Pattern[str]) -> tuple[list[str], list[Row]
 
     :param known: fits names of columns; the first line with two of them is the header.
     :raises OSError: the file cannot be read.
-    :raises ValueError: it is no text.
+    :raises ValueError: it is no text, or a known column is there twice.
     """
     lines = _text(file.read_bytes()).splitlines()
     filled = [number for number, line in enumerate(lines) if line.strip()]
@@ -37,6 +37,8 @@ def read_table(file: Path, known: re.Pattern[str]) -> tuple[list[str], list[Row]
     if head is None:
         return [], []
     separator, columns = _header(lines[head])
+    if twice := [column for column in columns if known.fullmatch(column) and columns.count(column) > 1]:
+        raise ValueError(f"it has several columns {twice[0]}; keep one")
     rows = []
     # Lines are split before: a cell of labels holds no line break.
     for number in filled:

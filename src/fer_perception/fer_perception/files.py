@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from platformdirs import user_cache_path
 from fer_perception.errors import FerError
 
 CHUNK = 1 << 20
+# What operating systems leave behind; hidden files, too.
+LITTER = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "lost+found", "$recycle.bin", "system volume information")
+MOST_NAMED = 5
 
 
 def sha256_of(file: str | Path) -> str:
@@ -26,6 +30,26 @@ def sha256_of(file: str | Path) -> str:
         for chunk in iter(lambda: stream.read(CHUNK), b""):
             digest.update(chunk)
         return digest.hexdigest()
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file or folder is hidden, or left behind by an operating system."""
+    return name.startswith(".") or name.lower() in LITTER
+
+
+def visible_entries(folder: Path) -> list[Path]:
+    """What lies in a folder, without :func:`is_litter`. Numbers in names count as such: frame2 is before frame10."""
+
+    def parts(entry: Path) -> list[str | int]:
+        return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", entry.name)]
+
+    return sorted((entry for entry in folder.iterdir() if not is_litter(entry.name)), key=parts)
+
+
+def some_names(files: Sequence[Path]) -> str:
+    """The names of the first of some files, and how many more there are."""
+    more = f" and {len(files) - MOST_NAMED} more" if len(files) > MOST_NAMED else ""
+    return ", ".join(file.name for file in files[:MOST_NAMED]) + more
 
 
 def cache_folder() -> Path:

@@ -1,5 +1,9 @@
 """The one list of emotion labels; its order is the order of every probability vector of the suite."""
 
+from __future__ import annotations
+
+import re
+
 EMOTIONS_7: tuple[str, ...] = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 EMOTIONS_8: tuple[str, ...] = (*EMOTIONS_7, "contempt")
 
@@ -47,6 +51,11 @@ def emotion_named(word: str) -> str | None:
     plain = word.strip().lower()
     plain = ALIASES.get(plain, plain)
     return plain if plain in EMOTIONS_8 else None
+
+
+def emotion_of_folder(name: str) -> str | None:
+    """The label that a folder of images is called after, such as ``Angry``, ``0_anger`` or ``4-Sadness``; else None."""
+    return emotion_named(re.sub(r"^\d+[\W_]+", "", name.strip()))
 
 
 def is_unlabelled(word: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 
+import cv2
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
@@ -112,6 +113,23 @@ def test_other_formats_of_compressed_images_are_refused_by_name(name: str, remed
     with pytest.raises(ImageError, match=remedy) as refused:
         image_from_message(CompressedImage(format=name, data=bytes(100)))
     assert name in str(refused.value)
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg"])
+@pytest.mark.parametrize(
+    ("pattern", "places"), [("rggb", (0, 0)), ("bggr", (1, 1)), ("gbrg", (1, 0)), ("grbg", (0, 1))]
+)
+def test_a_compressed_colour_filter_keeps_its_colours(pattern: str, places: tuple[int, int], ending: str) -> None:
+    """Of a red image all values but those behind red filters are dark."""
+    mosaic = np.zeros((16, 16), np.uint8)
+    mosaic[places[0] :: 2, places[1] :: 2] = 200
+    data = cv2.imencode(ending, mosaic)[1].tobytes()
+    image = image_from_message(CompressedImage(format=f"bayer_{pattern}8; {ending[1:]} compressed ", data=data))
+    red, green, blue = image[4:12, 4:12].reshape(-1, 3).mean(0)
+    assert red > 150
+    assert max(green, blue) < 40
+    grey = image_from_message(CompressedImage(format="mono8; png compressed ", data=data))
+    np.testing.assert_array_equal(grey[..., 0], grey[..., 2])
 
 
 @pytest.mark.parametrize("big_endian", [False, True])

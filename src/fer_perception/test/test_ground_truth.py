@@ -11,7 +11,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from fer_perception.errors import LabelsError
 from fer_perception.replay.bags import Bag
-from fer_perception.replay.ground_truth import Interval, file_for, read_labels, read_truth
+from fer_perception.replay.ground_truth import Interval, check_labels, file_for, read_labels, read_truth
 from fer_perception.replay.message_types import typestore
 
 S = 1_000_000_000
@@ -27,7 +27,7 @@ def csv(folder: Path, text: str) -> Path:
 
 def test_intervals_of_a_csv(tmp_path: Path) -> None:
     labels = read_labels(csv(tmp_path, "start_s,end_s,label\n1.5,2,Happiness\n0,1.5,neutral\n"))
-    assert labels == ([Interval(0, 3 * S // 2, "neutral"), Interval(3 * S // 2, 2 * S, "happy")], {}, [])
+    assert labels == ([Interval(0, 3 * S // 2, "neutral"), Interval(3 * S // 2, 2 * S, "happy")], {}, [], True)
 
 
 def test_intervals_begin_with_the_bag_and_those_without_an_image_are_told_of(
@@ -97,7 +97,11 @@ def test_tables_as_people_write_them(tmp_path: Path, text: str, encoding: str) -
         ("0,1,n/a", "1 without a label are left out"),
         ("0,1,bored", "line 3: 'bored' is no label. Labels are angry"),
         ("0,one,happy", "line 3: 'one' is no number"),
-        ("0,nan,happy", "line 3: 'nan' is no number"),
+        ("0,nan,happy", "line 3: 'nan' is no time in a recording"),
+        ("0,1e300,happy", "line 3: '1e300' is no time in a recording"),
+        ("0,1700000000000000000,happy", "line 3: '1700000000000000000' is no time in a recording"),
+        ("0,00:00:10:00,happy", "line 3: '00:00:10:00' is no time such as 1:02:03.5"),
+        ("0,0:90,happy", "line 3: '0:90' is no time such as"),
         ("2,1,happy", "line 3: it ends at 1 s and begins at 2 s"),
     ],
 )
@@ -244,3 +248,79 @@ def test_files_belong_to_the_bags_of_their_name() -> None:
     assert file_for(bags[0], bags[:1], files) == files[0]  # one bag, one file: whatever its name
     with pytest.raises(LabelsError, match=r"x/cellar.csv: .*call it like one of kitchen, hall"):
         file_for(bags[0], bags, [Path("x/cellar.csv")])
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("0,30,happy\n2,3,happy", [(0, 30, "happy")]),
+        ("0,2,happy\n1,3,happy\n3,4,happy", [(0, 3, "happy"), (3, 4, "happy")]),
+        ("5,6,sad\n0,4,happy\n1,2,happy", [(0, 4, "happy"), (5, 6, "sad")]),
+    ],
+)
+def test_overlapping_intervals_of_one_label_are_one(
+    tmp_path: Path, rows: str, expected: list[tuple[int, int, str]]
+) -> None:
+    labels = read_labels(csv(tmp_path, f"start_s,end_s,label\n{rows}\n"))
+    assert labels.intervals == [Interval(start * S, end * S, label) for start, end, label in expected]
+
+
+def test_an_overlap_behind_a_short_interval_is_seen(tmp_path: Path) -> None:
+    with pytest.raises(LabelsError, match=r"overlap at 10\.000 s \(happy, neutral\)"):
+        read_labels(csv(tmp_path, "start_s,end_s,label\n0,20,happy\n1,2,happy\n10,20,neutral\n"))
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "seconds"),
+    [
+        ("start_ms,end,label", "1000,5000,happy", (1, 5)),
+        ("start,end_ms,label", "1000,5000,happy", (1, 5)),
+        ("start_ms,duration,label", "1000,4000,happy", (1, 5)),
+        ("start_s,duration_ms,label", "1,4000,happy", (1, 5)),
+        ("start,end,label", "0:01,0:05,happy", (1, 5)),
+        ("start,end,label", "1:00:01,1:00:05.5,happy", (3601, 3605.5)),
+    ],
+)
+def test_a_column_without_a_unit_has_the_other_ones(
+    tmp_path: Path, header: str, row: str, seconds: tuple[float, float]
+) -> None:
+    (interval,) = read_labels(csv(tmp_path, f"{header}\n{row}\n")).intervals
+    assert (interval.start_ns / S, interval.end_ns / S) == seconds
+
+
+def test_milliseconds_with_a_separator_may_be_either(tmp_path: Path) -> None:
+    labels = read_labels(csv(tmp_path, "start_ms;end_ms;label\n0;5.000;happy\n6000;7000.5;sad\n"))
+    assert labels.intervals == [Interval(6 * S, 7 * S + S // 2000, "sad")]
+    assert "'5.000' is either thousands or a fraction" in labels.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("start_s,end_s,label\n1700000000,1700000005,sad\n", r"is from 1700000000 to .* Times count from its first"),
+        ("start,end,label\n0,15000,happy\n", r"labels end at 15000 s, and the recording lasts 15.0 s. Say the unit"),
+        ("frame,label\n450,sad\n", r"its frames begin with 450, and there are 450, counted from 0"),
+    ],
+)
+def test_labels_of_another_recording_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    file = csv(tmp_path, text)
+    with pytest.raises(LabelsError, match=message):
+        check_labels(read_labels(file), file, 15.0, 450)
+
+
+def test_labels_that_reach_beyond_a_recording_are_of_it(tmp_path: Path) -> None:
+    for text in ("start_s,end_s,label\n0,15000,happy\n", "start,end,label\n0,400,happy\n", "frame,label\n449,sad\n"):
+        file = csv(tmp_path, text)
+        check_labels(read_labels(file), file, 15.0, 450)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("start_s,end_s,label,emotion", "labels in the columns label and emotion. Keep one"),
+        ("start_s,end_s,label,label", "several columns label; keep one"),
+    ],
+)
+def test_two_columns_of_labels_are_refused(tmp_path: Path, header: str, message: str) -> None:
+    with pytest.raises(LabelsError, match=message):
+        read_labels(csv(tmp_path, f"{header}\n0,1,happy,sad\n"))

@@ -86,3 +86,10 @@ def test_cameras_that_give_none() -> None:
     camera = Camera(MATRIX, width=640, height=480)
     assert camera.fits(np.zeros((480, 640, 3), np.uint8))
     assert not camera.fits(np.zeros((720, 1280, 3), np.uint8))
+
+
+def test_a_face_too_far_for_a_pose_has_none() -> None:
+    """Through a narrow lens its key points lie too close together for the solver."""
+    matrix = [[3000.0, 0, 320], [0, 3000.0, 240], [0, 0, 1]]
+    points, _ = cv2.projectPoints(SHAPE * PUPILS_M, np.zeros(3), np.array([0, 0, 25.0]), np.asarray(matrix), None)
+    assert Camera(matrix, []).pose_of(Face((0, 0, 9, 9), 0.9, points.reshape(5, 2).astype(np.float32))) is None

@@ -193,3 +193,40 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
         main([str(tmp_path / "set"), "--out", str(tmp_path / "set" / "happy" / "a.png" / "bag")])
     with pytest.raises(SourceError, match=r"there: exists already"):
         main([str(tmp_path / "set"), "--out", str(tmp_path / "there")])
+
+
+def test_what_is_in_no_folder_of_an_emotion_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number, name in enumerate(("0_fear/a.png", "happy/deep/b.png", "angr/c.png", "loose.png", "happy/._b.png")):
+        write_image(tmp_path / "set" / name, number)
+    (tmp_path / "set" / "happy" / "d.heic").write_bytes(b"x")
+    (tmp_path / "set" / "Thumbs.db").write_bytes(b"x")
+    main([str(tmp_path / "set"), "--out", str(tmp_path / "bag")])
+    assert [label for _, label in labels_of(tmp_path / "bag")] == ["fear", "happy"]
+    assert caplog.messages == [
+        f"{tmp_path}/set: left out, as they are no images in folders called like emotions: angr, loose.png, d.heic"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [(("train", "test"), "holds the splits test, train. Give one"), (("0", "1"), "folders are called 0, 1, and what")],
+)
+def test_folders_that_are_no_emotions(tmp_path: Path, folders: tuple[str, ...], message: str) -> None:
+    for folder in folders:
+        write_image(tmp_path / "set" / folder / "happy" / "a.png", 1)
+    (tmp_path / "set" / "Thumbs.db").write_bytes(b"x")
+    with pytest.raises(SourceError, match=message):
+        main([str(tmp_path / "set"), "--out", str(tmp_path / "bag")])
+
+
+def test_labels_that_are_not_of_the_source(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(3):
+        write_image(tmp_path / "set" / f"{number}.png", number)
+    table, arguments = tmp_path / "set.csv", [str(tmp_path / "set"), "--labels", str(tmp_path / "set.csv")]
+    table.write_text("frame,label\n2,happy\n7,sad\n8,sad\n")
+    main([*arguments, "--out", str(tmp_path / "bag")])
+    assert "2 of 3 labelled frames are not there" in caplog.text
+    table.write_text("frame,label\n7,sad\n")
+    with pytest.raises(LabelsError, match=r"its frames begin with 7, and there are 3"):
+        main([*arguments, "--out", str(tmp_path / "other")])
+    assert not (tmp_path / "other").exists()

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+import zstandard
 from mcap.writer import CompressionType, IndexType, Writer
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as BagWriter
 
 from fer_perception.errors import BagError
-from fer_perception.replay.bags import Bag, Selection, choose_topics, read_frames, stamp_of
+from fer_perception.replay.bags import Bag, Selection, bag_name, choose_topics, read_frames, stamp_of
 from fer_perception.replay.message_types import typestore
 from fer_perception.replay.storage.new_bag import START_NS, TOPIC, Item, write_bag
 
@@ -304,3 +305,30 @@ def test_the_stamp_of_a_serialized_message(messages: list[tuple[int, bytes]]) ->
         assert stamp_of(raw) == stamp
     assert stamp_of(messages[2][1]) == messages[2][0]
     assert stamp_of(b"short") == 0
+
+
+def test_a_file_beside_its_compressed_form_is_read_once(tmp_path: Path, messages: list[tuple[int, bytes]]) -> None:
+    file = write_mcap(tmp_path / "bag" / "bag_0.mcap", messages)
+    (tmp_path / "bag" / "bag_0.mcap.zstd").write_bytes(zstandard.ZstdCompressor().compress(file.read_bytes()))
+    assert shown(tmp_path / "bag") == ALL
+    with Bag(tmp_path / "bag") as bag:
+        assert "bag_0.mcap: not read, as the same is in .zstd beside it" in bag.notes
+
+
+def test_a_gap_in_the_numbers_of_files_is_told(tmp_path: Path, messages: list[tuple[int, bytes]]) -> None:
+    for number, part in ((0, messages[:2]), (3, messages[2:])):
+        write_mcap(tmp_path / "bag" / f"bag_{number}.mcap", part)
+    with Bag(tmp_path / "bag") as bag:
+        assert bag.notes[0].endswith("read without. By their numbers, _1, _2 missing")
+
+
+def test_of_several_files_the_damaged_one_is_named(tmp_path: Path, messages: list[tuple[int, bytes]]) -> None:
+    write_mcap(tmp_path / "bag" / "bag_0.mcap", messages)
+    (tmp_path / "bag" / "bag_1.mcap").touch()
+    with pytest.raises(BagError, match=r"bag/bag_1\.mcap: cannot be read .*; the others can be given one by one"):
+        Bag(tmp_path / "bag")
+
+
+def test_names_of_bags() -> None:
+    names = [bag_name(Path(name)) for name in ("run.1", "a/run.1.mcap", "x.db3.zstd", "here/..")]
+    assert names == ["run.1", "run.1", "x", Path.cwd().name]

@@ -1,3 +1,4 @@
+import re
 import struct
 import zlib
 from itertools import pairwise
@@ -208,3 +209,42 @@ def test_truncated_video_is_unreadable(video: Path) -> None:
 def _write(file: Path, content: bytes) -> Path:
     file.write_bytes(content)
     return file
+
+
+def test_a_damaged_place_does_not_end_a_film(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
+    for index in range(40):
+        writer.write(np.full((48, 64, 3), index * 6, np.uint8))
+    writer.release()
+    content = file.read_bytes()
+    starts = [found.start() for found in re.finditer(b"\xff\xd8\xff", content)]
+    assert len(starts) == 40
+    for start, end in pairwise(starts[10:14]):  # no JPEG any more; what is between them are 8 bytes
+        content = content[:start] + bytes(end - start - 8) + content[end - 8 :]
+    file.write_bytes(content)
+    images = list(open_source(str(file)).timed())
+    assert [round(image.mean() / 6) for image, _ in images] == [*range(10), *range(13, 40)]
+    assert "3 images are damaged and left out; 37 could be read" in caplog.text
+
+
+def test_a_film_that_is_cut_off_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
+    for _ in range(50):
+        writer.write(RNG.integers(0, 256, (48, 64, 3), np.uint8))
+    writer.release()
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    assert 10 < len(list(open_source(str(file)).timed())) < 30
+    assert "says that it lasts 5.0 s. Is it whole?" in caplog.text
+
+
+def test_numbers_in_names_count_as_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in (0, 1, 2, 10, 11, 100):
+        cv2.imwrite(str(tmp_path / f"frame{number}.png"), np.full((4, 4, 3), number, np.uint8))
+    (tmp_path / "._frame1.png").write_bytes(b"x")
+    (tmp_path / "notes.txt").write_text("x")
+    images = open_source(str(tmp_path), fps=1.0, still_s=1.0).frames()
+    assert [int(image[0, 0, 0]) for image in images] == [0, 1, 2, 10, 11, 100]
+    assert caplog.messages == [f"{tmp_path}: left out, as they are no images: notes.txt"]

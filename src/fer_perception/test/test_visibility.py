@@ -67,7 +67,7 @@ def test_files_of_16_bits_keep_one_range(tmp_path: Path, suffix: str) -> None:
     ],
 )
 def test_flaws(low: int, high: int, flaw: str) -> None:
-    assert flaw_of(RNG.integers(low, high, (480, 640, 3), np.uint8)) == flaw
+    assert flaw_of(RNG.integers(low, high, (12, 16, 3), np.uint8).repeat(40, 0).repeat(40, 1)) == flaw
     assert flaw_of(np.full((1, 1, 3), low, np.uint8)) != ""
 
 
@@ -75,3 +75,16 @@ def test_a_bright_face_in_the_dark_is_no_flaw() -> None:
     image = np.zeros((480, 640, 3), np.uint8)
     image[100:300, 200:350] = RNG.integers(50, 200, (200, 150, 3), np.uint8)
     assert flaw_of(image) == ""
+
+
+def test_an_image_of_one_value_tells_no_range() -> None:
+    sensor = SensorRange()
+    sensor.to_8_bits(GREY << 4)
+    assert sensor.to_8_bits(np.full((100, 256), 65535, np.uint16)).min() == 255
+    assert sensor.bits == 12
+
+
+@pytest.mark.parametrize(("mean", "flaw"), [(8, "nearly black"), (128, "without contrast"), (250, "nearly white")])
+def test_noise_is_no_contrast(mean: int, flaw: str) -> None:
+    noisy = np.clip(RNG.normal(mean, 8, (480, 640, 3)), 0, 255).astype(np.uint8)
+    assert flaw_of(noisy) == flaw

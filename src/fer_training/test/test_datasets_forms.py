@@ -238,8 +238,31 @@ def test_yolo(tmp_path: Path, dataset: str, order: str) -> None:
         "surprise",
     ]
     file.write_text("8 0.5 0.5 1 1\n")
-    with pytest.raises(DatasetError, match=r"7\.txt, line 1: '8 0\.5 .*' is no class from 0 to 7"):
+    with pytest.raises(DatasetError, match=r"7\.txt, line 1: '8 0\.5 .*' is no class \(0, 1, 2, 3, 4, 5, 6, 7\)"):
         load_dataset(f"{dataset}:{tmp_path}", "test")
+
+
+@pytest.mark.parametrize(
+    ("names", "shown_as"),
+    [
+        ("{1: anger, 2: disgust, 3: fear}", {1: "angry", 2: "disgust", 3: "fear"}),
+        ("{2: fear, 0: anger, 1: disgust}", {0: "angry", 1: "disgust", 2: "fear"}),
+    ],
+)
+def test_yolo_classes_are_by_their_numbers(tmp_path: Path, names: str, shown_as: dict[int, str]) -> None:
+    (tmp_path / "data.yaml").write_text(f"names: {names}\n")
+    for value in shown_as:
+        image(tmp_path / "test" / "images" / f"{value}.png", value, side=96)
+        file = tmp_path / "test" / "labels" / f"{value}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(f"\ufeff{value} 0.5 0.5 1 1\n".encode())
+    assert shown(load_dataset(f"folder:{tmp_path}", "test")) == shown_as
+    file.write_text("-1 0.5 0.5 1 1\n")
+    with pytest.raises(DatasetError, match=r"'-1 0\.5 .*' is no class"):
+        load_dataset(f"folder:{tmp_path}", "test")
+    file.write_bytes("1 0.5 0.5 1 1\n".encode("utf-16"))
+    with pytest.raises(DatasetError, match=r"cannot be read .* Write it in UTF-8"):
+        load_dataset(f"folder:{tmp_path}", "test")
 
 
 # RAF-DB
@@ -382,3 +405,27 @@ def test_manifest_as_spreadsheets_write_it(tmp_path: Path) -> None:
         {"sad": 1},
     ]
     assert samples[0].groups == {"age": ["old"]}
+
+
+def test_an_image_with_two_labels_and_one_in_two_splits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for value in range(4):
+        image(tmp_path / f"{value}.png", value)
+    rows = [["0.png", "happy", "train"], ["1.png", "N/A", "train"], ["2.png", "sad", "train"]]
+    rows += [["2.png", "sad", "test"], ["3.png", "fear", "test"]]
+    write_csv(tmp_path / "labels.csv", ["image", "emotion", "split"], rows)
+    assert len(load_dataset(f"manifest:{tmp_path}", "test")) == 2
+    assert "1 images are in several splits: 2.png" in caplog.text
+    write_csv(tmp_path / "labels.csv", ["image", "emotion", "split"], [*rows, ["./3.png", "happy", "test"]])
+    with pytest.raises(DatasetError, match=r"line 6 and .*line 7: .*3\.png has two labels\. Delete one"):
+        load_dataset(f"manifest:{tmp_path}", "test")
+    write_csv(tmp_path / "labels.csv", ["image", "emotion", "split", "Emotion"], [[*row, "sad"] for row in rows])
+    with pytest.raises(DatasetError, match=r"has several columns emotion\. Keep one"):
+        load_dataset(f"manifest:{tmp_path}", "test")
+
+
+def test_labels_whose_images_all_have_other_names(tmp_path: Path) -> None:
+    write_csv(tmp_path / "labels.csv", ["image", "emotion", "split"], [["a/0.jpg", "sad", "test"]] * 2)
+    with pytest.raises(
+        DatasetError, match=r"1 more of 2 images are\. None is there: compare names, endings and folders"
+    ):
+        load_dataset(f"manifest:{tmp_path}", "test")

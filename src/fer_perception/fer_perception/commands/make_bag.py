@@ -17,15 +17,15 @@ from typing import get_args
 from tqdm import tqdm
 
 from fer_perception.commands.number_arguments import number, positive
-from fer_perception.errors import ImageError, LabelsError, SourceError
+from fer_perception.errors import ImageError, LabelsError
 from fer_perception.files import room_in
+from fer_perception.images.class_folders import images_of_classes
 from fer_perception.images.decoding import read_image
 from fer_perception.images.manifest import labelled_images
-from fer_perception.images.sources import DEFAULT_FPS, IMAGE_SUFFIXES, Source, open_source
+from fer_perception.images.sources import DEFAULT_FPS, Source, open_source
 from fer_perception.images.visibility import SensorRange
-from fer_perception.labels import EMOTIONS_8, emotion_named
 from fer_perception.replay.bags import Bag
-from fer_perception.replay.ground_truth import Labels, read_labels
+from fer_perception.replay.ground_truth import Labels, check_labels, read_labels
 from fer_perception.replay.storage.new_bag import TOPIC, Encoding, Item, write_bag
 
 log = logging.getLogger(__name__)
@@ -48,32 +48,19 @@ def open_items(
             raise LabelsError(f"{labels}: {source} has labels of its own")
         return fps or DEFAULT_FPS, _held(found, hold)
     opened = open_source(source, fps, hold / (fps or DEFAULT_FPS))
-    known = read_labels(labels) if labels else Labels([], {}, [])
+    if labels is None:
+        return opened.fps, (Item(image, time_s=time_s) for image, time_s in opened.timed())
+    known = read_labels(labels)
     for note in known.notes:
         log.warning("%s", note)
-    return opened.fps, _labelled(opened, known)
+    return opened.fps, _labelled(opened, known, labels)
 
 
 def _labelled_images(source: Path, split: str) -> list[tuple[Path, str]]:
     """The images of a CSV or of folders called like emotions; empty where the source is something else."""
-    if source.suffix == ".csv":
+    if source.suffix.lower() == ".csv":
         return labelled_images(source, split)
-    if not source.is_dir():
-        return []
-    folders = [(folder, emotion_named(folder.name)) for folder in sorted(source.iterdir()) if folder.is_dir()]
-    numbers = [folder.name for folder, _ in folders if folder.name.isdecimal()]
-    if numbers and len(numbers) == len(list(source.iterdir())):
-        raise SourceError(
-            f"{source}: its folders are called {', '.join(numbers[:10])}, and what numbers mean differs between "
-            f"datasets. Call them like emotions: {', '.join(EMOTIONS_8)}"
-        )
-    return [
-        (file, label)
-        for folder, label in folders
-        if label
-        for file in sorted(folder.iterdir())
-        if file.suffix.lower() in IMAGE_SUFFIXES
-    ]
+    return images_of_classes(source) if source.is_dir() else []
 
 
 def _held(found: list[tuple[Path, str]], hold: int) -> Iterator[Item]:
@@ -88,15 +75,24 @@ def _held(found: list[tuple[Path, str]], hold: int) -> Iterator[Item]:
             yield Item(image, label, repeat == 0)
 
 
-def _labelled(source: Source, labels: Labels) -> Iterator[Item]:
-    empty = set(labels.intervals)
+def _labelled(source: Source, labels: Labels, file: Path) -> Iterator[Item]:
+    """The images with their labels.
+
+    :raises LabelsError: behind the last image, where the labels are not of this source.
+    """
+    empty, frames = set(labels.intervals), set(labels.frames)
+    index, time_s = -1, 0.0
     for index, (image, time_s) in enumerate(source.timed()):
         time_ns = round(time_s * 1e9)
         shown = next((i for i in labels.intervals if i.start_ns <= time_ns < i.end_ns), None)
         empty.discard(shown)
+        frames.discard(index)
         yield Item(image, shown.label if shown else labels.frames.get(index, ""), time_s=time_s)
+    check_labels(labels, file, time_s, index + 1)
     if empty:
-        log.warning("%d of %d labelled intervals hold no image", len(empty), len(labels.intervals))
+        log.warning("%s: %d of %d labelled intervals hold no image", file, len(empty), len(labels.intervals))
+    if frames:
+        log.warning("%s: %d of %d labelled frames are not there", file, len(frames), len(labels.frames))
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -67,7 +67,12 @@ class Camera:
         if not np.isfinite(seen).all():
             return None
         shape = SHAPE * PUPILS_M
-        found, rotation, position = cv2.solvePnP(shape, seen, self.matrix, self.distortion, flags=cv2.SOLVEPNP_SQPNP)
+        try:
+            found, rotation, position = cv2.solvePnP(
+                shape, seen, self.matrix, self.distortion, flags=cv2.SOLVEPNP_SQPNP
+            )
+        except cv2.error:  # the key points of a far face lie too close together
+            return None
         if not found or position[2, 0] <= 0:
             return None
         rotation, position = cv2.solvePnPRefineLM(shape, seen, self.matrix, self.distortion, rotation, position)
@@ -76,7 +81,10 @@ class Camera:
         deviation = np.hypot(POINT_DEVIATION * max(distance, 1.0), PIXEL_DEVIATION)
         # Least squares: the points' deviations carried over to rotation and position.
         information = jacobian[:, :6].T @ jacobian[:, :6] / deviation**2
-        covariance = np.linalg.inv(information)
+        try:
+            covariance = np.linalg.inv(information)
+        except np.linalg.LinAlgError:
+            return None
         order = [3, 4, 5, 0, 1, 2]  # position first
         covariance = covariance[np.ix_(order, order)]
         # Another distance between the pupils moves the head along the line of sight.

@@ -6,6 +6,7 @@ numpy that the distribution was built with: scripts/compare_cv_bridge.py compare
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import cv2
@@ -23,6 +24,7 @@ OTHER_NAMES = {"8uc1": "mono8", "16uc1": "mono16"}
 PLANAR = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 PUBLISH = "publish rgb8, bgr8 or mono8"
 KNOWN_FORMATS = ("jpeg", "jpg", "png", "webp")
+BAYER = re.compile("(bayer_(?:rggb|bggr|gbrg|grbg))(?:8|16)")
 # By what the format of a CompressedImage holds.
 OTHER_FORMATS = {
     "compresseddepth": "it holds distances, not a picture. Take the topic of the camera's colour or infrared images",
@@ -62,13 +64,18 @@ def image_from_message(message: Any, sensor: SensorRange | None = None) -> UInt8
 
 def _decoded(message: Any, sensor: SensorRange) -> UInt8Image:
     try:
-        return decode(message.data, sensor)
+        image = decode(message.data, sensor)
+        # image_transport compresses a colour filter's values as they are.
+        found = BAYER.match(message.format.lower())
+        if found and np.array_equal(image[..., 0], image[..., 1]):
+            return np.asarray(convert_color(np.ascontiguousarray(image[..., 0]), f"{found[1]}8", "rgb8"))
+        return image
     except ImageError as error:
         name = message.format[:60]
         for part, remedy in OTHER_FORMATS.items():
             if part in name.lower():
                 raise ImageError(f"CompressedImage of the format {name!r} is not supported: {remedy}") from None
-        if any(known in name.lower() for known in KNOWN_FORMATS):
+        if {*KNOWN_FORMATS} & {*re.findall("[a-z0-9]+", name.lower())}:
             raise
         raise ImageError(f"{error}; its format says {name!r}. Publish {KNOWN}, or sensor_msgs/Image") from None
 

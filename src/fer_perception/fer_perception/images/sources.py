@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from fer_perception.errors import FerError, SourceError
+from fer_perception.files import some_names, visible_entries
 from fer_perception.images.decoding import read_image
 from fer_perception.images.visibility import SensorRange
 from fer_perception.types import UInt8Image
@@ -29,6 +30,10 @@ PORTRAIT_FRAMES = 300
 PORTRAIT_SIZE = (640, 480)
 HIGHEST_FPS = 240.0
 PROBED = 10  # images of a video that tell its rate
+# So many images after one another that cannot be decoded are taken for damage in a video; more for its end.
+MOST_DAMAGED = 300
+LONGEST_S = 1e7  # some videos without an index state any number of images
+CUT_OFF_S = 1.0  # by which a video may be shorter than it says
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +85,12 @@ def open_source(source: str, fps: float = 0.0, still_s: float = 2.0, max_side: i
     rate = fps or DEFAULT_FPS
     stills = partial(_file_images, repeats=max(1, round(still_s * rate)), rate=rate, own_times=not fps)
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        inside = visible_entries(path)
+        files = [file for file in inside if file.suffix.lower() in IMAGE_SUFFIXES]
         if not files:
             raise SourceError(f"{path}: the folder holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        if others := [entry for entry in inside if entry not in files]:
+            log.warning("%s: left out, as they are no images: %s", path, some_names(others))
         unreadable: set[Path] = set()
         return Source(str(path), rate, False, lambda: _limited_all(stills(files, unreadable), max_side))
     if not path.is_file():
@@ -140,7 +148,7 @@ def _open_video(path: Path, fps: float, max_side: int) -> Source:
     capture = cv2.VideoCapture(str(path))
     own_fps = capture.get(cv2.CAP_PROP_FPS)
     # The rate that a file states is no measure: of WebM it can be that of its clock, of others it is the mean.
-    first_s = [time_s for time_s in (_position_s(capture) for _ in range(PROBED)) if time_s is not None]
+    first_s = [found[0] for found in (_next_image(capture) for _ in range(PROBED)) if found is not None]
     capture.release()
     if not first_s:
         raise SourceError(f"{path}: no image can be decoded. Is it a video, whole, in a format that OpenCV reads?")
@@ -150,9 +158,11 @@ def _open_video(path: Path, fps: float, max_side: int) -> Source:
 
     def timed() -> Iterator[TimedImage]:
         video = cv2.VideoCapture(str(path))
-        last_s, count, untimed = -1.0, 0, 0
+        last_s, count, untimed, damaged, begun_s = -1.0, 0, 0, 0, first_s[0]
         try:
-            while (time_s := _position_s(video)) is not None:
+            while (found := _next_image(video)) is not None:
+                time_s, missed = found[0] - begun_s, found[1]
+                damaged += missed
                 if fps:
                     time_s = count / fps
                 elif time_s <= last_s:
@@ -160,6 +170,7 @@ def _open_video(path: Path, fps: float, max_side: int) -> Source:
                 _, image = video.retrieve()
                 yield TimedImage(cv2.cvtColor(_limited(image, max_side), cv2.COLOR_BGR2RGB), time_s)
                 last_s, count = time_s, count + 1
+            states_s = video.get(cv2.CAP_PROP_FRAME_COUNT) / (own_fps or np.inf)
         finally:
             video.release()
         if untimed:
@@ -168,13 +179,23 @@ def _open_video(path: Path, fps: float, max_side: int) -> Source:
                 "is another",
                 *(path, untimed, count, assumed),
             )
+        if damaged:
+            log.warning("%s: %d images are damaged and left out; %d could be read", path, damaged, count)
+        if not fps and 0 < last_s < states_s - CUT_OFF_S and states_s < LONGEST_S:
+            log.warning("%s: ends after %.1f s, and says that it lasts %.1f s. Is it whole?", path, last_s, states_s)
 
     return Source(str(path), fps or (nominal if steps_s else assumed), False, timed, own_times=not fps)
 
 
-def _position_s(video: cv2.VideoCapture) -> float | None:
-    """When the next image is shown, in seconds after the first; None where there is no more. To be retrieved then."""
-    return float(video.get(cv2.CAP_PROP_POS_MSEC)) / 1000 if video.grab() else None
+def _next_image(video: cv2.VideoCapture) -> tuple[float, int] | None:
+    """When the next image is shown, in seconds by the video's clock, and how many before it cannot be decoded.
+
+    None where there is no more. The image is to be retrieved then.
+    """
+    for missed in range(MOST_DAMAGED):
+        if video.grab():
+            return float(video.get(cv2.CAP_PROP_POS_MSEC)) / 1000, missed
+    return None
 
 
 def _at_rate(images: Iterable[UInt8Image], rate: float) -> Iterator[TimedImage]:

@@ -6,7 +6,7 @@ from sensor_msgs.msg import Image
 
 from fer_perception.images.visibility import SensorRange
 from fer_perception.nodes.base import conversions
-from fer_perception.nodes.base.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
+from fer_perception.nodes.base.managed_node import NAMESPACE, OK, WARN, ManagedNode, run_node
 from fer_perception.nodes.base.qos import IMAGE_QOS
 from fer_perception.nodes.image_results import ImageResults, Results
 from fer_perception.settings import OverlayNodeSettings
@@ -50,7 +50,7 @@ class OverlayNode(ManagedNode):
     def _follow_demand(self) -> None:
         wanted = self._overlay.get_subscription_count() > 0
         if wanted and self._results is None:
-            self._results = ImageResults(self, self.settings, self._draw, self._reject)
+            self._results = ImageResults(self, self.settings, self._draw)
         elif not wanted:
             self._unsubscribe()
 
@@ -60,6 +60,7 @@ class OverlayNode(ManagedNode):
             self._results = None
 
     def _draw(self, results: Results) -> None:
+        assert self._results is not None
         try:
             known = results.known_faces()
             canvas = draw_results(
@@ -69,12 +70,10 @@ class OverlayNode(ManagedNode):
                 results.emotions.labels,
             )
         except Exception as error:  # a node never dies from a message
-            self._reject(str(error))
+            self._results.refuse(str(error))
             return
         self._overlay.publish(conversions.image_message(results.emotions.header, canvas))
-
-    def _reject(self, reason: str) -> None:
-        self.get_logger().error(f"image skipped: {reason}", throttle_duration_sec=LOG_PERIOD_S)
+        self._results.shown()
 
 
 def main() -> None:

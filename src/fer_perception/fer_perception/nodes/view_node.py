@@ -12,7 +12,7 @@ from fer_msgs.msg import LatencyStatistics
 from fer_perception.images.visibility import SensorRange
 from fer_perception.nodes.base import conversions
 from fer_perception.nodes.base.latest_slot import LatestSlot
-from fer_perception.nodes.base.managed_node import LOG_PERIOD_S, NAMESPACE, OK, WARN, ManagedNode, run_node
+from fer_perception.nodes.base.managed_node import NAMESPACE, OK, WARN, ManagedNode, run_node
 from fer_perception.nodes.base.qos import RESULT_QOS
 from fer_perception.nodes.image_results import ImageResults, Results
 from fer_perception.settings import ViewNodeSettings
@@ -71,7 +71,7 @@ class ViewNode(ManagedNode):
             slot.put(Arrival(results, self.get_clock().now().nanoseconds))
 
         images = self.settings.privacy != "strict"
-        self._results = ImageResults(self, self.settings, receive, self._reject, images)
+        self._results = ImageResults(self, self.settings, receive, images)
         self.at_deactivate(self._results.close)
         statistics = self.create_subscription(
             LatencyStatistics, "latency_statistics", self._show_statistics, RESULT_QOS
@@ -90,7 +90,9 @@ class ViewNode(ManagedNode):
                 self._show(arrival)
             except Exception as error:  # a node never dies from a message
                 if self.context.ok():  # else it is the end that interrupted the work
-                    self._reject(str(error))
+                    self._results.refuse(str(error))
+            else:
+                self._results.shown()
             time.sleep(max(0.0, begun + PERIOD_S - time.monotonic()))
 
     def _show(self, arrival: Arrival) -> None:
@@ -111,9 +113,6 @@ class ViewNode(ManagedNode):
 
     def _show_statistics(self, message: LatencyStatistics) -> None:
         self._view.statistics(self.get_clock().now().nanoseconds, conversions.summary_from_message(message))
-
-    def _reject(self, reason: str) -> None:
-        self.get_logger().error(f"image skipped: {reason}", throttle_duration_sec=LOG_PERIOD_S)
 
 
 def main() -> None:

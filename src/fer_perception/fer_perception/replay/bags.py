@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import time
 from collections import Counter
@@ -21,7 +22,14 @@ from fer_perception.images.messages import image_from_message
 from fer_perception.images.stamps import ImageTime, StampCheck
 from fer_perception.images.visibility import SensorRange
 from fer_perception.replay.message_types import typestore
-from fer_perception.replay.storage.recording import find_files, form_of, messages_of, open_files, unpacked
+from fer_perception.replay.storage.recording import (
+    DamagedFileError,
+    find_files,
+    form_of,
+    messages_of,
+    open_files,
+    unpacked,
+)
 from fer_perception.types import UInt8Image
 
 CDR = "cdr"
@@ -46,9 +54,9 @@ class Bag:
         self._stack = ExitStack()
         try:
             self._files = open_files(files, self._stack)
-        except Exception as error:  # mcap and rosbags let out what they run into in a damaged file
+        except DamagedFileError as error:
             self.close()
-            raise self._damaged(error) from error
+            raise self._damaged(error.reason, error.file if len(files) > 1 else None) from error
         self.connections: list[Connection] = []
         foreign: dict[str, str] = {}
         for connection in (connection for file in self._files for connection in file.connections):
@@ -109,13 +117,21 @@ class Bag:
         except Exception as error:  # as above
             raise self._damaged(error) from error
 
-    def _damaged(self, error: Exception) -> BagError:
+    def _damaged(self, error: Exception, file: Path | None = None) -> BagError:
+        """:param file: which one of several."""
         if is_full(error):
             return BagError(f"{self.path}: is compressed, and {gettempdir()} has no room for it. Set TMPDIR to another")
+        others = "; the others can be given one by one" if file else ""
         return BagError(
-            f"{self.path}: cannot be read ({type(error).__name__}: {error}). Is it a rosbag2, and whole? A recording "
-            "that was cut off is repaired by 'mcap recover' (mcap) or 'sqlite3 .recover', then 'ros2 bag reindex'"
+            f"{file or self.path}: cannot be read ({type(error).__name__}: {error}){others}. Is it a rosbag2, and "
+            "whole? A recording that was cut off is repaired by 'mcap recover' (mcap) or 'sqlite3 .recover', then "
+            "'ros2 bag reindex'"
         )
+
+
+def bag_name(path: Path) -> str:
+    """What a bag is called: its folder, or its file without the storage's ending."""
+    return re.sub(r"(\.mcap|\.db3)(\.zstd)?$", "", path.resolve().name)
 
 
 def deserialize(raw: bytes, message_type: str) -> Any:

@@ -13,13 +13,13 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from fer_perception.errors import BagError, FerError
+from fer_perception.errors import BagError, FerError, LabelsError
 from fer_perception.files import made_folder, room_in
 from fer_perception.models.bundle import Bundle
 from fer_perception.models.shipped import resolve_model
-from fer_perception.replay.bags import Bag, Selection, choose_topic, choose_topics
+from fer_perception.replay.bags import Bag, Selection, bag_name, choose_topic, choose_topics
 from fer_perception.replay.evaluation import Truth, evaluate
-from fer_perception.replay.ground_truth import LABEL_TOPIC, Interval, file_for, read_labels, read_truth
+from fer_perception.replay.ground_truth import LABEL_TOPIC, Interval, check_labels, file_for, read_labels, read_truth
 from fer_perception.replay.jobs import run_tasks
 from fer_perception.replay.offline import FRAMES_PER_PART, LIBRARIES, Task, make_task
 from fer_perception.replay.output_bag import topics_to_lose, write_bag
@@ -75,8 +75,12 @@ def evaluate_bags(
         file_for(bag, bags, options.labels)
     for file in options.labels:  # before hours of work
         read_labels(file)
+    if inside := [bag for bag in bags if bag.resolve().is_relative_to(out.resolve())]:
+        raise FerError(f"{inside[0]}: lies in {out}, where the last results are deleted. Choose another --out")
+    tasks, totals, failures = _plan(bags, out, settings, selection, options)
     prepare(out)
-    tasks, totals, failures = _plan(bags, out, settings, selection, options.topic)
+    if options.rrd and not options.rrd.parent.is_dir():
+        raise FerError(f"{options.rrd}: there is no folder {options.rrd.parent}. Make it, or choose another --rrd")
     if options.rrd and len(tasks) > 1:
         raise FerError(f"{options.rrd}: a recording is of one image topic, these are {len(tasks)}. Choose by --topic")
     with _progress(tasks, totals):
@@ -110,8 +114,7 @@ def evaluate_recording(
     selection, options = selection or Selection(), options or Options()
     with Bag(bag) as opened:
         topic = choose_topic(opened, options.topic)
-    for file in options.labels:
-        read_labels(file)
+        _check_labels(bag, [bag], opened, options.labels, [topic])
     prepare(out)
     folder = out / PARTS / RECORDED
     shutil.rmtree(folder, ignore_errors=True)
@@ -158,7 +161,7 @@ def _conclude(
         usable.append(stream.model_copy(update={"notes": [*stream.notes, *notes]}))
         truth |= {name: intervals} if intervals else {}
     if not usable:
-        raise FerError("no bag was evaluated. " + " | ".join(failures))
+        raise FerError("no bag was evaluated. " + " | ".join(dict.fromkeys(failures)))
     labels, model_id = tuple(usable[0].labels), usable[0].model_id
     with room_in(out, "choose another --out, and run it again: it goes on where it is now"):
         merge_parts({(s.bag, s.topic): folders[s.bag, s.topic] for s in usable}, labels, out, options.csv)
@@ -238,7 +241,7 @@ def prepare(out: Path) -> None:
 
 
 def _plan(
-    bags: Sequence[Path], out: Path, settings: ReplaySettings, selection: Selection, topics: Sequence[str]
+    bags: Sequence[Path], out: Path, settings: ReplaySettings, selection: Selection, options: Options
 ) -> tuple[list[Task], list[int], list[str]]:
     """Tasks, about how many frames each has, and the bags that cannot be used."""
     tasks, totals, failures = [], [], []
@@ -247,16 +250,25 @@ def _plan(
             with Bag(path) as bag:
                 length_s = max((bag.end_ns - bag.start_ns) * 1e-9, 1e-9)
                 fraction = min(1.0, (min(selection.end_s, length_s) - selection.start_s) / length_s)
-                for topic in choose_topics(bag, topics):
+                topics = choose_topics(bag, options.topic)
+                _check_labels(path, bags, bag, options.labels, topics)
+                for topic in topics:
                     tasks.append(make_task(path, topic, selection, settings, out / PARTS))
                     totals.append(max(1, round(bag.counts[topic] * max(0.0, fraction) / selection.every)))
-        except BagError as error:
+        except (BagError, LabelsError) as error:
             failures.append(str(error))
         except OSError as error:
             failures.append(f"{path}: {error}")
     if not tasks:
-        raise FerError(" | ".join(failures))
+        raise FerError(" | ".join(dict.fromkeys(failures)))
     return tasks, totals, failures
+
+
+def _check_labels(path: Path, bags: Sequence[Path], bag: Bag, files: Sequence[Path], topics: Sequence[str]) -> None:
+    """:raises LabelsError: a bag's file of labels cannot be used, or is of another recording."""
+    if file := file_for(path, bags, files):
+        most = max(bag.counts[topic] for topic in topics)
+        check_labels(read_labels(file), file, (bag.end_ns - bag.start_ns) * 1e-9, most)
 
 
 @contextmanager
@@ -308,7 +320,7 @@ def _write_bags(folder: Path, predictions: Predictions, model_id: str, images: b
     taken: set[Path] = set()
     for name, frames in predictions.frames.groupby("bag", sort=False):
         source = Path(str(name))
-        out = folder / source.stem
+        out = folder / bag_name(source)
         while out in taken:  # bags of several robots can have the same name
             out = out.with_name(f"{out.name}_")
         taken.add(out)

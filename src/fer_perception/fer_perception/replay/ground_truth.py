@@ -6,11 +6,9 @@ Times are seconds after the bag's first message, by the clock of the recording.
 from __future__ import annotations
 
 import csv
-import math
 import re
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby, pairwise
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +18,17 @@ import pandas as pd
 from fer_perception.csv_table import read_table
 from fer_perception.errors import BagError, LabelsError
 from fer_perception.labels import ALIASES, EMOTIONS_8, emotion_named, is_unlabelled
-from fer_perception.replay.bags import Bag, deserialize, nanoseconds
+from fer_perception.replay.bags import Bag, bag_name, deserialize, nanoseconds
 
 LABEL_TOPIC = "/ground_truth"
 TEXT, EMOTION_ARRAY = "std_msgs/msg/String", "fer_msgs/msg/EmotionArray"
 TIER = "emotion"
 TABLES = (".csv", ".tsv", ".txt")
 MAX_NAMED = 5
+MOST_AT_ONCE = 0.5  # of the images
+LONGEST_S = 1e10  # some 300 years
+# Times without a unit that reach so far beyond a recording are milliseconds, or others.
+UNLIKELY_TIMES, UNLIKELY_S = 100, 600.0
 
 # Names of columns. ELAN's export has "Begin Time - ss.msec", BIDS onset and duration.
 UNIT = r"(_time)?(_(s|sec|secs|seconds|ms|msec|milliseconds|ss_msec|hh_mm_ss_ms))?"
@@ -35,7 +37,10 @@ END = re.compile(rf"(end|stop|offset|to){UNIT}")
 DURATION = re.compile(rf"duration{UNIT}")
 FRAME = re.compile(r"frame(_(index|number|no|id))?")
 LABEL = re.compile(r"label|emotion|expression|annotation")
+NAMED_UNIT = re.compile(r"_(s|sec|secs|seconds|ms|msec|milliseconds)$")
 MILLISECONDS = re.compile(r"(?<!ss)_(ms|msec|milliseconds)$")
+CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d+)?)")
+THOUSANDS = re.compile(r"\d{1,3}\.\d{3}")
 KNOWN = re.compile("|".join(pattern.pattern for pattern in (START, END, DURATION, FRAME, LABEL)))
 
 
@@ -54,24 +59,25 @@ def file_for(bag: Path, bags: Sequence[Path], files: Sequence[Path]) -> Path | N
     """
     if len(bags) == 1 and len(files) == 1:
         return files[0]
-    names = [path.stem for path in bags]
+    names = [bag_name(path) for path in bags]
     for file in files:
         if names.count(file.stem) != 1:
             raise LabelsError(
                 f"{file}: of several bags, labels are found by name: call it like one of {', '.join(names)}"
             )
-    return next((file for file in files if file.stem == bag.stem), None)
+    return next((file for file in files if file.stem == bag_name(bag)), None)
 
 
 class Labels(NamedTuple):
     """The contents of a file of labels: intervals, their times from the bag's first message on, or labels by frame.
 
-    ``notes``: what of it cannot be used, in sentences.
+    ``notes``: what of it cannot be used, in sentences. ``has_unit``: the columns' names or the format tell the times'.
     """
 
     intervals: list[Interval]
     frames: dict[int, str]
     notes: list[str]
+    has_unit: bool = True
 
 
 def read_truth(
@@ -97,6 +103,8 @@ def read_truth(
             start_ns = bag.start_ns
             intervals = [i._replace(start_ns=i.start_ns + start_ns, end_ns=i.end_ns + start_ns) for i in intervals]
     times_ns = np.sort(frames["time_ns"].to_numpy())
+    if len(times_ns) > 1 and intervals and (np.diff(times_ns) == 0).mean() > MOST_AT_ONCE:
+        notes.append("most images were recorded at the same time as another: labels cannot be matched by time")
     starts, ends = (np.searchsorted(times_ns, [i[end] for i in intervals]) for end in (0, 1))
     if empty := int((starts == ends).sum()):
         notes.append(f"{empty} of {len(intervals)} labelled intervals hold no image")
@@ -120,14 +128,47 @@ def read_labels(file: Path) -> Labels:
         raise LabelsError(f"{file}: labels are read from {', '.join(TABLES)} and from ELAN's .eaf")
     if not labels.intervals and not labels.frames:
         raise LabelsError(". ".join([f"{file}: holds no label", *labels.notes]))
-    labels.intervals.sort()
-    for before, after in pairwise(labels.intervals):
-        if after.start_ns < before.end_ns and after.label != before.label:
-            at_s = after.start_ns * 1e-9
-            raise LabelsError(f"{file}: intervals overlap at {at_s:.3f} s ({before.label}, {after.label})")
-    ends = [after.start_ns for after in labels.intervals[1:]] + [sys.maxsize]
-    trimmed = [i._replace(end_ns=min(i.end_ns, end)) for i, end in zip(labels.intervals, ends, strict=False)]
-    return labels._replace(intervals=[i for i in trimmed if i.end_ns > i.start_ns])
+    return labels._replace(intervals=_merged(labels.intervals, file))
+
+
+def check_labels(labels: Labels, file: Path, length_s: float, images: int) -> None:
+    """Compare labels with the recording that they are of, before the work.
+
+    :param images: how many it has.
+    :raises LabelsError: none of them is of an image, or the times are too large to be seconds.
+    """
+    if labels.frames:
+        if (first := min(labels.frames)) >= images:
+            raise LabelsError(f"{file}: its frames begin with {first}, and there are {images}, counted from 0")
+        return
+    first_s, last_s = labels.intervals[0].start_ns * 1e-9, labels.intervals[-1].end_ns * 1e-9
+    length = f"the recording lasts {length_s:.1f} s"
+    if first_s > length_s or last_s <= 0:
+        raise LabelsError(
+            f"{file}: is from {first_s:.10g} to {last_s:.10g} s, and {length}. Times count from its first message"
+        )
+    if not labels.has_unit and last_s > max(UNLIKELY_S, UNLIKELY_TIMES * length_s):
+        raise LabelsError(
+            f"{file}: its labels end at {last_s:.10g} s, and {length}. Say the unit in the columns' names: start_ms "
+            "and end_ms, or start_s and end_s"
+        )
+
+
+def _merged(intervals: Iterable[Interval], file: Path) -> list[Interval]:
+    """Sorted; those that overlap and have the same label are one.
+
+    :raises LabelsError: two overlap whose labels differ.
+    """
+    merged: list[Interval] = []
+    for interval in sorted(intervals):
+        if not merged or interval.start_ns >= merged[-1].end_ns:
+            merged.append(interval)
+        elif interval.label == merged[-1].label:
+            merged[-1] = merged[-1]._replace(end_ns=max(merged[-1].end_ns, interval.end_ns))
+        else:
+            at_s = interval.start_ns * 1e-9
+            raise LabelsError(f"{file}: intervals overlap at {at_s:.3f} s ({merged[-1].label}, {interval.label})")
+    return merged
 
 
 class _Unusable:
@@ -180,8 +221,12 @@ def _of_table(file: Path) -> Labels:
     if not label or not ((start and (end or duration)) or frame):
         found = f"It has {', '.join(columns)}" if columns else "It is empty"
         raise LabelsError(f"{file}: lacks columns. It needs start_s, end_s and label, or frame and label. {found}")
+    if len(several := [column for column in columns if LABEL.fullmatch(column)]) > 1:
+        raise LabelsError(f"{file}: has labels in the columns {' and '.join(several)}. Keep one of them")
     unusable = _Unusable(str(file))
-    labels, contradicted = Labels([], {}, []), set[int]()
+    # A column whose name has no unit has the other's.
+    units = [column for column in (start, end or duration) if NAMED_UNIT.search(column)]
+    labels, contradicted = Labels([], {}, [], has_unit=bool(units)), set[int]()
     for line, cells in rows:
         where = f"line {line}"
         word = unusable.label(cells.get(label, ""), where)
@@ -189,8 +234,11 @@ def _of_table(file: Path) -> Labels:
             continue
         try:
             if start and (end or duration):
-                first = _time_ns(cells, start)
-                last = _time_ns(cells, end) if end else first + _time_ns(cells, duration)
+                first, last = (
+                    _time_ns(cells.get(column, ""), column if column in units else units[0] if units else "")
+                    for column in (start, end or duration)
+                )
+                last += 0 if end else first
                 if last <= first:
                     raise ValueError(f"it ends at {last * 1e-9:g} s and begins at {first * 1e-9:g} s")
                 labels.intervals.append(Interval(first, last, word))
@@ -207,23 +255,28 @@ def _of_table(file: Path) -> Labels:
     return labels
 
 
-def _time_ns(cells: Mapping[str, str], column: str) -> int:
+def _time_ns(text: str, column: str) -> int:
     """A cell as nanoseconds: seconds, or milliseconds where the column's name says so, or hours:minutes:seconds.
 
-    :raises ValueError: it is none.
+    :param column: the name that has the unit.
+    :raises ValueError: it is none, or may be another.
     """
-    text = cells.get(column, "")
     plain = text.replace(",", ".") if text.count(",") == 1 and "." not in text else text
+    is_ms = MILLISECONDS.search(column)
+    if ":" in plain:
+        if not (clock := CLOCK.fullmatch(plain)):
+            raise ValueError(f"'{text[:40]}' is no time such as 1:02:03.5 (hours, minutes, seconds)")
+        hours, minutes, seconds = (float(part or 0) for part in clock.groups())
+        return round((hours * 3600 + minutes * 60 + seconds) * 1e9)
+    if is_ms and THOUSANDS.fullmatch(plain):
+        raise ValueError(f"'{text[:40]}' is either thousands or a fraction. Write milliseconds without a separator")
     try:
-        seconds = 0.0
-        for part in plain.split(":"):
-            seconds = seconds * 60 + float(part)
-        if not math.isfinite(seconds):
-            raise ValueError
+        time = float(plain)
     except ValueError:
         raise ValueError(f"'{text[:40]}' is no number") from None
-    is_ms = ":" not in plain and MILLISECONDS.search(column)
-    return round(seconds * (1e6 if is_ms else 1e9))
+    if not abs(time) < LONGEST_S * (1000 if is_ms else 1):  # nor any that is none
+        raise ValueError(f"'{text[:40]}' is no time in a recording")
+    return round(time * (1e6 if is_ms else 1e9))
 
 
 def _whole(text: str) -> int:
@@ -267,18 +320,24 @@ def _of_topic(bag: Bag, frames: pd.DataFrame, topic: str) -> tuple[list[Interval
         try:
             messages.append((time_ns, deserialize(raw, connection.msgtype)))
         except BagError as error:
+            messages.append((time_ns, None))
             unusable.odd(_at(bag, time_ns), str(error))
     if kind == TEXT:
         intervals = []
         ends = [time_ns for time_ns, _ in messages[1:]] + [bag.end_ns + 1]
         for (time_ns, message), end_ns in zip(messages, ends, strict=True):
-            if message.data.strip() and end_ns > time_ns and (word := unusable.label(message.data, _at(bag, time_ns))):
+            if (
+                message
+                and message.data.strip()
+                and end_ns > time_ns
+                and (word := unusable.label(message.data, _at(bag, time_ns)))
+            ):
                 intervals.append(Interval(time_ns, end_ns, word))
     else:
         labels = {
             nanoseconds(message.header.stamp): unusable.label(_largest(message), _at(bag, time_ns))
             for time_ns, message in messages
-            if len(message.emotions)
+            if message and len(message.emotions)
         }
         intervals = _of_frames(zip(frames["time_ns"], map(labels.get, frames["stamp_ns"]), strict=True))
     return intervals, unusable.notes()

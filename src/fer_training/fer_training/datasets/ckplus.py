@@ -28,6 +28,7 @@ from fer_training.datasets.samples import DatasetError, Split
 IMAGES = ("cohn-kanade-images", "extended-cohn-kanade-images")
 LABELS = ("Emotion", "Emotion_labels")
 EMOTIONS = ("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
+NUMBERED: dict[float, str] = dict(enumerate(EMOTIONS))  # written as 3.0000000e+00
 FOLDS = 10
 PEAK_FRAMES = 3
 SUBJECT = re.compile(r"S\d{3}", re.ASCII)
@@ -76,7 +77,7 @@ def labelled_sequences(path: Path) -> tuple[Path, list[LabelledSequence]] | None
                 LabelledSequence(
                     label, _emotion(label), _frames(_with_subjects(images) / label.parts[-3] / label.parts[-2], label)
                 )
-                for label in sorted(_with_subjects(labels).glob("S*/*/*_emotion.txt"))
+                for label in sorted(_with_subjects(labels).glob("S*/*/[!.]*_emotion.txt"))
             ]
     return None
 
@@ -114,8 +115,8 @@ def _frames(folder: Path, label: Path) -> list[Path]:
 
 def _emotion(label: Path) -> str:
     try:
-        return EMOTIONS[int(float(label.read_text(encoding="utf-8")))]  # written as 3.0000000e+00
-    except (OSError, ValueError, IndexError) as error:
+        return NUMBERED[float(label.read_text(encoding="utf-8-sig"))]
+    except (OSError, ValueError, KeyError) as error:
         raise DatasetError(
             f"{label}: holds no number from 0 to {len(EMOTIONS) - 1}. Unpack the labels again"
         ) from error

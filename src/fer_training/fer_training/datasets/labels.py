@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from fer_perception.labels import ALIASES, EMOTIONS_8, emotion_named
+from fer_perception.labels import ALIASES, EMOTIONS_8, emotion_named, emotion_of_folder, is_unlabelled
 from fer_training.datasets.samples import DatasetError
 
 # Of images without a label, and of AffectNet's and FER+'s classes that are no emotion.
@@ -14,7 +14,7 @@ NO_EMOTION = ("", "unknown", "none", "uncertain", "noface", "nf")
 
 def is_no_emotion(word: str | None) -> bool:
     """Whether a word says that an image has no label that can be learnt, such as "unknown"; an empty one, too."""
-    return re.sub(r"[\W_]", "", (word or "").lower()) in NO_EMOTION
+    return is_unlabelled(word or "") or re.sub(r"[\W_]", "", (word or "").lower()) in NO_EMOTION
 
 
 def emotion_index(name: str | None, labels: tuple[str, ...], where: str) -> int:
@@ -32,7 +32,7 @@ def emotion_index(name: str | None, labels: tuple[str, ...], where: str) -> int:
     return labels.index(emotion)
 
 
-def emotion_of_folder(name: str, numbers: Mapping[int, str]) -> str | None:
+def emotion_of_class(name: str, numbers: Mapping[int, str]) -> str | None:
     """The emotion that a class folder's name means, such as ``Angry``, ``0_anger`` or a number; "" for unknown.
 
     None where the name means nothing that is known.
@@ -44,4 +44,4 @@ def emotion_of_folder(name: str, numbers: Mapping[int, str]) -> str | None:
         return ""
     if plain.isdecimal():
         return numbers.get(int(plain))
-    return emotion_named(re.sub(r"^\d+[\W_]+", "", plain))
+    return emotion_of_folder(plain)

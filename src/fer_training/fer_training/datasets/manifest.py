@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+from fer_perception.files import some_names
 from fer_perception.labels import EMOTIONS_7, EMOTIONS_8, emotion_named
 from fer_perception.splits import SPLITS, Split, split_named
 from fer_training.datasets.files.tables import read_table
@@ -14,6 +16,8 @@ from fer_training.datasets.samples import DatasetError
 
 DEFAULT_FILE = "labels.csv"
 COLUMNS = ("image", "emotion", "split")
+
+log = logging.getLogger(__name__)
 
 
 def list_manifest(path: Path, split: Split) -> Listing:
@@ -39,6 +43,11 @@ def list_manifest(path: Path, split: Split) -> Listing:
     # Without rows of the split "val" some of the training rows become it.
     held = split in ("train", "val") and "val" not in splits
     files = [_find(file.parent, row["image"] or "") for _, row in rows]
+    by_file: dict[Path, set[str | None]] = {}
+    for image, named in zip(files, splits, strict=True):
+        by_file.setdefault(image, set()).add(named)
+    if shared := [image for image, of in by_file.items() if len(of) > 1]:
+        log.warning("%s: %d images are in several splits: %s", file, len(shared), some_names(shared))
     chosen = [named == ("train" if held else split) for named in splits]
     photographs = [
         Photograph(

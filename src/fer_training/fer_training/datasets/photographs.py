@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -99,6 +100,7 @@ def load_photographs(name: str, split: Split, listing: Listing, alignment: Align
     if not photographs:
         raise DatasetError(f"{listing.root}: holds no image of the split '{split}'. Choose another split, or add some")
     _require_files(photographs)
+    _require_one_label(photographs)
     listing.say_left_out(name)
     images: list[UInt8Image] = []
     missed: list[str] = []
@@ -142,9 +144,19 @@ def _require_files(photographs: list[Photograph]) -> None:
     missing = [photograph for photograph in photographs if not photograph.file.is_file()]
     if missing:
         others = f", and {len(missing) - 1} more of {len(photographs)} images are" if len(missing) > 1 else ""
-        raise DatasetError(
-            f"{missing[0].where}: {missing[0].file} is missing{others}. Unpack the images again, or delete the row"
-        )
+        remedy = "Unpack the images again, or delete the row"
+        if len(missing) == len(photographs):
+            remedy = "None is there: compare names, endings and folders with what was unpacked"
+        raise DatasetError(f"{missing[0].where}: {missing[0].file} is missing{others}. {remedy}")
+
+
+def _require_one_label(photographs: list[Photograph]) -> None:
+    """Of a face that the labels show twice, both must say the same."""
+    first: dict[tuple[str, Region | None], Photograph] = {}
+    for photograph in photographs:
+        known = first.setdefault((os.path.normpath(photograph.file), photograph.box), photograph)
+        if known.target != photograph.target:
+            raise DatasetError(f"{known.where} and {photograph.where}: {known.file} has two labels. Delete one of them")
 
 
 def read_image(file: Path, where: str = "") -> UInt8Image:

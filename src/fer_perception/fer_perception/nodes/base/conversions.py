@@ -92,6 +92,9 @@ def _face_message(face: core.Face, track_id: str, crop: UInt8Image | None, mesh:
     )
 
 
+NO_CROPS = "start face_node with privacy off. fer_node sends none, and needs no emotion_node"
+
+
 def crops_from_message(message: FaceArray, manifest: Manifest) -> list[UInt8Image]:
     """The crops of a FaceArray for a network: uint8, (H, W) for a grey network, else (H, W, 3), RGB.
 
@@ -103,7 +106,7 @@ def crops_from_message(message: FaceArray, manifest: Manifest) -> list[UInt8Imag
     if got != wanted:
         raise ImageError(
             f"the faces' crops are {_crop_text(*got)}, this network takes {_crop_text(*wanted)}: "
-            + ("start face_node with the same model" if message.crop_encoding else "start face_node with privacy off")
+            + ("start face_node with the same model" if message.crop_encoding else NO_CROPS)
         )
     shape = (spec.height, spec.width) if spec.color == "grey" else (spec.height, spec.width, 3)
     crops = []
@@ -166,7 +169,12 @@ def region(box: Box) -> RegionOfInterest:
 
 
 def face_from_message(message: Face) -> core.Face:
-    """The inverse of what :func:`face_array_message` does to one face."""
+    """The inverse of what :func:`face_array_message` does to one face.
+
+    :raises ImageError: its mesh is none.
+    """
+    if len(message.mesh) % 3:
+        raise ImageError(f"the mesh of face {message.track_id[:20]} has {len(message.mesh)} numbers, not 3 a point")
     roi, orientation = message.roi, message.head_orientation
     return core.Face(
         box=(roi.x_offset, roi.y_offset, roi.width, roi.height),

@@ -9,6 +9,7 @@ from fer_perception.images.stamps import FAULTS, REMEDY, StampCheck, seconds
 
 # A recording that is played without its time has stamps of long ago.
 RECORDING = "; of a recording: ros2 bag play --clock, and use_sim_time"
+NO_CLOCK = "use_sim_time is set, and there is no time on /clock: have the simulation publish it, or unset use_sim_time"
 UNSET = "they have no stamp"
 
 
@@ -28,9 +29,11 @@ class StampReport:
         """
         stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
         time = self._check.judge(stamp_ns, now_ns)
-        if time.fault:
+        if not now_ns:
+            self._faults[NO_CLOCK] += 1
+        elif time.fault:
             self._faults[FAULTS[time.fault]] += 1
-        elif not stamp_ns and now_ns:
+        elif not stamp_ns:
             self._faults[UNSET] += 1
         return seconds(time.time_ns)
 
@@ -43,6 +46,8 @@ class StampReport:
         if not self._last_window:
             return ""
         ((fault, count),) = self._last_window.most_common(1)
+        if fault == NO_CLOCK:
+            return fault
         remedy = REMEDY + (RECORDING if fault == FAULTS["far"] else "")
         images = "1 image" if count == 1 else f"{count} images"
         return f"{images}: {fault}. The time of their arrival serves instead. {remedy}"

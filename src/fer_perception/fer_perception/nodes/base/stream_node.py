@@ -54,6 +54,7 @@ class StreamNode(ManagedNode):
         """Start the worker, then subscribe. Deactivation lets the worker finish the message it is at."""
         self.statistics = FrameStatistics()
         self._summary: WindowSummary | None = None
+        self._refused = ""  # why the last message was refused, if it was
         self._stamps = StampReport()
         self._energy_j = self._power.energy_j()
         self._slot: LatestSlot[Arrival] = LatestSlot()
@@ -99,6 +100,7 @@ class StreamNode(ManagedNode):
     def _skip(self, reason: str) -> None:
         """Count a malformed message and say why."""
         self.statistics.count("rejected")
+        self._refused = reason.strip().rpartition("\n")[2]  # of a traceback the error
         self.log_skipped(self.statistics.total("rejected"), reason)
 
     def _work(self, slot: LatestSlot[Arrival]) -> None:
@@ -123,6 +125,7 @@ class StreamNode(ManagedNode):
             "total": stopwatch.total_ms,
         }
         self.statistics.processed(durations_ms)
+        self._refused = ""
         dropped, rejected = self.statistics.total("dropped"), self.statistics.total("rejected")
         self._latency.publish(conversions.latency_message(header, durations_ms, faces, dropped, rejected))
         self.follow_up()
@@ -157,9 +160,10 @@ class StreamNode(ManagedNode):
         if problem := self._input.problem():
             self.get_logger().warning(problem, throttle_duration_sec=LOG_PERIOD_S)
             return ERROR, problem, values
+        if refused := self._refused:
+            return ERROR, f"messages are refused: {refused}", values
         if summary.rejected:
-            level = WARN if summary.processed else ERROR
-            return level, f"{summary.rejected} malformed messages in the last second: see the log", values
+            return WARN, f"{summary.rejected} messages were refused in the last second: see the log", values
         if summary.dropped > summary.received / 2:
             message = (
                 f"{summary.dropped} of {summary.received} messages in the last second came before the previous one was "

@@ -58,7 +58,7 @@ class Input:
     ) -> None:
         self._node, self._receive, self._reject = node, receive, reject
         self._timeout_s, self._deserialize = timeout_s, deserialize
-        self._incompatible = 0
+        self._is_reliable = qos.reliability == ReliabilityPolicy.RELIABLE
         self._arrived_s = time.monotonic()
         self.topic: str = node.resolve_topic_name(topic)
         self._type = type_name(message_type)
@@ -85,13 +85,15 @@ class Input:
         silent_s = time.monotonic() - self._arrived_s
         if silent_s < self._timeout_s:
             return ""
-        types = {publisher.topic_type for publisher in self._node.get_publishers_info_by_topic(self.topic)}
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        types = {publisher.topic_type for publisher in publishers}
         if not types:
             return f"nothing publishes on {self.topic} since {silent_s:.0f} s: {self._where_it_may_be()}"
         if self._type not in types:
             remedy = IMAGE_REMEDIES.get(self._type, "") if types & IMAGE_REMEDIES.keys() else self._other_type()
             return f"{self.topic} is {', '.join(sorted(types))}, not {self._type}{remedy}"
-        if self._incompatible:
+        offered = {publisher.qos_profile.reliability for publisher in publishers if publisher.topic_type == self._type}
+        if self._is_reliable and offered == {ReliabilityPolicy.BEST_EFFORT}:
             return self._quality_hint()
         names = publishers_of(self._node, self.topic, self._type)
         return (
@@ -155,14 +157,14 @@ class Input:
         except Exception:  # a node never dies from a message
             self._reject(traceback.format_exc())
 
-    def _on_incompatible(self, event: Any) -> None:
-        self._incompatible = event.total_count
+    def _on_incompatible(self, _: Any) -> None:
         self._node.get_logger().error(self._quality_hint())
 
     def _quality_hint(self) -> str:
+        remedy = "Set image_reliability to best_effort" if self._type in IMAGE_REMEDIES else "Make it reliable"
         return (
             f"nothing arrives from a publisher of {self.topic}, whose quality of service does not fit: it offers best "
-            "effort where reliable was asked. Set image_reliability to best_effort"
+            f"effort where reliable was asked. {remedy}"
         )
 
 

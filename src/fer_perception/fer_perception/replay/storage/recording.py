@@ -31,6 +31,14 @@ COMPRESSED = ".zstd"
 TOLERANCE_NS = 100_000_000
 
 
+class DamagedFileError(Exception):
+    """Which file of a recording cannot be read, and why."""
+
+    def __init__(self, file: Path, reason: Exception) -> None:
+        super().__init__(f"{file}: {reason}")
+        self.file, self.reason = file, reason
+
+
 class StorageFile(Protocol):
     """An open file: its topics, and the time range of its messages in nanoseconds, the end exclusive."""
 
@@ -124,7 +132,7 @@ def find_files(path: Path) -> tuple[list[Path], Metadata | None, list[str]]:
         if not _is_storage(path):
             raise BagError(
                 f"{path}: is no {' or '.join(SUFFIXES)} file. A recording of ROS 1 (.bag) is converted by "
-                "'rosbags-convert --src FILE --dst FOLDER'"
+                "'rosbags-convert --src FILE --dst FOLDER', a film by 'make_bag FILE --out FOLDER'"
             )
         return [path], None, []
     present = sorted(file for file in path.iterdir() if file.is_file() and _is_storage(file))
@@ -133,6 +141,9 @@ def find_files(path: Path) -> tuple[list[Path], Metadata | None, list[str]]:
         lost = f": {', '.join(metadata.files)} missing. Copy it here" if metadata else ""
         raise BagError(f"{path}: holds no {' or '.join(SUFFIXES)} file{lost or '. Give the folder of a bag'}")
     notes = []
+    if twice := [file for file in present if file.with_name(f"{file.name}{COMPRESSED}") in present]:
+        notes.append(f"{_names(twice)}: not read, as the same is in {COMPRESSED} beside it")
+        present = [file for file in present if file not in twice]
     if journals := [file for file in path.glob("*.db3-wal") if file.stat().st_size]:
         notes.append(f"{_names(journals)}: messages in it are not read. Merge them: sqlite3 FILE.db3 'VACUUM'")
     listed = [file for file in present if metadata and file.name in metadata.files]
@@ -145,7 +156,7 @@ def find_files(path: Path) -> tuple[list[Path], Metadata | None, list[str]]:
         if metadata:
             notes.append(f"{METADATA} lists {', '.join(metadata.files)}, and only {_names(present)} is there: read")
         else:
-            notes.append(f"there is no {METADATA} that can be read: {_names(present)} read without")
+            notes.append(f"there is no {METADATA} that can be read: {_names(present)} read without{_gap(present)}")
         return present, metadata, notes
     if missing := sorted(set(metadata.files) - {file.name for file in listed}):
         raise BagError(
@@ -169,11 +180,14 @@ def find_files(path: Path) -> tuple[list[Path], Metadata | None, list[str]]:
 def open_files(files: list[Path], stack: ExitStack) -> list[StorageFile]:
     """Open the files of a recording, in the order of their messages; the stack closes them.
 
-    :raises Exception: of mcap or rosbags, where one is damaged.
+    :raises DamagedFileError: one cannot be read.
     """
     opened = []
     for file in files:
-        storage = _open(_unpacked(file, stack))
+        try:
+            storage = _open(_unpacked(file, stack))
+        except Exception as error:  # mcap and rosbags let out what they run into in a damaged file
+            raise DamagedFileError(file, error) from error
         stack.callback(storage.close)
         opened.append(storage)
     return sorted(opened, key=lambda storage: storage.start_time)
@@ -226,6 +240,13 @@ def _is_storage(file: Path) -> bool:
 def _series(file: Path) -> str:
     """What the files of one recording have in common: their name without its number."""
     return re.sub(r"(_\d+)?(\.mcap|\.db3)(\.zstd)?$", r"\2", file.name)
+
+
+def _gap(files: list[Path]) -> str:
+    """By the numbers of a recording's files, that some are missing."""
+    numbers = [int(found[1]) for file in files if (found := re.search(r"_(\d+)\.[^_]+$", file.name))]
+    absent = sorted(set(range(max(numbers, default=0))) - {*numbers})
+    return f". By their numbers, {', '.join(f'_{number}' for number in absent)} missing" if numbers and absent else ""
 
 
 def _names(files: list[Path]) -> str:

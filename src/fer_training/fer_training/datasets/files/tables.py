@@ -41,6 +41,8 @@ def read_table(
                     f"{file}: lacks the column(s) {', '.join(missing)}. It has {', '.join(names[:12]) or 'none'}, "
                     f"and needs {', '.join(columns)}. {remedy}"
                 )
+            if twice := [column for column in columns if names.count(column) > 1]:
+                raise DatasetError(f"{file}: has several columns {twice[0]}. Keep one")
             for line in filter(None, lines):
                 values: dict[str, str | None] = dict.fromkeys(names)
                 values.update(zip(names, map(str.strip, line), strict=False))

@@ -10,15 +10,14 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from fer_perception.faces.single_face import Region
+from fer_perception.files import visible_entries
 from fer_perception.labels import emotion_named
 from fer_perception.splits import split_named
-from fer_training.datasets.labels import emotion_index, emotion_of_folder
+from fer_training.datasets.labels import emotion_index, emotion_of_class
 from fer_training.datasets.photographs import IMAGE_SUFFIXES, Listing, Photograph, without_validation
 from fer_training.datasets.samples import DatasetError, Split
 from fer_training.datasets.splits import held_out
 
-# What operating systems leave behind; hidden files, too.
-LITTER = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "lost+found", "$recycle.bin", "system volume information")
 MAX_LEVELS = 5
 FOUND = 8  # names in an error
 
@@ -117,13 +116,13 @@ def find_tree(path: Path, numbers: Mapping[int, str] = MappingProxyType({})) -> 
 
 def _has_classes(folder: Path, numbers: Mapping[int, str]) -> bool:
     names = [inner.name for inner in folders(folder)]
-    return any(name.strip().isdecimal() or emotion_of_folder(name, numbers) for name in names)
+    return any(name.strip().isdecimal() or emotion_of_class(name, numbers) for name in names)
 
 
 def _images_by_class(top: Path, numbers: Mapping[int, str]) -> list[Labelled]:
     labelled = []
     for folder in folders(top):
-        emotion = emotion_of_folder(folder.name, numbers)
+        emotion = emotion_of_class(folder.name, numbers)
         where = f"{folder} (a class folder)"
         if emotion is None and folder.name.strip().isdecimal():
             raise DatasetError(
@@ -175,17 +174,12 @@ def levels(path: Path) -> Iterator[Path]:
 
 def entries(folder: Path) -> list[Path]:
     """What lies in a folder, sorted, without hidden files and what operating systems leave behind."""
-    return sorted(entry for entry in folder.iterdir() if not is_litter(entry.name))
+    return sorted(visible_entries(folder))
 
 
 def folders(folder: Path) -> list[Path]:
     """The folders in a folder, see :func:`entries`."""
     return [entry for entry in entries(folder) if entry.is_dir()]
-
-
-def is_litter(name: str) -> bool:
-    """Whether a file or folder is hidden, or left behind by an operating system."""
-    return name.startswith(".") or name.lower() in LITTER
 
 
 def child(folder: Path, *names: str) -> Path | None:

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path, PurePath
 
-from fer_training.datasets.files.trees import entries, is_litter
+from fer_perception.files import is_litter
+from fer_training.datasets.files.trees import entries
 from fer_training.datasets.keypoints import CACHE_FILES
 from fer_training.datasets.photographs import IMAGE_SUFFIXES
 

@@ -54,22 +54,28 @@ def _pairs(level: Path) -> dict[Split | None, tuple[Path, Path]]:
     return {split: (images, labels) for split, (images, labels) in found.items() if images and labels}
 
 
-def _names(file: Path) -> list[str]:
+def _names(file: Path) -> dict[int, str]:
+    """The classes' emotions by their numbers."""
     try:
         names = yaml.safe_load(file.read_text(encoding="utf-8"))["names"]
-        words = [str(name) for name in (names.values() if isinstance(names, dict) else names)]
+        numbered = names.items() if isinstance(names, dict) else enumerate(names)
+        words = {int(number): str(name) for number, name in numbered}
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         raise DatasetError(f"{file}: has no list 'names' of the classes ({error!r}). Get the dataset again") from error
-    if unknown := [word for word in words if emotion_named(word) is None]:
+    if unknown := [word for word in words.values() if emotion_named(word) is None]:
         raise DatasetError(f"{file}: the classes {', '.join(unknown)} are no emotions that are known")
-    return [emotion_named(word) or "" for word in words]
+    return {number: emotion_named(word) or "" for number, word in words.items()}
 
 
-def _faces(text: Path, images: Path, by_stem: dict[str, Path], names: list[str]) -> list[Labelled]:
+def _faces(text: Path, images: Path, by_stem: dict[str, Path], names: dict[int, str]) -> list[Labelled]:
     """The faces of one label file: lines of class, middle, width and height, as fractions of the image."""
     image = by_stem.get(text.stem, images / f"{text.stem}.jpg")
     faces = []
-    for number, line in enumerate(text.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = text.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{text}: cannot be read ({error}). Write it in UTF-8, or delete it") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         where = f"{text}, line {number}"
@@ -77,9 +83,10 @@ def _faces(text: Path, images: Path, by_stem: dict[str, Path], names: list[str])
             label, *box = line.split()
             emotion = names[int(label)]
             x, y, width, height = map(float, box)
-        except (ValueError, IndexError) as error:
+        except (ValueError, KeyError) as error:
             raise DatasetError(
-                f"{where}: '{line}' is no class from 0 to {len(names) - 1} and four numbers of a box. Mend or delete it"
+                f"{where}: '{line}' is no class ({', '.join(map(str, names))}) and four numbers of a box. Mend or "
+                "delete it"
             ) from error
         faces.append(Labelled(image, emotion, where, _pixels(image, x - width / 2, y - height / 2, width, height)))
     return faces
