@@ -40,8 +40,8 @@ def is_litter(name: str) -> bool:
 def visible_entries(folder: Path) -> list[Path]:
     """What lies in a folder, without :func:`is_litter`. Numbers in names count as such: frame2 is before frame10."""
 
-    def parts(entry: Path) -> list[str | int]:
-        return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", entry.name)]
+    def parts(entry: Path) -> tuple[list[str | int], str]:
+        return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", entry.name)], entry.name
 
     return sorted((entry for entry in folder.iterdir() if not is_litter(entry.name)), key=parts)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Generator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +16,7 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from fer_perception.commands.replay import format_report
-from fer_perception.errors import BagError, FaceModelError
+from fer_perception.errors import BagError, FaceModelError, FerError
 from fer_perception.labels import EMOTIONS_7
 from fer_perception.models import shipped
 from fer_perception.models.bundle import Bundle, write_manifest
@@ -295,3 +297,34 @@ def test_prefetch_hands_on_items_and_errors_and_ends_early() -> None:
     count = len(made)
     time.sleep(0.05)
     assert len(made) == count < 10  # reads a few ahead, and stops when nobody takes them
+
+
+def test_a_bag_among_the_results_is_not_deleted(portrait_bag: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    settings, out = ReplaySettings(model=str(tiny_bundle)), tmp_path / "out"
+    evaluate_bags([portrait_bag], out, settings)
+    kept = sorted(out.rglob("*"))
+    (copy,) = (out / "bags").iterdir()
+    with pytest.raises(FerError, match=r"where the last results are deleted\. Choose another --out"):
+        evaluate_bags([copy], out, settings)
+    with pytest.raises(FerError, match="there is no such bag"):
+        evaluate_bags([tmp_path / "misspelt"], out, settings)
+    assert sorted(out.rglob("*")) == kept
+
+
+def test_labels_of_another_recording_cost_only_their_bag(
+    portrait_bag: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("run.1", "run.2"):
+        shutil.copytree(portrait_bag, tmp_path / name)
+        (tmp_path / f"{name}.csv").write_text("start_s,end_s,label\n0,1,happy\n")
+    (tmp_path / "run.2.csv").write_text("start_s,end_s,label\n1700000000,1700000001,happy\n")
+    options = Options(labels=[tmp_path / "run.1.csv", tmp_path / "run.2.csv"])
+    monkeypatch.chdir(tmp_path / "run.1")
+    settings = ReplaySettings(model=str(tiny_bundle))
+    report = evaluate_bags([Path(), tmp_path / "run.2"], tmp_path / "out", settings, options=options)
+    (failure,) = report.failures
+    assert "run.2.csv: is from 1700000000 to 1700000001 s" in failure
+    assert [folder.name for folder in (tmp_path / "out" / "bags").iterdir()] == ["run.1"]
+    missing = replace(options, labels=(), rrd=tmp_path / "none" / "x.rrd")
+    with pytest.raises(FerError, match=r"there is no folder .*/none\. Make it, or choose another --rrd"):
+        evaluate_bags([tmp_path / "run.2"], tmp_path / "out", settings, options=missing)

@@ -46,8 +46,7 @@ from fer_perception.nodes.base.isolation import isolate, use_dds_profile
 from fer_perception.nodes.base.ros_start import explained_start
 from fer_perception.nodes.recording.prediction_recorder import PredictionRecorder
 from fer_perception.replay.bags import image_transport
-from fer_perception.replay.evaluate_bags import Options, evaluate_recording, prepare
-from fer_perception.replay.ground_truth import read_labels
+from fer_perception.replay.evaluate_bags import Options, choose_labelled_topic, evaluate_recording, prepare
 from fer_perception.settings import Value
 
 RECORDING = "recording"
@@ -84,9 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
     require_viewer(options)
     selection = selection_of(options)
     transport = image_transport(options.bag, options.topic)  # a bad bag is found out before anything is started
-    for file in options.labels:
-        read_labels(file)
-    prepare(options.out)
+    choose_labelled_topic(options.bag, options.topic, options.labels)
+    prepare(options.out, [options.bag])
     recording = options.out / RECORDING
     shutil.rmtree(recording, ignore_errors=True)
     end_on_signals()

@@ -75,12 +75,10 @@ def evaluate_bags(
         file_for(bag, bags, options.labels)
     for file in options.labels:  # before hours of work
         read_labels(file)
-    if inside := [bag for bag in bags if bag.resolve().is_relative_to(out.resolve())]:
-        raise FerError(f"{inside[0]}: lies in {out}, where the last results are deleted. Choose another --out")
-    tasks, totals, failures = _plan(bags, out, settings, selection, options)
-    prepare(out)
-    if options.rrd and not options.rrd.parent.is_dir():
+    if options.rrd and not options.rrd.absolute().parent.is_dir():
         raise FerError(f"{options.rrd}: there is no folder {options.rrd.parent}. Make it, or choose another --rrd")
+    tasks, totals, failures = _plan(bags, out, settings, selection, options)
+    prepare(out, bags)
     if options.rrd and len(tasks) > 1:
         raise FerError(f"{options.rrd}: a recording is of one image topic, these are {len(tasks)}. Choose by --topic")
     with _progress(tasks, totals):
@@ -112,10 +110,8 @@ def evaluate_recording(
     :raises FerError: the bag, the recording, labels or folder cannot be used, or no image was processed.
     """
     selection, options = selection or Selection(), options or Options()
-    with Bag(bag) as opened:
-        topic = choose_topic(opened, options.topic)
-        _check_labels(bag, [bag], opened, options.labels, [topic])
-    prepare(out)
+    topic = choose_labelled_topic(bag, options.topic, options.labels)
+    prepare(out, [bag])
     folder = out / PARTS / RECORDED
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -226,11 +222,13 @@ def read_truth_table(folder: Path) -> Truth:
     }
 
 
-def prepare(out: Path) -> None:
+def prepare(out: Path, bags: Sequence[Path]) -> None:
     """Delete an earlier run's results, so that they are never taken for this one's; its parts stay.
 
-    :raises FerError: the folder holds something else, or cannot be written.
+    :raises FerError: the folder holds something else, or one of the bags, or cannot be written.
     """
+    if inside := [bag for bag in bags if bag.resolve().is_relative_to(out.resolve())]:
+        raise FerError(f"{inside[0]}: lies in {out}, where the last results are deleted. Choose another --out")
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / PARTS).is_dir())):
         raise FerError(f"{out}: exists and is no output of replay. Move it away, or choose another --out")
     with made_folder(out):
@@ -262,6 +260,17 @@ def _plan(
     if not tasks:
         raise FerError(" | ".join(dict.fromkeys(failures)))
     return tasks, totals, failures
+
+
+def choose_labelled_topic(path: Path, wanted: Sequence[str], labels: Sequence[Path]) -> str:
+    """The one image topic of a bag to play, once its labels were compared with it.
+
+    :raises FerError: the bag, topic or labels cannot be used.
+    """
+    with Bag(path) as bag:
+        topic = choose_topic(bag, wanted)
+        _check_labels(path, [path], bag, labels, [topic])
+    return topic
 
 
 def _check_labels(path: Path, bags: Sequence[Path], bag: Bag, files: Sequence[Path], topics: Sequence[str]) -> None:
