@@ -100,6 +100,8 @@ def test_tables_as_people_write_them(tmp_path: Path, text: str, encoding: str) -
         ("0,nan,happy", "line 3: 'nan' is no time in a recording"),
         ("0,1e300,happy", "line 3: '1e300' is no time in a recording"),
         ("0,1700000000000000000,happy", "line 3: '1700000000000000000' is no time in a recording"),
+        ("0,9000000000:00:00,happy", "line 3: '9000000000:00:00' is no time in a recording"),
+        ("0,5000000000,happy", "line 3: '5000000000' is no time in a recording"),
         ("0,00:00:10:00,happy", "line 3: '00:00:10:00' is no time such as 1:02:03.5"),
         ("0,0:90,happy", "line 3: '0:90' is no time such as"),
         ("2,1,happy", "line 3: it ends at 1 s and begins at 2 s"),

@@ -26,7 +26,7 @@ TIER = "emotion"
 TABLES = (".csv", ".tsv", ".txt")
 MAX_NAMED = 5
 MOST_AT_ONCE = 0.5  # of the images
-LONGEST_S = 1e10  # some 300 years
+LONGEST_S = 4e9  # beyond, with a bag's own time, 64 bits of nanoseconds would overflow
 # Times without a unit that reach so far beyond a recording are milliseconds, or others.
 UNLIKELY_TIMES, UNLIKELY_S = 100, 600.0
 
@@ -262,21 +262,22 @@ def _time_ns(text: str, column: str) -> int:
     :raises ValueError: it is none, or may be another.
     """
     plain = text.replace(",", ".") if text.count(",") == 1 and "." not in text else text
-    is_ms = MILLISECONDS.search(column)
+    is_ms = ":" not in plain and MILLISECONDS.search(column)
+    if is_ms and THOUSANDS.fullmatch(plain):
+        raise ValueError(f"'{text[:40]}' is either thousands or a fraction. Write milliseconds without a separator")
     if ":" in plain:
         if not (clock := CLOCK.fullmatch(plain)):
             raise ValueError(f"'{text[:40]}' is no time such as 1:02:03.5 (hours, minutes, seconds)")
-        hours, minutes, seconds = (float(part or 0) for part in clock.groups())
-        return round((hours * 3600 + minutes * 60 + seconds) * 1e9)
-    if is_ms and THOUSANDS.fullmatch(plain):
-        raise ValueError(f"'{text[:40]}' is either thousands or a fraction. Write milliseconds without a separator")
-    try:
-        time = float(plain)
-    except ValueError:
-        raise ValueError(f"'{text[:40]}' is no number") from None
-    if not abs(time) < LONGEST_S * (1000 if is_ms else 1):  # nor any that is none
+        hours, minutes, rest = (float(part or 0) for part in clock.groups())
+        number = hours * 3600 + minutes * 60 + rest
+    else:
+        try:
+            number = float(plain)
+        except ValueError:
+            raise ValueError(f"'{text[:40]}' is no number") from None
+    if not abs(number) < LONGEST_S * (1000 if is_ms else 1):  # nor any that is none
         raise ValueError(f"'{text[:40]}' is no time in a recording")
-    return round(time * (1e6 if is_ms else 1e9))
+    return round(number * (1e6 if is_ms else 1e9))
 
 
 def _whole(text: str) -> int:
