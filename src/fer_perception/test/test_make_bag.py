@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -230,3 +234,16 @@ def test_labels_that_are_not_of_the_source(tmp_path: Path, caplog: pytest.LogCap
     with pytest.raises(LabelsError, match=r"its frames begin with 7, and there are 3"):
         main([*arguments, "--out", str(tmp_path / "other")])
     assert not (tmp_path / "other").exists()
+
+
+def test_a_bag_that_is_not_finished_is_removed(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", 1)
+    out = tmp_path / "bag"
+    arguments = ["make_bag", str(tmp_path / "a.png"), "--hold", "100000000", "--out", str(out)]
+    process = subprocess.Popen([sys.executable, "-m", "fer_perception", *arguments], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not out.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.terminate()
+    assert process.wait(120) == 128 + signal.SIGTERM
+    assert not out.exists()
