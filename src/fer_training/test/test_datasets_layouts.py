@@ -1,5 +1,6 @@
 """Every dataset in its official layout, as small trees of real image files."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -96,6 +97,13 @@ def test_affectnet_errors(tmp_path: Path) -> None:
     (tmp_path / "Manually_Annotated" / "Manually_Annotated_Images" / "1" / "training1.jpg").unlink()
     with pytest.raises(DatasetError, match=r"training\.csv, line 3: .*training1\.jpg is missing"):
         load_all(f"affectnet8:{tmp_path}")
+
+
+def test_affectnet_with_one_of_its_sets(tmp_path: Path) -> None:
+    affectnet_later(tmp_path)
+    shutil.rmtree(tmp_path / "val_set")
+    with pytest.raises(DatasetError, match=r"neither validation\.csv nor the folder val_set is there"):
+        load_dataset(f"affectnet8:{tmp_path}", "test")
 
 
 def test_affectnet_does_not_unpickle(tmp_path: Path) -> None:

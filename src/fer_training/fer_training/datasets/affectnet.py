@@ -54,7 +54,9 @@ def affectnet(labels: tuple[str, ...]) -> Callable[[Path, Split], Listing]:
                 if listing := read(level, split, labels):
                     chosen = listing.photographs if split == "test" else without_validation(listing.photographs, split)
                     return replace(listing, photographs=chosen)
-        is_official = any(_inside(path, name) for name in IMAGES)  # its folders have numbers that are no classes
+        # Its folders have numbers and names that are no classes.
+        own = (*IMAGES, *(f"{name}/annotations" for name in SETS.values()))
+        is_official = any(_inside(path, name) for name in own)
         if not is_official and (tree := find_yolo(path) or find_tree(path, NUMBERS)):
             parts = dict(tree.parts)
             if "test" not in parts and "val" in parts:
