@@ -143,7 +143,7 @@ class FacePipeline:
     def _look_for_flaws(self, image: UInt8Image, stamp_s: float, faces: Sequence[Face]) -> Flaw:
         flaw: Flaw = "" if any(face.confidence for face in faces) else flaw_of(image)
         last, since_s = self._flawed
-        if flaw != last or stamp_s < since_s:
+        if bool(flaw) != bool(last) or stamp_s < since_s:  # flaws may alternate, as of a flickering light
             since_s = stamp_s
         self._flawed = flaw, since_s
         self.flaw = flaw if stamp_s - since_s >= FLAWED_AFTER_S else ""

@@ -40,6 +40,18 @@ def test_an_image_without_faces(pipeline: Pipeline) -> None:
     assert emotions.probabilities.shape == emotions.smoothed.shape == (0, 7)
 
 
+def test_flaws_that_alternate_are_told_and_end(pipeline: Pipeline, portrait: np.ndarray) -> None:
+    told = []
+    for number in range(30):
+        image = np.full((480, 640, 3), 0 if number % 2 else 255, np.uint8)
+        pipeline.faces.process(image, number / 10, Stopwatch())
+        told.append(pipeline.faces.flaw)
+    assert told[:20] == [""] * 20
+    assert {*told[20:]} == {"nearly black", "nearly white"}
+    pipeline.faces.process(portrait, 3.0, Stopwatch())
+    assert pipeline.faces.flaw == ""
+
+
 def test_a_mesh_changes_nothing_else(pipeline: Pipeline, portrait: np.ndarray) -> None:
     pipeline.process(portrait, 0.0)  # followed from then on
     found, emotions = pipeline.process(portrait, 0.02)
