@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from fer_perception.labels import ALIASES, EMOTIONS_8, emotion_named, emotion_of_folder, is_unlabelled
 from fer_training.datasets.samples import DatasetError
 
-# Of images without a label, and of AffectNet's and FER+'s classes that are no emotion.
-NO_EMOTION = ("", "unknown", "none", "uncertain", "noface", "nf")
+# Of AffectNet's and FER+'s classes that are no emotion, beside the words for no label at all.
+NO_EMOTION = ("uncertain", "noface", "nf")
 
 
 def is_no_emotion(word: str | None) -> bool:
     """Whether a word says that an image has no label that can be learnt, such as "unknown"; an empty one, too."""
-    return is_unlabelled(word or "") or re.sub(r"[\W_]", "", (word or "").lower()) in NO_EMOTION
+    plain = re.sub(r"[\W_]", "", (word or "").lower())
+    return is_unlabelled(word or "") or is_unlabelled(plain) or plain in NO_EMOTION
 
 
 def emotion_index(name: str | None, labels: tuple[str, ...], where: str) -> int:

@@ -37,6 +37,7 @@ from fer_perception.pipeline import Emotions, Faces
 from fer_perception.telemetry.timing import STAGES, Percentiles, WindowSummary
 from fer_perception.types import Box, Float32Array, UInt8Image
 
+NO_CROPS = "start face_node with privacy off. fer_node sends none, and needs no emotion_node"
 CROP_ENCODINGS = {"grey": "mono8", "rgb": "rgb8"}
 
 
@@ -90,9 +91,6 @@ def _face_message(face: core.Face, track_id: str, crop: UInt8Image | None, mesh:
         pose=[pose_message(face.pose)] if face.pose else [],
         crop=_bytes(crop) if crop is not None else [],
     )
-
-
-NO_CROPS = "start face_node with privacy off. fer_node sends none, and needs no emotion_node"
 
 
 def crops_from_message(message: FaceArray, manifest: Manifest) -> list[UInt8Image]:

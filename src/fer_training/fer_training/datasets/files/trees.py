@@ -174,6 +174,7 @@ def levels(path: Path) -> Iterator[Path]:
 
 def entries(folder: Path) -> list[Path]:
     """What lies in a folder, sorted, without hidden files and what operating systems leave behind."""
+    # As text: the order is part of a split's fingerprint.
     return sorted(visible_entries(folder))
 
 
