@@ -62,6 +62,8 @@ def run(name: str) -> None:
             # Its imports take seconds, and nothing is open yet: to end now is a clean end.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: os._exit(0))
+        elif name == "make_bag":
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # half a bag is removed
         if module.startswith(NODE_MODULES) or name in OTHER_ROS:
             from fer_perception.nodes.base.ros_start import check_environment
 

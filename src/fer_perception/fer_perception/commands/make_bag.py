@@ -17,7 +17,6 @@ from typing import get_args
 from tqdm import tqdm
 
 from fer_perception.commands.number_arguments import number, positive
-from fer_perception.commands.processes import end_on_signals
 from fer_perception.errors import ImageError, LabelsError
 from fer_perception.files import room_in
 from fer_perception.images.class_folders import images_of_classes
@@ -126,7 +125,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
     options = parse_arguments(arguments)
-    end_on_signals()  # half a bag is removed
     fps, items = open_items(options.source, options.hold, options.fps, options.split, options.labels)
     shown = tqdm(islice(items, options.limit), desc=options.out.name, unit="image", mininterval=1.0)
     with room_in(options.out, "choose another --out, or --encoding jpeg"):

@@ -15,7 +15,7 @@ STOP_TIMEOUT_S = 10.0
 
 
 def end_on_signals() -> None:
-    """End as by Ctrl-C when this process is asked to end, so that nodes are stopped and half-made bags removed."""
+    """End as by Ctrl-C when this process is asked to end, so that the nodes are stopped, too."""
 
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
