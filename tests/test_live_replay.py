@@ -28,7 +28,7 @@ from fer_perception.replay.comparison import compare
 from fer_perception.replay.evaluate_bags import Options, evaluate_bags
 from fer_perception.replay.message_types import typestore
 from fer_perception.replay.storage.new_bag import Item, write_bag
-from fer_perception.replay.tables import Predictions, read_predictions
+from fer_perception.replay.tables import KEYPOINT_COLUMNS, Predictions, read_predictions
 from fer_perception.settings import ReplaySettings
 
 FRAMES = 60
@@ -244,7 +244,7 @@ def test_frames_and_predictions_of_a_recording_without_clock(bag: Path, tmp_path
     arguments = ["--predictions-topic", topic, "--topic", "/camera/image_raw", "--out", tmp_path / "again"]
     subprocess.run([*map(str, command), *map(str, arguments)], check=True, timeout=240)
     first, again = read_predictions(tmp_path / "offline"), read_predictions(tmp_path / "again")
-    ignored = ["bag", "face_confidence", "roll_rad"]
+    ignored = ["bag", "face_confidence", *KEYPOINT_COLUMNS]
     pd.testing.assert_frame_equal(again.emotions.drop(columns=ignored), first.emotions.drop(columns=ignored))
     assert (again.frames["end_to_end_ms"] == 0).all()
     assert first.frames["end_to_end_ms"].isna().all()

@@ -16,7 +16,7 @@ from fer_perception.replay.evaluate_bags import Options, evaluate_bags, evaluate
 from fer_perception.replay.message_types import typestore
 from fer_perception.replay.pace import SLACK_S, Pace
 from fer_perception.replay.storage.new_bag import START_NS, TOPIC, Item, write_bag
-from fer_perception.replay.tables import Predictions, read_predictions
+from fer_perception.replay.tables import KEYPOINT_COLUMNS, Predictions, read_predictions
 from fer_perception.settings import ReplaySettings
 
 EMOTIONS, LATENCY = f"/replay{TOPIC}/emotions", f"/replay{TOPIC}/latency"
@@ -79,7 +79,7 @@ def test_predictions_find_their_images(
     assert report.all.truth.coverage == 21 / 24
     kept = expected.emotions[~expected.emotions["frame"].isin([3, 4, 20])].reset_index(drop=True)
     assert len(kept) == 21
-    for column in kept.columns.drop(["bag", "face_confidence", "roll_rad"]):
+    for column in kept.columns.drop(["bag", "face_confidence", *KEYPOINT_COLUMNS]):
         assert found.emotions[column].tolist() == kept[column].tolist(), column
     there = ~found.frames["dropped"]
     np.testing.assert_allclose(found.frames.loc[there, "end_to_end_ms"], 30.0, atol=1e-3)

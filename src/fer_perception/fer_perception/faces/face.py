@@ -12,9 +12,9 @@ from fer_perception.faces.orientation import Quaternion
 from fer_perception.types import Box, Float32Array
 
 # Rows of a face's key points; right and left are the person's own.
-RIGHT_EYE, LEFT_EYE, NOSE_TIP, RIGHT_MOUTH, LEFT_MOUTH = range(5)
-KEYPOINTS = 5
-NO_KEYPOINTS = np.full((KEYPOINTS, 2), np.nan, np.float32)
+KEYPOINTS = ("right_eye", "left_eye", "nose_tip", "right_mouth", "left_mouth")
+RIGHT_EYE, LEFT_EYE, NOSE_TIP, RIGHT_MOUTH, LEFT_MOUTH = range(len(KEYPOINTS))
+NO_KEYPOINTS = np.full((len(KEYPOINTS), 2), np.nan, np.float32)
 
 
 @dataclass(frozen=True)

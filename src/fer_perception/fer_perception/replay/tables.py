@@ -20,12 +20,14 @@ import pyarrow.parquet
 
 from fer_perception.emotions.quality_gate import strongest
 from fer_perception.errors import BagError, FerError
+from fer_perception.faces.face import KEYPOINTS
 from fer_perception.faces.single_face import most_prominent
 from fer_perception.files import written_atomically
 from fer_perception.pipeline import Emotions, Faces
 from fer_perception.replay.bags import Frame
 
 EMOTIONS, FRAMES = "emotions", "frames"
+KEYPOINT_COLUMNS = tuple(f"{point}_{axis}" for point in KEYPOINTS for axis in "xy")
 STREAM = ("bag", "topic")
 # What a Latency message says of its image, and what only the recording of a live run does.
 LATENCY_FIELDS = (
@@ -68,15 +70,15 @@ def emotion_schema(labels: Sequence[str]) -> pa.Schema:
 
     ``frame``, ``stamp_ns``, ``time_ns`` as in ``frames``. ``prominent``: of the faces of its image the most central
     large one. ``x``, ``y``, ``width``, ``height``: the box in pixels. ``face_confidence``: of the detector.
-    ``roll_rad``: how far the face is turned in the image, clockwise. Both NaN for a live run, whose messages lack them.
-    ``refusal``: why the face gets no emotion, see :class:`Refusal`, else empty. Then
-    the emotion of this image and smoothed, each with its label, its confidence and all probabilities; under a refusal
-    ``unknown``, 0 and NaN.
+    ``right_eye_x`` and so on: the key points in pixels. Both NaN for a live run, whose messages lack them.
+    ``refusal``: why the face gets no emotion, see :class:`Refusal`, else empty. Then the emotion of this image and
+    smoothed, each with its label, its confidence and all probabilities; under a refusal ``unknown``, 0 and NaN.
     """
     columns = [("frame", pa.int64()), ("stamp_ns", pa.int64()), ("time_ns", pa.int64())]
     columns += [("track_id", pa.string()), ("prominent", pa.bool_())]
     columns += [(name, pa.int32()) for name in ("x", "y", "width", "height")]
-    columns += [("face_confidence", pa.float32()), ("roll_rad", pa.float64()), ("refusal", pa.string())]
+    columns += [(name, pa.float32()) for name in ("face_confidence", *KEYPOINT_COLUMNS)]
+    columns += [("refusal", pa.string())]
     for prefix in ("", "smoothed_"):
         columns += [(f"{prefix}label", pa.string()), (f"{prefix}confidence", pa.float32())]
         columns += [(f"{prefix}{label}", pa.float32()) for label in labels]
@@ -127,7 +129,7 @@ class Part:
                 "width": box_width,
                 "height": box_height,
                 "face_confidence": face.confidence,
-                "roll_rad": face.roll_rad,
+                **dict(zip(KEYPOINT_COLUMNS, face.keypoints.ravel(), strict=True)),
                 "refusal": "" if (refusal := emotions.refusal(index)) is None else refusal.reason,
             }
             for prefix, values in (("", emotions.probabilities[index]), ("smoothed_", emotions.smoothed[index])):

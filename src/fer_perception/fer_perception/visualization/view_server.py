@@ -56,7 +56,9 @@ class ViewServer:
             self._undo = undo.pop_all()
         self.data_url = f"rerun+http://{LOOPBACK if everywhere else host}:{data}/proxy"
         shown = socket.gethostname() if everywhere else host
-        self.url = f"http://{shown}:{page.port}/?url={quote(f'rerun+http://{shown}:{data}/proxy', safe='')}"
+        proxy = quote(f"rerun+http://{shown}:{data}/proxy", safe="")
+        # Labels have the emotions' colours, which are bright: they are read on a dark ground.
+        self.url = f"http://{shown}:{page.port}/?url={proxy}&theme=dark"
 
     def close(self) -> None:
         """End the server; what it held is gone."""

@@ -195,7 +195,8 @@ class ManagedNode(LifecycleNode):
         else:
             self.error = "".join(traceback.format_exception(error))
         retry = f"ros2 lifecycle set {self.get_fully_qualified_name()} {transition}"
-        self.get_logger().error(f"{transition} failed: {self.error}. Then: {retry}")
+        end = "" if self.error.endswith(("?", ".")) else "."
+        self.get_logger().error(f"{transition} failed: {self.error}{end} Then: {retry}")
         return TransitionCallbackReturn.FAILURE
 
     # Parameters ----------------------------------------------------------------------------------------------------
