@@ -201,6 +201,16 @@ class Graph:
     def collect(self, message_type: type, topic: str, qos: QoSProfile | int = 1000) -> None:
         self.node.create_subscription(message_type, topic, self.received[topic].append, qos)
 
+    def start_source(self, **parameters: Any) -> NodeProcess:
+        """Start ``source_node`` and collect all that it sends: it waits for a subscription that knows it already, since
+        what is sent to one that does not is lost.
+        """
+        process = self.start("source_node", wait_for_subscribers=1, **parameters)
+        topic = self.node.resolve_topic_name("image")
+        self.until(lambda: self.node.count_publishers(topic))
+        self.collect(Image, "image", IMAGE_QOS)
+        return process
+
     def until(self, condition: Callable[[], Any], timeout_s: float = TIMEOUT_S) -> None:
         """Spin until the condition holds; fails with the processes' output where it does not."""
         deadline = time.monotonic() + timeout_s

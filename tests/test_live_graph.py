@@ -274,8 +274,7 @@ def test_idle_nodes_end_cleanly(graph: Any, tmp_path: Path) -> None:
 def test_source_loops_on_request(graph: Any, tmp_path: Path) -> None:
     for value in (50, 200):
         cv2.imwrite(str(tmp_path / f"{value}.png"), np.full((48, 64, 3), value, np.uint8))
-    graph.collect(Image, "image", IMAGE_QOS)
-    source = graph.start("source_node", source=tmp_path, still_s=0.1, fps=20.0, loop=True, wait_for_subscribers=1)
+    source = graph.start_source(source=tmp_path, still_s=0.1, fps=20.0, loop=True)
     graph.until(lambda: len(graph.received["image"]) >= 12)
     brightness = [image.data[0] for image in graph.received["image"]]
     assert sum(abs(np.diff(np.asarray(brightness, int))) > 100) >= 3  # dark, bright, dark, bright
@@ -287,8 +286,7 @@ def test_source_plays_an_animation_at_its_own_times(graph: Any, tmp_path: Path) 
     pictures[0].save(
         tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=[200, 600, 200, 200], loop=0
     )
-    graph.collect(Image, "image", IMAGE_QOS)
-    source = graph.start("source_node", source=tmp_path / "a.gif", wait_for_subscribers=1)
+    source = graph.start_source(source=tmp_path / "a.gif")
     graph.until(lambda: not source.running())
     assert source.status == 0
     times = {
@@ -307,9 +305,8 @@ def test_source_plays_a_video_at_its_pace(graph: Any, tmp_path: Path) -> None:
     for index in range(30):
         writer.write(np.full((48, 64, 3), index * 8, np.uint8))
     writer.release()
-    graph.collect(Image, "image", IMAGE_QOS)
     graph.collect(DiagnosticArray, "/diagnostics")
-    source = graph.start("source_node", source=file, wait_for_subscribers=1, frame_id="eye")
+    source = graph.start_source(source=file, frame_id="eye")
     graph.until(lambda: not source.running())
     graph.spin(0.5)
     images = graph.received["image"]

@@ -9,9 +9,6 @@ import cv2
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from sensor_msgs.msg import Image
-
-from fer_perception.nodes.base.qos import IMAGE_QOS
 
 RNG = np.random.default_rng(0)
 
@@ -29,11 +26,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_an_unreadable_image_is_named_and_the_others_are_shown(graph: Any, folder: Path) -> None:
-    graph.collect(Image, "image", IMAGE_QOS)
-    process = graph.start("source_node", source=folder, still_s=0.1, wait_for_subscribers=1)
+    process = graph.start_source(source=folder, still_s=0.1)
     graph.until(lambda: not process.running())
     assert process.status == 0, process.output
-    assert graph.received["image"]
+    graph.until(lambda: graph.received["image"])
     assert f"left out, 1 of 3 images until now: {folder}/a.jpg: not a readable image" in process.output
     assert "end, 6 images sent" in process.output
 

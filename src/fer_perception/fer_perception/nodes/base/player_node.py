@@ -14,6 +14,7 @@ from fer_perception.nodes.base.managed_node import OK, ManagedNode
 from fer_perception.settings import PlayerSettings
 
 POLL_S = 0.05
+FLUSH_WITHIN = Duration(seconds=2)
 FRAMES_SENT = "frames_sent"
 
 
@@ -54,7 +55,8 @@ class PlayerNode(ManagedNode):
     def _run(self, stopping: threading.Event) -> None:
         try:
             if self._await_subscribers(stopping) and self.play(stopping):
-                self.publish_diagnostics(flush_within=Duration(seconds=2))
+                self.images.wait_for_all_acked(FLUSH_WITHIN)  # the last image would end with the process
+                self.publish_diagnostics(flush_within=FLUSH_WITHIN)
                 self.get_logger().info(f"{self.source_name}: end, {self.sent} images sent")
                 self.finished.set()
         except Exception as error:
@@ -62,7 +64,7 @@ class PlayerNode(ManagedNode):
                 return
             self.error = str(error) if isinstance(error, (FerError, OSError)) else traceback.format_exc()
             self.get_logger().error(self.error)
-            self.publish_diagnostics(flush_within=Duration(seconds=2))
+            self.publish_diagnostics(flush_within=FLUSH_WITHIN)
             self.finished.set()
 
     def _await_subscribers(self, stopping: threading.Event) -> bool:
