@@ -233,7 +233,8 @@ def test_overlay_belongs_to_its_image(fer: Any, portrait: np.ndarray) -> None:
     fer.start("overlay_node")
     fer.wait_for_image_subscribers(2)
     fer.until(lambda: fer.node.count_publishers(fer.node.resolve_topic_name("overlay")) == 1)
-    (overlay,) = fer.ask(portrait, "overlay")  # with the header of one of its images
+    (overlay,) = fer.ask(portrait, "overlay")  # with the header of its image
+    assert overlay is fer.received["overlay"][0]
     pixels = np.frombuffer(overlay.data, np.uint8).reshape(512, 512, 3)
     changed = (pixels != portrait).any(axis=2)
     assert changed[70:190, 170:290].any()

@@ -82,9 +82,8 @@ def look_at(page: Path, image: Path) -> tuple[list[str], dict[str, object]]:
 def test_the_report_renders_in_a_browser_and_loads_nothing(result: Path, tmp_path: Path) -> None:
     complaints, shown = look_at(result / "report.html", tmp_path / "report.png")
     assert complaints == []
-    assert (
-        shown["title"] == f"Replay of 1 stream(s) with {ReplayReport.read(result / 'report.json').streams[0].model_id}"
-    )
+    (stream,) = ReplayReport.read(result / "report.json").streams
+    assert shown["title"] == f"Replay of 1 stream(s) with {stream.model_id}"
     assert "24 frames are labelled, 24 of them have a prediction (100.00%)" in str(shown["text"])
     assert shown["lines"] >= 7
     assert shown["bars"] > 4

@@ -24,7 +24,7 @@ from fer_perception.faces.face import Face, Pose
 from fer_perception.faces.single_face import NO_KEYPOINTS
 from fer_perception.labels import EMOTIONS_7
 from fer_perception.models.shipped import resolve_model
-from fer_perception.replay.tables import KEYPOINT_COLUMNS, read_predictions
+from fer_perception.replay.tables import keypoints_of, read_predictions
 from fer_perception.telemetry.timing import Percentiles, WindowSummary
 from fer_perception.visualization.rerun_view import ESTABLISHED, RerunView, Shown
 from fer_perception.visualization.view_server import ViewServer
@@ -84,9 +84,9 @@ def test_replay_writes_a_recording_with_ground_truth(portrait_bag: Path, tmp_pat
     assert found.count("image/jpeg") == 24
     for entity in ("/camera/faces", "/camera/points", "/ground_truth", "/latency", "/images"):
         assert f" - {entity} - " in found
-    points = read_predictions(tmp_path / "out").emotions[list(KEYPOINT_COLUMNS)].to_numpy(np.float32)
+    points = keypoints_of(read_predictions(tmp_path / "out").emotions)
     assert len(points) == 24
-    x, y = points[0, :2]
+    x, y = points[0, 0]
     assert f"[[{x!s}, {y!s}], " in found
     assert replay([*arguments, "--no-images", "--rrd", str(file)]) == 0
     assert "image/jpeg" not in contents(file)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_perception.emotions.smoothing import Smoother
-from fer_perception.faces.face import KEYPOINTS, roll_rad
+from fer_perception.faces.face import roll_rad
 from fer_perception.faces.model_files import LANDMARKER_SHA256, detector_identity
 from fer_perception.faces.single_face import OneFacePipeline
 from fer_perception.faces.tracker import Tracker
@@ -41,6 +41,7 @@ from fer_perception.replay.tables import (
     count_parts,
     emotion_schema,
     frame_schema,
+    keypoints_of,
     read_parts,
 )
 from fer_perception.settings import ReplaySettings, values_of
@@ -185,8 +186,8 @@ def _remember(folder: Path, labels: tuple[str, ...], tracker: Tracker, smoother:
         boxes = list(zip(*(emotions[name].to_pylist() for name in ("x", "y", "width", "height")), strict=True))
         columns = [emotions[label].to_numpy() for label in labels]
         probabilities = np.stack(columns, axis=1).astype(np.float32)
-        keypoints = np.stack([emotions[name].to_numpy() for name in KEYPOINT_COLUMNS], axis=1)
-        rolls_rad = [roll_rad(points) for points in keypoints.reshape(-1, len(KEYPOINTS), 2)]
+        keypoints = keypoints_of(emotions.select(KEYPOINT_COLUMNS).to_pandas())
+        rolls_rad = [roll_rad(points) for points in keypoints]
         predicted = np.asarray(emotions["refusal"].to_pylist(), str) == ""
         row = 0
         for frame in frames.select(["frame", "taken_ns", "faces", "rejected", "image_bits"]).to_pylist():

@@ -25,6 +25,7 @@ from fer_perception.faces.single_face import most_prominent
 from fer_perception.files import written_atomically
 from fer_perception.pipeline import Emotions, Faces
 from fer_perception.replay.bags import Frame
+from fer_perception.types import Float32Array
 
 EMOTIONS, FRAMES = "emotions", "frames"
 KEYPOINT_COLUMNS = tuple(f"{point}_{axis}" for point in KEYPOINTS for axis in "xy")
@@ -203,6 +204,11 @@ def merge_parts(streams: Mapping[tuple[str, str], Path], labels: Sequence[str], 
                         part = part.add_column(position, column, pa.array([value] * len(part), pa.string()))
                     for writer in writers:
                         writer.write_table(part)
+
+
+def keypoints_of(emotions: pd.DataFrame) -> Float32Array:
+    """The key points in rows of ``emotions``: float32, (faces, 5, 2), pixels."""
+    return emotions[list(KEYPOINT_COLUMNS)].to_numpy(np.float32).reshape(-1, len(KEYPOINTS), 2)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_perception.faces.face import KEYPOINTS, Face
+from fer_perception.faces.face import Face
 from fer_perception.files import written_atomically
 from fer_perception.replay.bags import Bag, Frame, Selection, read_frames
 from fer_perception.replay.ground_truth import Interval
 from fer_perception.replay.images import Redactor
-from fer_perception.replay.tables import KEYPOINT_COLUMNS, Predictions
+from fer_perception.replay.tables import Predictions, keypoints_of
 from fer_perception.telemetry.timing import WindowSummary, percentiles
 from fer_perception.types import UInt8Image
 from fer_perception.visualization.rerun_view import RerunView, Shown
@@ -71,8 +71,7 @@ def _boxes(rows: pd.DataFrame) -> list[tuple[int, int, int, int]]:
 
 
 def _shown(image: UInt8Image | None, rows: pd.DataFrame, labels: Sequence[str]) -> Shown:
-    keypoints = rows[list(KEYPOINT_COLUMNS)].to_numpy(np.float32).reshape(-1, len(KEYPOINTS), 2)
-    faces = [Face(*values) for values in zip(_boxes(rows), rows["face_confidence"], keypoints, strict=True)]
+    faces = [Face(*face) for face in zip(_boxes(rows), rows["face_confidence"], keypoints_of(rows), strict=True)]
     probabilities = rows[[f"smoothed_{label}" for label in labels]].to_numpy(np.float32)
     return Shown(image, faces, list(rows["track_id"]), probabilities, labels)
 
