@@ -6,7 +6,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 from skimage.data import astronaut
 
 from fer_perception.emotions.classifier import EmotionClassifier
@@ -88,11 +90,18 @@ def test_shapes_do_not_depend_on_place_size_and_turn() -> None:
     np.testing.assert_allclose(mesh_shape(face).reshape(478, 3).mean(axis=0), 0, atol=1e-5)
 
 
-def test_the_embedding_gives_the_bundles_own_logits() -> None:
+@pytest.mark.parametrize("name", ["hybrid_attention_lite0", "dual_adaptive", "landmark_compressed"])
+def test_the_embedding_gives_the_bundles_own_logits(name: str) -> None:
     crops = list(np.random.default_rng(0).integers(0, 256, (3, 48, 48)).astype(np.uint8))
-    logits, embedding = embed(Bundle(MODEL), crops)
-    np.testing.assert_allclose(logits, EmotionClassifier(MODEL).logits(crops), atol=1e-4)
-    assert embedding.shape == (3, 1280)
+    bundle = resolve_model(name)
+    logits, embedding = embed(Bundle(bundle), crops)
+    np.testing.assert_allclose(logits, EmotionClassifier(bundle).logits(crops), atol=1e-4)
+    values = {v.name: numpy_helper.to_array(v) for v in onnx.load(bundle / "fp32.onnx").graph.initializer}
+    layers = [layer for layer in ("classifier.1", "local_classifier") if f"{layer}.weight" in values]
+    weight = np.concatenate([values[f"{layer}.weight"] for layer in layers], 1)
+    np.testing.assert_allclose(
+        embedding @ weight.T + sum(values[f"{layer}.bias"] for layer in layers), logits, atol=1e-3
+    )
     assert embedding.std() > 0
 
 

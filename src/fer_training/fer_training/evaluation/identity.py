@@ -209,24 +209,34 @@ def observe(model: Path, labels: tuple[str, ...], portraits: list[Portrait]) -> 
 
 
 def embed(bundle: Bundle, crops: list[UInt8Image]) -> tuple[Float32Array, Float32Array]:
-    """Logits (N, labels), and what the network's last layer gets (N, values).
+    """Logits (N, labels), and what the network's last layer gets (N, values); of summed ones what all of them get.
 
-    :raises FerError: the bundle's FP32 file does not end in a linear layer.
+    :raises FerError: the bundle's FP32 file does not end in linear layers.
     """
     file = bundle.onnx_file()
     graph = onnx.load(file)
-    last = next(node for node in graph.graph.node if graph.graph.output[0].name in node.output)
-    if last.op_type not in ("Gemm", "MatMul"):
-        raise FerError(f"{file}: ends in {last.op_type}, not in a linear layer, so its embedding is not known")
-    graph.graph.output.append(onnx.helper.make_empty_tensor_value_info(last.input[0]))
+    inputs = _inputs_of_last(graph.graph, graph.graph.output[0].name, file)
+    graph.graph.output.extend(map(onnx.helper.make_empty_tensor_value_info, inputs))
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     source = session.get_inputs()[0].name
     parts = [
         session.run(None, {source: to_batch(crops[start : start + BATCH_SIZE], bundle.manifest.input)})
         for start in range(0, len(crops), BATCH_SIZE)
     ]
-    logits, embedding = (np.concatenate(found) for found in zip(*parts, strict=True))
-    return logits, embedding
+    logits, *embeddings = (np.concatenate(found) for found in zip(*parts, strict=True))
+    return logits, np.concatenate(embeddings, 1)
+
+
+def _inputs_of_last(graph: onnx.GraphProto, output: str, file: Path) -> list[str]:
+    """What the linear layers get whose sum is an output: one, or several branches'."""
+    node = next(node for node in graph.node if output in node.output)
+    if node.op_type in ("Gemm", "MatMul"):
+        return [node.input[0]]
+    weights = {tensor.name for tensor in graph.initializer}
+    terms = [name for name in node.input if name not in weights]
+    if node.op_type != "Add" or not terms:
+        raise FerError(f"{file}: ends in {node.op_type}, not in a linear layer, so its embedding is not known")
+    return [name for term in terms for name in _inputs_of_last(graph, term, file)]
 
 
 def keypoints_and_box(face: Face) -> Float32Array:

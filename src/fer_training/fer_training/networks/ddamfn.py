@@ -14,13 +14,14 @@ places (7 x 7 in the paper); no training before. The loss has the weight 0.1, an
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from fer_training.networks.attention import CoordinateAttention, DualDirectionPooling
-from fer_training.networks.layers import DepthwiseConv2d, initialise
+from fer_training.networks.layers import DepthwiseConv2d, initialise, start_at_identity
 
 # expansion, channels, blocks, stride of the first block: MobileFaceNets' table, but for the last stride, which is 2
 STAGES = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 1), (2, 128, 2, 1))
@@ -59,6 +60,8 @@ class Bottleneck(nn.Module):
             *_pointwise(hidden, outputs)[:-1],
         )
         self.use_residual = stride == 1 and inputs == outputs
+        if self.use_residual:
+            start_at_identity(self.layers)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x) if self.use_residual else self.layers(x)
@@ -91,7 +94,7 @@ class DDAMFN(nn.Module):
         self.features = nn.Sequential(*features)
         self.pool = DualDirectionPooling(LAST_CHANNELS, size)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(LAST_CHANNELS, num_classes))
-        self.apply(initialise)
+        self.apply(partial(initialise, by_group=True))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_with_heads(x)[0]

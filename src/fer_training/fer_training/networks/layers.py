@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,10 +66,21 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
-def initialise(module: nn.Module) -> None:
-    """Random weights for one layer, for ``Module.apply``."""
+def start_at_identity(branch: nn.Module) -> None:
+    """Let a residual branch's last batch normalisation start at 0 (Goyal et al., 2017, arXiv:1706.02677)."""
+    norms = [module for module in branch.modules() if isinstance(module, nn.BatchNorm2d)]
+    nn.init.zeros_(norms[-1].weight)
+
+
+def initialise(module: nn.Module, by_group: bool = False) -> None:
+    """Random weights for one layer, for ``Module.apply``: of convolutions after He et al. (2015, arXiv:1502.01852).
+
+    :param by_group: count the outputs that one input feeds. Without it those of all groups are counted, as torch does,
+        and depthwise weights start small.
+    """
     if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        fan_out = module.weight[:, 0].numel() // (module.groups if by_group else 1)
+        nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Linear):

@@ -5,12 +5,13 @@ Both for training from scratch: pooling is padded alike on all sides, where the 
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from fer_training.networks.layers import initialise
+from fer_training.networks.layers import initialise, start_at_identity
 
 MIDDLE_BLOCKS = 8
 
@@ -59,6 +60,7 @@ class MiddleBlock(nn.Module):
         for _ in range(3):
             layers += [nn.ReLU(), SeparableConv(channels, channels)]
         self.layers = nn.Sequential(*layers)
+        start_at_identity(self.layers)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
@@ -88,7 +90,7 @@ class Xception(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(2048, num_classes))
-        self.apply(initialise)
+        self.apply(partial(initialise, by_group=True))
 
     def forward(self, x: Tensor) -> Tensor:
         x = nn.functional.adaptive_avg_pool2d(self.features(x), (1, 1))

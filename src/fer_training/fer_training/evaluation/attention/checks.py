@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from fer_perception.preprocessing.normalization import normalize
 from fer_perception.types import Float32Array, UInt8Image
@@ -68,7 +69,7 @@ class MapChecker:
         controls = self._controls(maps)
         areas: dict[str, dict[str, npt.NDArray[np.float32]]] = {}
         entries: dict[str, MapCheck] = {}
-        for key, found in {**maps, **controls}.items():
+        for key, found in tqdm({**maps, **controls}.items(), desc="deletion and insertion", unit="map"):
             density = densities[key] if key in densities else self._densities(found)
             curves = self._curves(batch, classes, density)
             areas[key] = {kind: area(curve).numpy() for kind, curve in curves.items()}

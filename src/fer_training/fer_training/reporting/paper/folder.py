@@ -49,10 +49,7 @@ class Folder:
         if not file.exists():
             if measurement.condition:
                 raise NotMeasured(f"needs {measurement.condition.text}")
-            absent = self._absent(measurement)
-            more = f" and {len(absent) - 1} more" if absent[1:] else ""
-            lacking = f", nor the weights `{absent[0]}`{more}" if absent else ""
-            raise NotMeasured(f"there is no `{file.name}`{lacking}")
+            raise NotMeasured(f"there is no `{file.name}`")
         result = measurement.result.read(file)
         for key, wanted in measurement.expected.items():
             if Path(str(getattr(result, key))).name != wanted:

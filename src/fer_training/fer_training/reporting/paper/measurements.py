@@ -120,7 +120,7 @@ def _engines(name: str, what: str, backend: str, condition: Condition | None = N
 
 
 def _compared(name: str, precision: Precision) -> Measurement:
-    """A comparison network, by its configuration."""
+    """A comparison network, from its bundle."""
     bundle = f"{RUNS}/bundles/{name}"
     return Measurement(
         f"compared_{name}" + (f"_{precision}" if precision != "fp32" else ""),
@@ -128,20 +128,17 @@ def _compared(name: str, precision: Precision) -> Measurement:
         f'python -m fer_training evaluate --model {bundle} --precision {precision} --dataset "fer2013:$FER2013" '
         "--json {json}",
         (f"{bundle}/{precision}.onnx",),
-        made_by=_training(name),
+        made_by=_bundle(name),
         expected={"model": name, "precision": precision, "split": "test"},
     )
 
 
-def _training(name: str) -> str:
-    """What makes a comparison network's bundle."""
-    data = 'data="fer2013:$FER2013"'
-    steps = [f"train {CONFIGS}/{name}.yaml {data}"]
-    if name == "light_fer":
-        steps = [f"train {CONFIGS}/xception.yaml {data}", f"prune {CONFIGS}/light_fer.yaml {data}"]
-    steps += [f"export --run {RUNS}/{name} --out {RUNS}/bundles"]
-    steps += [f'quantize --bundle {RUNS}/bundles/{name} --data "fer2013:$FER2013"']
-    return " && ".join(f"python -m fer_training {step}" for step in steps)
+def _bundle(name: str) -> str:
+    """What makes a comparison network's bundle of its weights, which the repository has."""
+    return (
+        f"python -m fer_training export --run {CHECKPOINTS}/{name} --out {RUNS}/bundles && "
+        f'python -m fer_training quantize --bundle {RUNS}/bundles/{name} --data "fer2013:$FER2013"'
+    )
 
 
 def _explained(name: str) -> Measurement:
@@ -282,7 +279,7 @@ MEASUREMENTS = (
         + " --backend onnxruntime --rounds 30 --json {json}",
         tuple(f"{RUNS}/bundles/{name}/int8.onnx" for name in COMPARED),
         EnginesResult,
-        " && ".join(map(_training, COMPARED)),
+        " && ".join(map(_bundle, COMPARED)),
     ),
     *(_replayed(key, name) for key in SEQUENCES for name in OVER_TIME),
     Measurement(

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from fer_perception.emotions.class_prior import BALANCED, TRAINING
-from fer_training.evaluation.evaluate import EvaluationResult, PriorMetrics
 from fer_training.reporting.entries import NOT_MEASURED
 from fer_training.reporting.markdown import bullets, table, wrapped
-from fer_training.reporting.paper.cells import Cell, Section, Source, results
+from fer_training.reporting.paper.cells import Cell, Section, Source
 from fer_training.reporting.paper.drawing import image_of, measured
 from fer_training.reporting.paper.figures import FIGURES
 from fer_training.reporting.paper.folder import Folder, NotMeasured
-from fer_training.reporting.paper.measurements import (
-    DEFAULT,
-    ELSEWHERE,
-    MEASUREMENTS,
-    OTHERS,
-    VARIABLES,
-    VARIANTS,
-)
+from fer_training.reporting.paper.matrix import format_matrix
+from fer_training.reporting.paper.measurements import DEFAULT, MEASUREMENTS, VARIABLES, VARIANTS
 from fer_training.reporting.paper.networks import INTRODUCTION as NETWORKS
 from fer_training.reporting.paper.networks import format_networks
 from fer_training.reporting.paper.over_time import SECTION as OVER_TIME
-from fer_training.reporting.paper.readings import TITLES
 from fer_training.reporting.paper.statements import BEYOND, TEXT
 from fer_training.reporting.paper.tables import TABLES
 
@@ -43,11 +34,6 @@ COMMANDS = (
     "In the repository's root, after `make setup-training` and `. scripts/env.sh`. `report --claims --commands` prints "
     "those that are missing or of other weights."
 )
-MATRIX = (
-    "All variants on all data sets, test splits: as they were trained, and, after the stroke, with "
-    "balanced predictions (docs/training.md, *Prior*). *By camera* is the camera model."
-)
-MATRIX_HEADER = ("variant", "on", "accuracy", "macro-F1", "mean recall", "by")
 
 
 def format_page(folder: Folder) -> str:
@@ -57,7 +43,7 @@ def format_page(folder: Folder) -> str:
     lines += ["## Tables 2 and 3: data and variants", "", *wrapped(VARIANT_TEXT), ""]
     for section in TABLES:
         lines += _section(section, folder)
-    lines += ["## Our matrix of domains", "", *wrapped(MATRIX), "", *table(MATRIX_HEADER, _matrix(folder)), ""]
+    lines += format_matrix(folder)
     for section in FIGURES:
         lines += _section(section, folder, image_of(section))
     for section in (OVER_TIME, TEXT, BEYOND):
@@ -96,40 +82,6 @@ def _figure(cell: Cell, source: Source | None, folder: Folder) -> tuple[str, str
     except NotMeasured as reason:
         return f"{NOT_MEASURED}: {reason}", ""
     return reading.text(cell.unit), reading.on
-
-
-def _matrix(folder: Folder) -> list[tuple[str, ...]]:
-    """Of each variant a row for each dataset, or one that says why it was not measured."""
-    rows: list[tuple[str, ...]] = []
-    for name, variant in (VARIANTS | OTHERS).items():
-        sources = {f"domains_{name}": "what is at hand"}
-        if name in VARIANTS:
-            sources |= {f"{key}_{name}": title for key, (title, _, _) in ELSEWHERE.items()}
-        for source, title in sources.items():
-            link = f"[{source}](#{source})"
-            try:
-                (evaluation,) = results(folder, (source,))
-            except NotMeasured as reason:
-                rows.append((variant.title, title, f"{NOT_MEASURED}: {reason}", "", "", link))
-                continue
-            rows += [(variant.title, *cells, link) for cells in _domains(evaluation)]
-    return rows
-
-
-def _domains(evaluation: EvaluationResult) -> list[tuple[str, ...]]:
-    """Of each dataset its name and the metrics of both priors."""
-    rows = []
-    for dataset, metrics in evaluation.datasets.items():
-        priors = metrics.priors or {}
-        found = [priors[name] for name in (TRAINING, BALANCED) if name in priors]
-        texts = (_both(found, key) for key in ("accuracy", "macro_f1", "mean_recall"))
-        rows.append((f"{TITLES.get(dataset, dataset)}, {metrics.n:,} images", *texts))
-    return rows
-
-
-def _both(priors: list[PriorMetrics], key: str) -> str:
-    """One metric of both priors."""
-    return " / ".join(f"{getattr(prior, key) * 100:.1f}" for prior in priors) + "%" if priors else NOT_MEASURED
 
 
 def _commands(folder: Folder) -> list[str]:
