@@ -69,8 +69,7 @@ def column_plots(section: Section, found: dict[tuple[str, str], Reading]) -> Fig
             if is_relative
             else column + f", {cells[0].unit.name}" * bool(cells[0].unit.name)
         )
-        axes.margins(y=0.15)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.15 * axes.dataLim.y1 if np.isfinite(axes.dataLim.y1) else 1)
         axes.legend(loc="lower left", fontsize=8)
     return figure
 
@@ -97,18 +96,18 @@ def _radar(section: Section, found: dict[tuple[str, str], Reading]) -> Figure:
 
 
 def _scatter(section: Section, found: dict[tuple[str, str], Reading]) -> Figure:
-    """Accuracy against privacy."""
+    """Accuracy against privacy: a colour for each network, a marker for each source."""
     figure = Figure(figsize=(6.5, 5), layout="constrained")
     axes = figure.subplots()
     claimed = {(cell.row, cell.column): float(cell.claimed) for cell in section.cells}
-    for row in dict.fromkeys(cell.row for cell in section.cells):
+    for number, row in enumerate(dict.fromkeys(cell.row for cell in section.cells)):
         ours = [found[row, column].value for column in (PRIVACY, ACCURACY) if (row, column) in found]
+        axes.plot([], [], color=f"C{number}", linewidth=6, label=row)
         for point, style in ((ours, OURS), ([claimed[row, PRIVACY], claimed[row, ACCURACY]], CLAIMED)):
             if len(point) == 2:
-                axes.plot(*[[value] for value in point], **style)
-                axes.annotate(row, (point[0], point[1]), (6, 6), textcoords="offset points", fontsize=8)
+                axes.plot(*[[value] for value in point], **{**style, "color": f"C{number}"})
     for style, label in ((OURS, "measured here"), (CLAIMED, "the paper")):
-        axes.plot([], [], label=label, **style)
+        axes.plot([], [], label=label, **{**style, "color": "black"})
     axes.set(xlabel="privacy", ylabel="accuracy", xlim=(0, 1.05), ylim=(0, 1.05))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")

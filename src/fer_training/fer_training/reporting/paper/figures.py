@@ -118,7 +118,8 @@ RADAR = Section(
     "The paper draws the proposed network larger than the Baseline on all axes, without figures or definitions. "
     "Here the proposed one is Landmark-Compressed, and each axis goes from 0 to 1: "
     + "; ".join(f"*{axis.name}*, {axis.definition}" for axis in AXES)
-    + ".",
+    + ". Wildfaces' coloured photographs are mostly small film stills with labels that are hard to see: this gap "
+    "is one between kinds of photographs, not between people ([docs/fairness.md](../fairness.md)).",
     (
         *(Cell(VARIANTS["baseline"].title, axis.name, NO_FIGURE, PLAIN, axis.baseline) for axis in AXES),
         *(Cell("proposed", axis.name, NO_FIGURE, PLAIN, axis.proposed) for axis in AXES),
