@@ -198,7 +198,7 @@ def loss_ratio(corruption: str) -> Source:
         ]
         if losses[1] <= 0:
             raise NotMeasured(f"the Baseline loses nothing under {corruption}")
-        remark = " of ".join(percent(loss, digits=1) for loss in losses)
+        remark = f"{losses[0] * 100:.1f} points, the Baseline {losses[1] * 100:.1f}"
         return Reading(losses[0] / losses[1], f"{stress.n:,} images", remark=remark)
 
     return Source(("stress",), read)
