@@ -73,14 +73,15 @@ def start_at_identity(branch: nn.Module) -> None:
 
 
 def initialise(module: nn.Module, by_group: bool = False) -> None:
-    """Random weights for one layer, for ``Module.apply``: of convolutions after He et al. (2015, arXiv:1502.01852).
+    """Random weights for one layer, for ``Module.apply``.
 
-    :param by_group: count the outputs that one input feeds. Without it those of all groups are counted, as torch does,
-        and depthwise weights start small.
+    :param by_group: count the outputs that one input feeds. torch counts those of all groups, so that depthwise weights
+        start small.
     """
     if isinstance(module, nn.Conv2d):
-        fan_out = module.weight[:, 0].numel() // (module.groups if by_group else 1)
-        nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
+        nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        if by_group:
+            module.weight.data.mul_(math.sqrt(module.groups))
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Linear):

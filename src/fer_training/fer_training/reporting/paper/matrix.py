@@ -17,7 +17,6 @@ INTRODUCTION = (
     "balanced predictions (docs/training.md, *Prior*). *By camera* is the camera model."
 )
 METRICS = {"accuracy": "Accuracy", "macro_f1": "Macro-F1", "mean_recall": "Mean recall"}
-HERE = ("ferplus", "fer2013", "manifest", "camera/ferplus", "camera/manifest")
 
 
 def format_matrix(folder: Folder) -> list[str]:
@@ -25,7 +24,10 @@ def format_matrix(folder: Folder) -> list[str]:
     variants = VARIANTS | OTHERS
     lines = [f"## {TITLE}", "", *wrapped(INTRODUCTION), ""]
     for metric, title in METRICS.items():
-        rows = [(TITLES[name], *(_cell(folder, v, "domains", name, metric) for v in variants)) for name in HERE]
+        rows = [
+            (title_here, *(_cell(folder, v, "domains", name, metric) for v in variants))
+            for name, title_here in TITLES.items()
+        ]
         rows += [
             (title_there, *(_cell(folder, v, key, "", metric) for v in variants))
             for key, (title_there, _, _) in ELSEWHERE.items()

@@ -20,8 +20,13 @@ from fer_training.reporting.paper.measurements import OTHERS, VARIANTS
 from fer_training.training.pruning.comparison import CriteriaResult
 
 Metric = Literal["accuracy", "macro_f1", "auroc", "mean_recall"]
-TITLES = {"manifest": "wildfaces", "camera/manifest": "wildfaces by camera", "camera/ferplus": "FER+ by camera"}
-TITLES |= {"ferplus": "FER+", "fer2013": "FER2013"}
+TITLES = {
+    "ferplus": "FER+",
+    "fer2013": "FER2013",
+    "manifest": "wildfaces",
+    "camera/ferplus": "FER+ by camera",
+    "camera/manifest": "wildfaces by camera",
+}
 MAP = "grad_cam_last"  # which every network has
 
 
