@@ -31,7 +31,7 @@ def test_compared_networks_have_one_recipe() -> None:
         config = vars(load_config(CONFIGS / f"{name}.yaml"))
         assert config["network"].name == config["name"] == name
         recipes.append({key: config[key] for key in config.keys() - own})
-        assert config["learning_rate"] == (0.02 if name in ("ddamfn", "xception") else 0.1)
+        assert config["learning_rate"] == {"ddamfn": 0.05, "xception": 0.02}.get(name, 0.1)
         assert config["epochs"] == (10 if name == "xception" else 40)
     assert all(recipe == recipes[0] for recipe in recipes)
     assert (recipes[0]["data"], recipes[0]["batch_size"]) == ("fer2013:data/fer2013", 128)

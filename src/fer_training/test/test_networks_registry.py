@@ -66,14 +66,13 @@ SIZES: dict[str, tuple[int, int, int]] = {
     "mobilenet_v2": (2_232_263, 53_691_008, 95_443_712),
     "efficientnet_lite0": (3_379_399, 69_195_488, 123_007_232),
     "mini_xception": (56_951, 5_520_448, 10_163_392),
-    "xception": (20_820_719, 211_601_136, 362_740_832),
+    "xception": (20_820_719, 798_212_952, 1_437_980_760),
     "ddamfn": (1_160_199, 49_428_224, 87_301_632),
     "egt": (1_980_535, 30_292_146, 53_624_672),
 }
 SIZE_OPTIONS: dict[str, dict[int, dict[str, Any]]] = {
     "ddamfn": {48: {"size": 6}, 64: {"size": 8}},
     "egt": {48: {"size": 3}, 64: {"size": 4}},
-    "xception": {48: {"stem_stride": 2}, 64: {"stem_stride": 2}},
 }
 OPERATORS = {"Conv", "Clip", "Relu", "Add", "GlobalAveragePool", "Flatten", "Gemm", "Constant", "Identity"}
 VARIANT_OPERATORS = {

@@ -48,8 +48,6 @@ OTHERS = {
 }
 PROPOSED = "landmark_compressed"  # the paper's proposed network, where FP32 is measured
 COMPARED = ("mini_xception", "mobilenet_v2", "light_fer", "ddamfn", "egt")
-# Of those whose weights are not in the repository: verb and configuration.
-TRAININGS = {"light_fer": (("train", "xception"), ("prune", "light_fer")), "ddamfn": (("train", "ddamfn"),)}
 PEERS = {"fer": "fer==25.10.3", "facex": "facex==1.1.0"}
 
 # What the commands take from the shell: folders, each with an example.
@@ -137,14 +135,10 @@ def _compared(name: str, precision: Precision) -> Measurement:
 
 def _bundle(name: str) -> str:
     """What makes a comparison network's bundle."""
-    data = "fer2013:$FER2013"
-    trained = [f'{verb} {CONFIGS}/{config}.yaml data="{data}"' for verb, config in TRAININGS.get(name, ())]
-    run = f"{RUNS if trained else CHECKPOINTS}/{name}"
-    steps = [
-        *trained,
-        f"export --run {run} --out {RUNS}/bundles",
-        f'quantize --bundle {RUNS}/bundles/{name} --data "{data}"',
-    ]
+    steps = (
+        f"export --run {CHECKPOINTS}/{name} --out {RUNS}/bundles",
+        f'quantize --bundle {RUNS}/bundles/{name} --data "fer2013:$FER2013"',
+    )
     return " && ".join(f"python -m fer_training {step}" for step in steps)
 
 
