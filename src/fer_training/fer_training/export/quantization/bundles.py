@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import ModelProto
+from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from fer_perception.errors import FerError
@@ -97,11 +98,7 @@ def with_float16(model: ModelProto) -> ModelProto:
     half = ModelProto()
     half.CopyFrom(model)
     half = convert_float_to_float16(half, keep_io_types=True)
-    # The converter appends the cast of the input, which must come first.
-    inputs = {value.name for value in half.graph.input}
-    nodes = sorted(half.graph.node, key=lambda node: not inputs & set(node.input) or node.op_type != "Cast")
-    del half.graph.node[:]
-    half.graph.node.extend(nodes)
+    ONNXModel(half).topological_sort()  # the converter appends its casts
     return half
 
 
