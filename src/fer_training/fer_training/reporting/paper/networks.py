@@ -18,8 +18,9 @@ INTRODUCTION = (
     "one recipe on FER2013 from scratch ([docs/training.md](../training.md#networks) has what the texts leave "
     "open), two packages from PyPI through our crops, and our variants, which learnt FER+'s labels, too. FER2013's "
     "test split; ONNX Runtime on one thread. Of these papers only mini-Xception's has a figure on FER2013 that is "
-    "known to us, so it alone can be come close to: DDAMFN was evaluated on AffectNet, RAF-DB and FER+, EGT on RAF-DB "
-    "and AffectNet. The study of Jetson, TPU and VPU in Table 1 compares boards, not networks."
+    "known to us, so how near ours come to theirs can be told of its two rows alone: DDAMFN was evaluated on "
+    "AffectNet, RAF-DB and FER+, EGT on RAF-DB and AffectNet. The study of Jetson, TPU and VPU in Table 1 compares "
+    "boards, not networks."
 )
 HEADER = (
     *("network", "stands for", "its paper on FER2013", "accuracy", "macro-F1", "INT8 accuracy"),
