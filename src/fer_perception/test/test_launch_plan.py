@@ -520,3 +520,28 @@ def test_a_bag_that_cannot_be_used(bag: Path) -> None:
         planned(replay.plan, "bag:=missing")
     with pytest.raises(BagError, match=r"has no image topic /rear.*It has /"):
         planned(replay.plan, f"bag:={bag}", "topic:=/rear")
+
+
+@pytest.mark.parametrize(
+    ("given", "model", "precision", "reach"),
+    [
+        (["profile:=fast"], "quantized", "int8", "near"),
+        (["profile:=accurate", "model:=", "precision:=auto"], "hybrid_attention_lite0", "fp32", "far"),
+        (["profile:=fast", "range:=far", "model:=mine"], "mine", "int8", "far"),
+    ],
+)
+def test_profiles(given: list[str], model: str, precision: str, reach: str, tmp_path: Path) -> None:
+    """A profile wins over the user's file, and other arguments over the profile."""
+    file = tmp_path / "params.yaml"
+    file.write_text("/**:\n  ros__parameters:\n    model: another\n")
+    node = planned(fer.plan, *given, f"params_file:={file}", "source:=none", "overlay:=false").nodes[0]
+    assert node.chosen == {"model": model, "precision": precision, "range": reach}
+    split = planned(fer.plan, *given, "split:=true", "source:=none", "overlay:=false").nodes
+    assert [node.chosen["model"] for node in split] == [model, model]
+    assert split[0].chosen["range"] == reach
+    assert split[1].chosen["precision"] == precision
+
+
+def test_an_unknown_profile_is_refused() -> None:
+    with pytest.raises(FerError, match="profile:=fats: use '', 'fast' or 'accurate'"):
+        planned(fer.plan, "profile:=fats")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fer_perception.errors import FerError
+from fer_perception.models.shipped import DEFAULT_MODEL
 from fer_perception.settings import (
     Backend,
     FaceMode,
@@ -34,6 +35,13 @@ NAME = f"{TOKEN}(/{TOKEN})*"
 # An including launch file has arguments of its own, which may be called alike.
 ALIKE = 0.8
 NAME_RULE = "use letters, digits and _, no digit first, and / between names"
+
+# Values of other arguments, where these are not given.
+PROFILES: dict[str, dict[str, str]] = {
+    "": {},
+    "fast": {"model": "quantized", "precision": "int8", "range": "near"},
+    "accurate": {"model": DEFAULT_MODEL, "precision": "fp32", "range": "far"},
+}
 
 SWITCH = {"true": True, "1": True, "false": False, "0": False}
 
@@ -74,6 +82,15 @@ def _like(model: type[Settings], name: str) -> Any:
     return Field(declared.default, ge=low, le=high, description=declared.description + allowed)
 
 
+def _profile_text() -> str:
+    """What the profiles stand for."""
+    return "; ".join(
+        f"{profile}: as {' '.join(f'{name}:={value}' for name, value in values.items())}"
+        for profile, values in PROFILES.items()
+        if profile
+    )
+
+
 PRIVACY = settings_of(FerNodeSettings)["privacy"]
 
 
@@ -107,6 +124,7 @@ class FerArguments(BaseModel):
     show_attention: Switch = _like(OverlayNodeSettings, "show_attention")
     loop: Switch = _like(SourceNodeSettings, "loop")
     image_transport: ImageTransport = _like(FerNodeSettings, "image_transport")
+    profile: Literal["", "fast", "accurate"] = Field("", description=f"{_profile_text()}; empty: neither")
     model: str = _like(FerNodeSettings, "model")
     precision: PrecisionChoice = _like(FerNodeSettings, "precision")
     backend: Backend = _like(FerNodeSettings, "backend")
@@ -142,6 +160,16 @@ class FerArguments(BaseModel):
     def given(self) -> set[str]:
         """The names of the arguments that have another value than their default."""
         return {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_profile(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """What the profile stands for, but for arguments that have another value than their default."""
+        chosen = PROFILES.get(given.get("profile", ""), {})
+        fields = cls.model_fields
+        return given | {
+            name: value for name, value in chosen.items() if given.get(name) in (None, fields[name].default)
+        }
 
     @field_validator("image", "camera_info")
     @classmethod

@@ -4,6 +4,7 @@
     benchmark engines     the networks of bundles alone, side by side
     benchmark overhead    what quality gate and audit log cost
     benchmark range       how far away each detector finds people, what is read in their faces, and what that costs
+    benchmark peers       this suite and other systems on the same photographs: speed, and what is found and right
 
 The images lie in memory before anything is timed. Everything stays on this machine; the graph is in a ROS domain of
 its own. End to end is from before the publication of an image to the arrival of its EmotionArray.
@@ -22,6 +23,7 @@ from tqdm import tqdm
 
 from fer_perception.commands.benchmark.engines import format_engines, measure_engines
 from fer_perception.commands.benchmark.overhead import format_overhead, measure_overhead
+from fer_perception.commands.benchmark.peers.measure import format_peers, measure_peers
 from fer_perception.commands.benchmark.range.measure import measure_range
 from fer_perception.commands.benchmark.range.text import format_range
 from fer_perception.commands.benchmark.text import format_live
@@ -39,7 +41,7 @@ from fer_perception.telemetry.malloc import keep_freed_memory
 from fer_perception.types import UInt8Image
 
 MODES: tuple[FaceMode, ...] = get_args(FaceMode)
-VERBS = ("live", "engines", "overhead", "range")
+VERBS = ("live", "engines", "overhead", "range", "peers")
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -53,10 +55,11 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         "  benchmark live --modes keypoints --rounds 1 --load 2   (while two other processes compute)\n"
         "  benchmark engines --rounds 30 --json engines.json   (all shipped models side by side)\n"
         "  benchmark engines baseline path/to/mine --precision int8\n"
-        "  benchmark range path/to/wildfaces/labels.csv --split test --json range.json --plot range.png",
+        "  benchmark range path/to/wildfaces/labels.csv --split test --json range.json --plot range.png\n"
+        "  benchmark peers path/to/wildfaces/labels.csv --split test --json peers.json",
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    live, engines, overhead, range_ = (verbs.add_parser(verb) for verb in VERBS)
+    live, engines, overhead, range_, peers = (verbs.add_parser(verb) for verb in VERBS)
     _add_live(live)
     engines.add_argument("models", nargs="*", metavar="MODEL", help="all shipped, or these; ratios are to the first")
     add_settings(engines, FerNodeSettings, ["precision", "backend"])
@@ -65,6 +68,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     add_settings(overhead, FerNodeSettings, ENGINE)
     overhead.add_argument("--count", type=int, default=600, help="images through each pipeline (600)")
     _add_range(range_)
+    _add_peers(peers)
     for verb in (live, engines):
         verb.add_argument(
             "--grid-intensity",
@@ -72,7 +76,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
             metavar="G_PER_KWH",
             help="gCO2e per kWh of your electricity; without it carbon is not stated",
         )
-    for verb in (live, engines, overhead, range_):
+    for verb in (live, engines, overhead, range_, peers):
         verb.add_argument("--json", type=Path, help="also write the result to this file")
     named = arguments[:1] and (arguments[0] in VERBS or arguments[0] in ("-h", "--help"))
     return parser.parse_args(arguments if named else ["live", *arguments])
@@ -106,6 +110,16 @@ def _add_range(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, FerNodeSettings, ENGINE)
 
 
+def _add_peers(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "This suite, and other systems where requirements/peers.txt is installed, on labelled photographs at 640x480, "
+        "on one thread. See docs/speed.md."
+    )
+    parser.add_argument("manifest", type=Path, help="CSV of photographs: image, emotion, and split if there are some")
+    parser.add_argument("--split", default="", help="only the rows with this split (all)")
+    parser.add_argument("--photographs", type=positive, default=300, help="at most so many, drawn at random (300)")
+
+
 def _add_live(parser: argparse.ArgumentParser) -> None:
     _add_source(parser)
     add_settings(parser.add_argument_group("of node and floor"), FerNodeSettings, ENGINE)
@@ -135,6 +149,10 @@ def main(arguments: list[str] | None = None) -> int:
     elif options.verb == "range":
         result = measure_reach(options)
         text = format_range(result)
+    elif options.verb == "peers":
+        keep_freed_memory()
+        result = measure_peers(options.manifest, options.split, options.photographs)
+        text = format_peers(result)
     else:
         result = measure_live(options)
         text = format_live(result)

@@ -267,7 +267,7 @@ MEASUREMENTS = (
             f"the package {requirement} on FER2013, through our crops",
             f'python scripts/compare_peers.py --peer {name} --dataset "fer2013:$FER2013" --json {{json}}',
             (),
-            made_by=f"pip install --no-deps {requirement} && pip install ai-edge-litert",
+            made_by="pip install --no-deps -r requirements/peers.txt",
             expected={"model": requirement, "split": "test"},
         )
         for name, requirement in PEERS.items()
