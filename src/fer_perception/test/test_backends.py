@@ -1,21 +1,24 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import yaml
 
 from fer_perception.emotions.classifier import EmotionClassifier
-from fer_perception.engines import fastest_precision
+from fer_perception.engines import cpu_choices
 from fer_perception.engines import selection as backends
 from fer_perception.engines.selection import choose_precision, fastest_precisions, load_engine
 from fer_perception.engines.tensorrt.cuda import Gpu
 from fer_perception.errors import BundleError, EngineError
-from fer_perception.models.bundle import Bundle, Precision
+from fer_perception.models.bundle import Bundle
 from fer_perception.pipeline import EmotionPipeline
 from fer_perception.settings import EmotionSettings
 
@@ -78,13 +81,13 @@ def test_a_cpu_runs_what_was_measured_to_be_fastest_there(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     measured = []
 
-    def measure(bundle: Bundle, candidates: list[Precision]) -> dict[Precision, float]:
-        found = real(bundle, candidates)
+    def measure(candidates: dict[str, cpu_choices.Candidate]) -> dict[str, float]:
+        found = real(candidates)
         measured.append(found)
         return {name: milliseconds * (0.5 if name == fast else 2) for name, milliseconds in found.items()}
 
-    real = fastest_precision._measure
-    monkeypatch.setattr(fastest_precision, "_measure", measure)
+    real = cpu_choices._measure
+    monkeypatch.setattr(cpu_choices, "_measure", measure)
     for fast in ("int8", "fp32"):
         shutil.rmtree(tmp_path / "fer_perception", ignore_errors=True)
         for _ in range(2):  # the second time it is remembered
@@ -99,6 +102,43 @@ def test_a_cpu_runs_what_was_measured_to_be_fastest_there(
     remembered.write_text('{"int8": 0, "fp32": 1}')
     assert choose_precision(Bundle(bundle), "auto") == fast
     assert len(measured) == 3
+
+
+@pytest.mark.parametrize(
+    ("cores", "speed_up", "chosen"),
+    [(1, 2.0, 1), (2, 2.0, 2), (4, 2.0, 4), (16, 2.0, 8), (8, 1.02, 1), (3, 0.5, 1)],
+)
+def test_as_many_threads_as_pay_off(
+    bundle: Path,
+    cores: int,
+    speed_up: float,
+    chosen: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The batches are computed; only the clock is another."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cpu_choices.os, "sched_getaffinity", lambda process: set(range(cores)))
+
+    def measure(candidates: dict[str, cpu_choices.Candidate]) -> dict[str, float]:
+        found = real(candidates)
+        assert min(found.values()) > 0
+        return {name: 10.0 * speed_up ** -math.log2(int(name)) for name in found}
+
+    real = cpu_choices._measure
+    monkeypatch.setattr(cpu_choices, "_measure", measure)
+    with caplog.at_level(logging.INFO):
+        loaded = load_engine(Bundle(bundle), "fp32", threads=0)
+    assert f": {chosen}, because" in caplog.text
+    spec = Bundle(bundle).manifest.input
+    faces = np.random.default_rng(0).random((5, spec.channels, spec.height, spec.width)).astype(np.float32)
+    with closing(loaded.engine), closing(load_engine(Bundle(bundle), "fp32").engine) as one:
+        assert np.allclose(loaded.engine.infer(faces), one.infer(faces), atol=1e-5)
+
+    # The second time it is remembered.
+    monkeypatch.setattr(cpu_choices, "_measure", lambda candidates: pytest.fail("measured again"))
+    load_engine(Bundle(bundle), "fp32", threads=0).engine.close()
 
 
 def test_a_bundle_with_one_file_leaves_no_choice(tiny_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:

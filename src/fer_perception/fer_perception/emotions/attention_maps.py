@@ -34,7 +34,7 @@ class AttentionMaps:
     """The network's own weights of places, by ONNX Runtime on the CPU: the first layers of the bundle in FP32.
 
     :param bundle: a bundle or its folder.
-    :param threads: see :class:`OnnxRuntimeEngine`.
+    :param threads: see :class:`OnnxRuntimeEngine`; 0: one.
     :raises BundleError: the bundle has no attention maps, or its file cannot be used.
     """
 
@@ -42,7 +42,7 @@ class AttentionMaps:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         file = self.bundle.attention_file()
         spec = self.bundle.manifest.input
-        self._engine = OnnxRuntimeEngine(file, threads)
+        self._engine = OnnxRuntimeEngine(file, threads or 1)
         self.map_id = f"{self.bundle.manifest.name}-attention-{self._engine.sha256[:8]}"
         try:
             _, *size = self._engine.infer(np.zeros((1, spec.channels, spec.height, spec.width), np.float32)).shape

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -42,7 +41,7 @@ class OnnxRuntimeEngine:
     face a little, but wait for the next by spinning, and on a robot the other cores have work to do.
 
     :param onnx_file: an ONNX file with one input (N, C, H, W) float32 and one output (N, labels) of logits.
-    :param threads: at most so many threads; 0: as many as the machine has cores.
+    :param threads: at most so many.
     :raises BundleError: ONNX Runtime cannot load the file.
     """
 
@@ -60,7 +59,7 @@ class OnnxRuntimeEngine:
         self.sha256 = sha256_of(onnx_file)
         self.name = f"ONNX Runtime {onnxruntime.__version__} on the CPU"
         self._input = self._session.get_inputs()[0].name
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="engine")  # starts threads when needed
 
     def infer(self, batch: Float32Array) -> Float32Array:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer_perception.engines.fastest_precision import fastest_on_cpu
+from fer_perception.engines.cpu_choices import fastest_on_cpu, threads_on_cpu
 from fer_perception.engines.network import Network, bundle_network, fits
 from fer_perception.engines.onnx_runtime import Engine, OnnxRuntimeEngine
 from fer_perception.engines.tensorrt.cuda import Gpu, driver_installed, find_gpu
@@ -36,7 +36,7 @@ def load_engine(
     """An engine for a bundle, checked against its manifest by one trial inference.
 
     :param precision: which file; "auto": the one that is fastest where it runs.
-    :param threads: of ONNX Runtime; see :class:`OnnxRuntimeEngine`.
+    :param threads: of ONNX Runtime, see :class:`OnnxRuntimeEngine`; 0: as many as pay off with several faces.
     :param backend: "auto": TensorRT where a GPU has it, else ONNX Runtime.
     :param dla_core: with TensorRT, one of a Jetson's accelerators; -1: the GPU.
     :raises BundleError: the bundle or its file cannot be used.
@@ -67,6 +67,9 @@ def _load(choose: Callable[[Gpu | None], Network], threads: int, backend: Backen
     if backend == "auto" and (loaded := _try_tensorrt(choose, dla_core)):
         return loaded
     network = choose(None)
+    if not threads:
+        threads, reason = threads_on_cpu(network)
+        log.info("threads of %s: %d, because %s", network.name, threads, reason)
     return _tried(network, OnnxRuntimeEngine(network.file, threads))
 
 

@@ -37,8 +37,9 @@ class EngineSettings(BackendSettings, ModelSettings):
         -1, "With TensorRT: the deep learning accelerator of that number; -1: the GPU", low=-1, high=7
     )
     threads: int = setting(
-        2,
-        "With ONNX Runtime: the faces of an image are divided among so many threads; 0: one per core",
+        0,
+        "With ONNX Runtime: the faces of an image are divided among so many threads; 0: as many as pay off on this "
+        "machine, by measurement",
         low=0,
         high=64,
     )
