@@ -34,9 +34,13 @@ from fer_perception.types import Box, Float32Array, UInt8Image
 
 # The longer side of the image that the detector sees, in pixels.
 NEAR_SIDE, FAR_SIDE = 320, MOST_SIDE
-# In seconds of the images' time: how often the detector sees the whole image, and how often it looks into the distance
-# while somebody is followed and while nobody is.
-NEAR_PERIOD_S, FAR_PERIOD_S, SEARCH_PERIOD_S = 0.1, 1.0, 0.2
+# In seconds of the images' time: how often the detector sees the whole image, and how often it looks into the distance;
+# each while somebody is followed, and while nobody is.
+NEAR_PERIOD_S, NEAR_SEARCH_PERIOD_S = 0.2, 0.1
+FAR_PERIOD_S, SEARCH_PERIOD_S = 1.0, 0.2
+# The distance is due so much later than the whole image, so that no image of a camera at 30 Hz is seen in both ways
+# while somebody is followed.
+FAR_DELAY_S = 0.01
 # The quarters of the image that it looks into one after the other, and by how many of its pixels they overlap: by more
 # than the width of a face that is not seen in the whole image.
 QUARTERS, OVERLAP = ((0, 0), (1, 0), (0, 1), (1, 1)), 64
@@ -201,7 +205,7 @@ class FaceFinder:
         height, width = image.shape[:2]
         whole, quarters = (0, 0, width, height), _quarters(outlook)
         is_whole = len(quarters) == len(QUARTERS)
-        if is_whole or _is_new(outlook, NEAR_PERIOD_S):
+        if is_whole or _is_new(outlook, NEAR_PERIOD_S if outlook and outlook.expected else NEAR_SEARCH_PERIOD_S):
             yield NEAR_SIDE, whole
         if self.sees_far and (self.range == "far" or (self.range == "auto" and is_whole)):
             yield FAR_SIDE, whole
@@ -265,7 +269,7 @@ def _quarters(outlook: Outlook | None) -> list[int]:
     if outlook is None or outlook.last_s is None or outlook.lost:
         return [*range(len(QUARTERS))]
     step_s = (FAR_PERIOD_S if outlook.expected else SEARCH_PERIOD_S) / len(QUARTERS)
-    last, now = int(outlook.last_s // step_s), int(outlook.stamp_s // step_s)
+    last, now = (int((time_s - FAR_DELAY_S) // step_s) for time_s in (outlook.last_s, outlook.stamp_s))
     return sorted({step % len(QUARTERS) for step in range(max(last, now - len(QUARTERS)) + 1, now + 1)})
 
 
