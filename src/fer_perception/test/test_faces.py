@@ -11,12 +11,14 @@ from fer_perception.errors import FaceModelError, ImageError
 from fer_perception.faces.close_look import Place
 from fer_perception.faces.finder import (
     FAR_PERIOD_S,
-    QUARTERS,
+    NEAR_PERIOD_S,
+    PARTS,
     SEARCH_PERIOD_S,
     FaceFinder,
     _area,
     _is_due,
-    _quarters,
+    _is_new,
+    _parts,
     open_finder,
 )
 from fer_perception.faces.landmarker import _orientation
@@ -81,7 +83,7 @@ def test_no_face_in_noise_or_black(finder: FaceFinder) -> None:
     assert finder.find(np.zeros((480, 640, 3), np.uint8)) == []
 
 
-ALL = [*range(len(QUARTERS))]
+ALL = [*PARTS]
 
 
 def in_a_room(
@@ -134,21 +136,21 @@ def test_how_often_it_looks_into_the_distance(finder: FaceFinder) -> None:
 
 
 @pytest.mark.parametrize("rate_hz", [0.5, 3, 7, 30, 100])
-def test_every_quarter_has_its_turn_at_any_rate(rate_hz: float) -> None:
+def test_every_part_has_its_turn_at_any_rate(rate_hz: float) -> None:
     somebody = [Place(0, 0, 10, 0.0)]
-    assert _quarters(None) == _quarters(Outlook(5.0)) == _quarters(Outlook(5.2, 5.17, somebody, lost=True)) == ALL
+    assert _parts(None) == _parts(Outlook(5.0)) == _parts(Outlook(5.2, 5.17, somebody, lost=True)) == ALL
     for expected, period_s in ((somebody, FAR_PERIOD_S), ([], SEARCH_PERIOD_S)):
-        looks = [_quarters(Outlook(b, a, expected)) for a, b in pairwise(np.arange(0, 10, 1 / rate_hz))]
-        counts = [sum(quarter in look for look in looks) for quarter in ALL]
-        assert counts == pytest.approx([min(10 / period_s, len(looks))] * 4, abs=1.01)
-        if rate_hz * period_s > 4:  # one after the other
+        looks = [_parts(Outlook(b, a, expected)) for a, b in pairwise(np.arange(0, 10, 1 / rate_hz))]
+        counts = [sum(part in look for look in looks) for part in ALL]
+        assert counts == pytest.approx([min(10 / period_s, len(looks))] * len(ALL), abs=1.01)
+        if rate_hz * period_s > len(ALL) + 0.1:  # one after the other
             assert max(map(len, looks)) == 1
 
 
-@pytest.mark.parametrize(("height", "width"), [(480, 640), (720, 1280), (33, 700), (20, 30)])
-def test_quarters_cover_the_image_and_share_more_than_a_far_face(height: int, width: int) -> None:
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (640, 480), (720, 1280), (33, 700), (20, 30)])
+def test_parts_cover_the_image_and_share_more_than_a_far_face(height: int, width: int) -> None:
     image = np.zeros((height, width, 3), np.uint8)
-    areas = [_area(quarter, image) for quarter in ALL]
+    areas = [_area(part, image) for part in ALL]
     seen = np.zeros((height, width), int)
     for left, top, columns, rows in areas:
         assert min(left, top) >= 0
@@ -157,9 +159,22 @@ def test_quarters_cover_the_image_and_share_more_than_a_far_face(height: int, wi
         seen[top : top + rows, left : left + columns] += 1
     assert seen.min() == 1 or min(height, width) <= 64
     if min(height, width) > 128:
-        shared = areas[0][2] - areas[1][0]
-        assert shared * 640 / width >= 63  # faces of 64 pixels, or 32 where the whole image is seen, are found there
-        assert sum(columns * rows for _, _, columns, rows in areas) < 1.35 * height * width
+        top_of_next_row = next(top for _, top, _, _ in areas if top)
+        shared = areas[0][2] - areas[1][0], areas[0][3] - top_of_next_row
+        # Faces of 64 pixels, or of 32 where the whole image is seen, are found there.
+        least = 63 * max(height, width) / 640
+        assert min(shared) >= least
+        assert sum(columns * rows for _, _, columns, rows in areas) < 1.45 * height * width
+
+
+def test_an_image_at_30_hz_is_seen_whole_or_in_part() -> None:
+    somebody = [Place(0, 0, 10, 0.0)]
+    outlooks = [Outlook(b, a, somebody) for a, b in pairwise(np.arange(0, 10, 1 / 30))]
+    whole = [_is_new(outlook, NEAR_PERIOD_S) for outlook in outlooks]
+    parts = [len(_parts(outlook)) for outlook in outlooks]
+    assert sum(whole) == pytest.approx(60, abs=1)
+    assert sum(parts) == pytest.approx(60, abs=1)
+    assert not any(part for part, is_whole in zip(parts, whole, strict=True) if is_whole)
 
 
 @pytest.mark.parametrize("middle", [(60, 60), (320, 240), (350, 250), (600, 200), (200, 440)])

@@ -1,7 +1,7 @@
 """The face stage: where faces are, in images of people half a metre to four metres away.
 
 A detector of small faces (:mod:`.yunet`) sees the whole image, shrunk, some times a second, and proposes. Into the
-distance it looks quarter by quarter, so that no image takes much longer than the others. A close look
+distance it looks part by part, in images between, so that none takes much longer than the others. A close look
 (:mod:`.close_look`) at what it proposes, and in every image at the places where followed faces should be, decides, and
 gives key points that are as good for small faces as for large ones.
 """
@@ -36,14 +36,15 @@ from fer_perception.types import Box, Float32Array, UInt8Image
 NEAR_SIDE, FAR_SIDE = 320, MOST_SIDE
 # In seconds of the images' time: how often the detector sees the whole image, and how often it looks into the distance;
 # each while somebody is followed, and while nobody is.
-NEAR_PERIOD_S, NEAR_SEARCH_PERIOD_S = 0.2, 0.1
-FAR_PERIOD_S, SEARCH_PERIOD_S = 1.0, 0.2
-# The distance is due so much later than the whole image, so that no image of a camera at 30 Hz is seen in both ways
-# while somebody is followed.
-FAR_DELAY_S = 0.01
-# The quarters of the image that it looks into one after the other, and by how many of its pixels they overlap: by more
-# than the width of a face that is not seen in the whole image.
-QUARTERS, OVERLAP = ((0, 0), (1, 0), (0, 1), (1, 1)), 64
+NEAR_PERIOD_S, NEAR_SEARCH_PERIOD_S = 1 / 6, 0.1
+FAR_PERIOD_S, SEARCH_PERIOD_S = 1.0, 1 / 3
+# It looks into the distance in so many parts of the image, along its longer and its shorter side, one after the other.
+# A part takes as long as the whole image, shrunk to NEAR_SIDE. They overlap by so many of its pixels: by more than the
+# width of a face that is not seen in the whole image.
+ACROSS, OVERLAP = (3, 2), 64
+PARTS = range(ACROSS[0] * ACROSS[1])
+# While somebody is followed, a part is due in the middle between two looks at the whole image, not in the same image.
+FAR_DELAY_S = NEAR_PERIOD_S / 2
 # Weaker detections than this are nothing; stronger ones get a close look.
 LEAST = 0.3
 TILT_DEG = 40
@@ -169,7 +170,7 @@ class FaceFinder:
             for box, score, points in zip(*self._look(image, outlook), strict=True)
         ]
         expected = outlook.expected if outlook else ()
-        areas = [_area(quarter, image) for quarter in _quarters(outlook)]
+        areas = [_area(part, image) for part in _parts(outlook)]
         faces = []
         for face in seen[: self.max_faces]:
             is_known = face.confidence >= SURE or any(_is_at(place, face.box) for place in expected)
@@ -203,15 +204,15 @@ class FaceFinder:
     def _views(self, image: UInt8Image, outlook: Outlook | None) -> Iterator[tuple[int, Box]]:
         """At which sizes the image is seen, and which part of it."""
         height, width = image.shape[:2]
-        whole, quarters = (0, 0, width, height), _quarters(outlook)
-        is_whole = len(quarters) == len(QUARTERS)
+        whole, parts = (0, 0, width, height), _parts(outlook)
+        is_whole = len(parts) == len(PARTS)
         if is_whole or _is_new(outlook, NEAR_PERIOD_S if outlook and outlook.expected else NEAR_SEARCH_PERIOD_S):
             yield NEAR_SIDE, whole
         if self.sees_far and (self.range == "far" or (self.range == "auto" and is_whole)):
             yield FAR_SIDE, whole
         elif self.sees_far and self.range == "auto":
-            for quarter in quarters:
-                yield FAR_SIDE, _area(quarter, image)
+            for part in parts:
+                yield FAR_SIDE, _area(part, image)
 
     def _close(self, image: UInt8Image, places: Sequence[Place]) -> Detections:
         return look_closely(self._detector, image, places, self.min_confidence)
@@ -264,28 +265,34 @@ def _is_due(outlook: Outlook | None) -> bool:
     return _is_new(outlook, FAR_PERIOD_S if outlook.expected else SEARCH_PERIOD_S)
 
 
-def _quarters(outlook: Outlook | None) -> list[int]:
-    """Into which quarters it is time to look: those whose time has come since the image before."""
+def _parts(outlook: Outlook | None) -> list[int]:
+    """Into which parts it is time to look: those whose time has come since the image before."""
     if outlook is None or outlook.last_s is None or outlook.lost:
-        return [*range(len(QUARTERS))]
-    step_s = (FAR_PERIOD_S if outlook.expected else SEARCH_PERIOD_S) / len(QUARTERS)
+        return [*PARTS]
+    step_s = (FAR_PERIOD_S if outlook.expected else SEARCH_PERIOD_S) / len(PARTS)
     last, now = (int((time_s - FAR_DELAY_S) // step_s) for time_s in (outlook.last_s, outlook.stamp_s))
-    return sorted({step % len(QUARTERS) for step in range(max(last, now - len(QUARTERS)) + 1, now + 1)})
+    return sorted({step % len(PARTS) for step in range(max(last, now - len(PARTS)) + 1, now + 1)})
 
 
-def _area(quarter: int, image: UInt8Image) -> Box:
-    """A quarter of an image with what it shares with the others: x, y, width, height."""
-    shared = _shared(image)
-    ends = []
-    for which, side in zip(QUARTERS[quarter], image.shape[1::-1], strict=True):
-        middle = round((side + shared) / 2) if which == 0 else round((side - shared) / 2)
-        ends.append((0, min(middle, side)) if which == 0 else (max(middle, 0), side))
-    (left, right), (top, bottom) = ends
+def _area(part: int, image: UInt8Image) -> Box:
+    """A part of an image with what it shares with the others: x, y, width, height."""
+    height, width = image.shape[:2]
+    columns, rows = ACROSS if width >= height else ACROSS[::-1]
+    row, column = divmod(part, columns)
+    left, right = _section(column, columns, width, _shared(image))
+    top, bottom = _section(row, rows, height, _shared(image))
     return left, top, right - left, bottom - top
 
 
+def _section(index: int, count: int, side: int, shared: float) -> tuple[int, int]:
+    """Of sections of equal length that share pixels with their neighbours: where one begins and ends."""
+    length = min((side + (count - 1) * shared) / count, side)
+    begin = index * (side - length) / (count - 1)
+    return round(begin), round(begin + length)
+
+
 def _shared(image: UInt8Image) -> float:
-    """By how many pixels of the image quarters overlap."""
+    """By how many pixels of the image its parts overlap."""
     return OVERLAP * max(1.0, max(image.shape[:2]) / FAR_SIDE)
 
 

@@ -87,7 +87,7 @@ class FaceSettings(TrackSettings, PrivacySettings, BackendSettings, ModelSetting
     range: Range = setting(
         "auto",
         "How far away people are found, by a camera of 640 pixels and 60 degrees; near: 1.7 m, at the least cost; far: "
-        "3.5 m in every image; auto: 3.5 m, searched for once a second, five times while nobody is there",
+        "3.5 m in every image; auto: 3.5 m, searched for once a second, three times while nobody is there",
         changes="always",
     )
     image_rotation: Literal[0, 90, 180, 270] = setting(
