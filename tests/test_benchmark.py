@@ -38,6 +38,12 @@ def test_the_engine_is_named(result: LiveResult) -> None:
     assert result.modes["keypoints"].engine.startswith(f"{DEFAULT_MODEL}-")
 
 
+def test_the_start_is_timed(result: LiveResult) -> None:
+    assert result.start
+    assert 0 < result.start.warm_s < 60
+    assert 0 < result.start.cold_s < 120
+
+
 def test_energy_is_measured_or_the_reason_is_told(result: LiveResult) -> None:
     energy = result.modes["keypoints"].energy
     assert (energy.w_at_30_hz or 0) > 0 if energy.sensor else energy.reason

@@ -7,15 +7,19 @@ import os
 import re
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import cv2
+import psutil
 import pytest
 from rosbags.highlevel import AnyReader
 
 from fer_perception.models.shipped import DEFAULT_MODEL
 from fer_perception.replay import NEEDED
+from fer_perception.telemetry.priority import NICENESS
 
 STAGES = {"end_to_end", "receive", "decode", "detect", "align", "infer", "publish"}
 
@@ -65,6 +69,25 @@ def check_results(out: Path, result: subprocess.CompletedProcess[str]) -> dict[s
     video = cv2.VideoCapture(str(out / "overlay.mp4"))
     assert video.read()[0]
     return summary
+
+
+def test_what_is_drawn_and_recorded_gives_way(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fer_perception", "demo", "--out", str(tmp_path / "out"), "--seconds", "60"]
+    demo = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    later = min(os.nice(0) + NICENESS, 19)
+    expected = {"demo": later, "overlay_node": later, "fer_node": os.nice(0), "source_node": os.nice(0)}
+    found: dict[str, int] = {}
+    try:
+        deadline_s = time.monotonic() + 60
+        while found != expected and demo.poll() is None and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+            process = psutil.Process(demo.pid)
+            with suppress(psutil.NoSuchProcess):
+                found = {child.cmdline()[3]: child.nice() for child in [process, *process.children()]}
+    finally:
+        demo.terminate()
+        demo.communicate(timeout=60)
+    assert found == expected
 
 
 def test_some_seconds_of_the_default_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

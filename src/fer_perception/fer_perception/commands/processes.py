@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -29,8 +30,12 @@ def start(
     parameters: Mapping[str, Value] = MappingProxyType({}),
     arguments: Sequence[str] = (),
     ros_arguments: Sequence[str] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.Popen[bytes]:
-    """Start a node as a process of its own, deaf to the terminal's interrupt: whoever started it stops it."""
+    """Start a node as a process of its own, deaf to the terminal's interrupt: whoever started it stops it.
+
+    :param environment: variables beside those of this process.
+    """
     command = [sys.executable, "-m", "fer_perception", executable, *arguments]
     command += ["--ros-args", "--log-level", "warn", *ros_arguments]
     for name, value in parameters.items():
@@ -38,7 +43,8 @@ def start(
             # Quoted, so that a camera's index stays a text.
             text = "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
             command += ["-p", f"{name}:={text}"]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    variables = {**os.environ, **environment}
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env=variables)
 
 
 def stop(processes: dict[str, subprocess.Popen[bytes]]) -> None:

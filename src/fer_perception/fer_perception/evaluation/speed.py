@@ -150,6 +150,15 @@ class FacesResult(Result):
     emotion_ratio: float
 
 
+class StartResult(Result):
+    """Seconds from a process's start to its first prediction: with an empty cache, and the median of later starts. The
+    system had the files in memory.
+    """
+
+    cold_s: float
+    warm_s: float
+
+
 class CamerasResult(Latencies):
     """All cameras together."""
 
@@ -183,6 +192,7 @@ class LiveResult(ResultFile):
     input: str
     grid_intensity_g_per_kwh: float | None
     modes: dict[FaceMode, ModeResult]
+    start: StartResult | None = None
     faces: FacesResult | None = None
     cameras: dict[str, CamerasResult] = Field(default_factory=dict)
     busy: BusyResult | None = None

@@ -10,6 +10,7 @@ from fer_perception.nodes.base.managed_node import NAMESPACE, OK, WARN, ManagedN
 from fer_perception.nodes.base.qos import IMAGE_QOS
 from fer_perception.nodes.image_results import ImageResults, Results
 from fer_perception.settings import OverlayNodeSettings
+from fer_perception.telemetry.priority import give_way
 from fer_perception.visualization.drawing import draw_results
 
 POLL_S = 0.2
@@ -77,5 +78,6 @@ class OverlayNode(ManagedNode):
 
 
 def main() -> None:
-    """Run the node."""
+    """Run the node, which gives way where the pipeline needs the processor."""
+    give_way()
     run_node(OverlayNode)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import NamedTuple
@@ -16,10 +15,10 @@ from fer_perception.nodes.base.managed_node import NAMESPACE, OK, WARN, ManagedN
 from fer_perception.nodes.base.qos import RESULT_QOS
 from fer_perception.nodes.image_results import ImageResults, Results
 from fer_perception.settings import ViewNodeSettings
+from fer_perception.telemetry.priority import give_way
 
 # At most ten images a second are shown: more take the pipeline's and the browser's time and tell people nothing.
 PERIOD_S = 0.1
-NICENESS = 10
 # Key of the diagnostics: what a browser opens.
 ADDRESS = "address"
 
@@ -117,5 +116,5 @@ class ViewNode(ManagedNode):
 
 def main() -> None:
     """Run the node, which gives way where the pipeline needs the processor; so does Rerun's server."""
-    os.nice(NICENESS)
+    give_way()
     run_node(ViewNode)

@@ -29,7 +29,7 @@ from fer_perception.commands.benchmark.range.text import format_range
 from fer_perception.commands.benchmark.text import format_live
 from fer_perception.commands.number_arguments import positive
 from fer_perception.commands.processes import end_on_signals
-from fer_perception.commands.settings_options import ENGINE, add_settings, values_from
+from fer_perception.commands.settings_options import ENGINE, PIPELINE, add_settings, values_from
 from fer_perception.errors import FerError
 from fer_perception.evaluation.range import RangeResult
 from fer_perception.evaluation.results import ResultFile
@@ -122,7 +122,7 @@ def _add_peers(parser: argparse.ArgumentParser) -> None:
 
 def _add_live(parser: argparse.ArgumentParser) -> None:
     _add_source(parser)
-    add_settings(parser.add_argument_group("of node and floor"), FerNodeSettings, ENGINE)
+    add_settings(parser.add_argument_group("of node and floor"), FerNodeSettings, PIPELINE)
     parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES, help="face modes (both)")
     parser.add_argument("--rates", nargs="+", type=float, default=(10.0, 30.0, 60.0), help="fixed rates in Hz")
     parser.add_argument("--rounds", type=int, default=3, help="at each rate; the table has the best one (3)")
@@ -185,7 +185,13 @@ def measure_live(options: argparse.Namespace) -> LiveResult:
     from rclpy.signals import SignalHandlerOptions
 
     from fer_perception.commands.benchmark.live import measure_mode, runs_of_a_mode
-    from fer_perception.commands.benchmark.scenes import measure_busy, measure_cameras, measure_faces, soak
+    from fer_perception.commands.benchmark.scenes import (
+        measure_busy,
+        measure_cameras,
+        measure_faces,
+        measure_start,
+        soak,
+    )
     from fer_perception.nodes.base.isolation import isolate
 
     frames = load_frames(options.source, options.frames)
@@ -205,6 +211,7 @@ def measure_live(options: argparse.Namespace) -> LiveResult:
             input=source,
             grid_intensity_g_per_kwh=options.grid_intensity,
             modes=modes,
+            start=measure_start(options, frames[0]),
             faces=measure_faces(options, frames[0]) if "keypoints" in modes else None,
             cameras=measure_cameras(options, frames) if options.cameras else {},
             busy=measure_busy(options, frames) if options.load else None,

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from fer_perception.commands.benchmark.graph import Graph, Usage
 from fer_perception.commands.benchmark.load import LoadNode, Run, serialize
-from fer_perception.commands.settings_options import ENGINE, values_from
+from fer_perception.commands.settings_options import PIPELINE, values_from
 from fer_perception.evaluation.results import rounded
 from fer_perception.evaluation.speed import Floor, LiveEnergy, ModeResult
 from fer_perception.pipeline import Pipeline
@@ -30,6 +30,7 @@ from fer_perception.types import UInt8Image
 MAX_LOSS = 0.01
 SEARCH_STEPS = 7
 SEARCH_S = 2.0
+SEARCH_TRIES = 2
 WARM_UP = 30
 FLOOR_FRAMES = 150
 ENERGY_HZ = 30.0
@@ -48,7 +49,7 @@ def measure_mode(
     floors: list[list[float]] = []
     runs: dict[float, list[Run]] = {rate: [] for rate in options.rates}
     cpu_ms: list[float] = []
-    engine = values_from(options, ENGINE)
+    engine = values_from(options, PIPELINE)
     settings = PipelineSettings.model_validate(engine)
     with Graph(engine, mode) as graph, closing(Pipeline.from_settings(settings)) as pipeline:
         graph.load.play(images, 30.0, WARM_UP / 30)
@@ -132,13 +133,19 @@ def measure_energy(
 def search_peak(
     load: LoadNode, images: list[bytearray], floor_fps: float, seconds: float, progress: tuple[str, tqdm]
 ) -> float:
-    """The highest rate at which at most 1% of the images is lost, in predictions per second; by bisection."""
+    """The highest rate at which at most 1% of the images is lost, in predictions per second; by bisection.
+
+    A rate at which more is lost is tried again: what another program of the machine does in a moment is not the node's.
+    """
     mode, bar = progress
     low, high, peak = 0.0, 1.2 * floor_fps, 0.0
     for step in range(SEARCH_STEPS + 1):
         rate = (low + high) / 2 if step else floor_fps / 2
         bar.set_description(f"{mode}: peak, {rate:.0f} Hz")
-        run = load.play(images, rate, seconds)
+        for _ in range(SEARCH_TRIES):
+            run = load.play(images, rate, seconds)
+            if run.loss <= MAX_LOSS:
+                break
         if run.loss <= MAX_LOSS:
             low, peak = rate, max(peak, run.received / run.seconds)
         else:

@@ -29,6 +29,8 @@ STAMP = struct.Struct("<iI")
 STAMP_OFFSET = 4
 DISCOVERY_TIMEOUT_S = 60.0
 DRAIN_S = 0.5
+START_HZ = 30.0
+START_TIMEOUT_S = 1200.0  # TensorRT may build engines first
 
 
 @dataclass
@@ -102,6 +104,23 @@ class LoadNode(Node):
             if time.monotonic() > deadline_s:
                 raise FerError(f"the pipeline did not appear within {DISCOVERY_TIMEOUT_S:g} s: read its messages above")
             time.sleep(0.05)
+
+    def first_prediction_s(self, image: bytearray) -> float:
+        """Publish a serialized image until a prediction arrives; when that was, by :func:`time.perf_counter`.
+
+        :raises FerError: none arrives.
+        """
+        self._arrived.clear()
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while not self._arrived:
+            if time.monotonic() > deadline_s:
+                raise FerError(
+                    f"no prediction arrived within {START_TIMEOUT_S:g} s: read the pipeline's messages above"
+                )
+            STAMP.pack_into(image, STAMP_OFFSET, *divmod(time.time_ns(), 1_000_000_000))
+            self._images.publish(bytes(image))
+            time.sleep(1 / START_HZ)
+        return min(self._arrived.values())
 
     def play(self, images: list[bytearray], hz: float, seconds: float) -> Run:
         """Publish serialized images in turn at a rate; see :func:`serialize`."""

@@ -22,6 +22,11 @@ def format_live(result: LiveResult) -> str:
     lines = ["", f"{'':34}{'sent':>6}{'received':>9}{'p50':>8}{'p95':>8}{'p99':>8}{'jitter':>8}   ms"]
     for mode, found in result.modes.items():
         lines += _mode_lines(mode, found, result.grid_intensity_g_per_kwh)
+    if result.start:
+        lines.append(
+            f"{'start to first prediction':34}{result.start.cold_s:.1f} s with an empty cache, then "
+            f"{result.start.warm_s:.1f} s"
+        )
     if result.faces:
         for stages in (result.faces.one, result.faces.eight):
             values = "  ".join(f"{name} {getattr(stages, name):.2f}" for name in ("detect", "align", "infer", "frame"))

@@ -24,6 +24,7 @@ from fer_perception.files import made_folder
 from fer_perception.images.sources import PORTRAIT, open_source
 from fer_perception.nodes.base.isolation import isolate
 from fer_perception.settings import FerNodeSettings, Value
+from fer_perception.telemetry.priority import give_way
 
 START_TIMEOUT_S = 90.0
 DRAIN_S = 1.0
@@ -126,6 +127,7 @@ def watch(processes: dict[str, subprocess.Popen[bytes]], out: Path, fps: float) 
     from fer_perception.commands.demo.monitor import DemoMonitor
     from fer_perception.nodes.base.ros_start import explained_start
 
+    give_way()  # to the nodes, which have been started
     with explained_start():
         rclpy.init()
     monitor = DemoMonitor(out / BAG, out / VIDEO, out / SNAPSHOT, fps)

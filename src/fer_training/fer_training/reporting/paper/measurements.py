@@ -286,7 +286,7 @@ MEASUREMENTS = (
     Measurement(
         "live",
         "a live graph: latency, images a second, energy",
-        f"python -m fer_perception benchmark --model {DEFAULT} --json {{json}}",
+        f"python -m fer_perception benchmark --model {DEFAULT} --load 2 --json {{json}}",
         (f"{MODELS}/{DEFAULT}/*.onnx",),
         LiveResult,
     ),
