@@ -11,7 +11,7 @@ from fer_perception.settings import Setting, Settings, Value, settings_of
 # What runs the emotion network.
 ENGINE = ("model", "precision", "backend", "threads")
 # What the speed of a whole pipeline depends on.
-PIPELINE = (*ENGINE, "range")
+ENGINE_AND_RANGE = (*ENGINE, "range")
 
 
 def add_settings(parser: argparse._ActionsContainer, model: type[Settings], names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What takes long to make, on disk, so that it is made once: built engines, and which precision was fastest. In
+"""What takes long to make, on disk, so that it is made once: built engines, and what was measured to be fastest. In
 ``engines`` of the user's cache folder, which can be deleted at any time.
 
 Each entry is two files: ``STEM.engine`` and ``STEM.json``, which says what it was made of, its tensors and its SHA-256.

@@ -38,7 +38,6 @@ NAME_RULE = "use letters, digits and _, no digit first, and / between names"
 
 # Values of other arguments, where these are not given.
 PROFILES: dict[str, dict[str, str]] = {
-    "": {},
     "fast": {"model": "quantized", "precision": "int8", "range": "near"},
     "accurate": {"model": DEFAULT_MODEL, "precision": "fp32", "range": "far"},
 }
@@ -87,7 +86,6 @@ def _profile_text() -> str:
     return "; ".join(
         f"{profile}: as {' '.join(f'{name}:={value}' for name, value in values.items())}"
         for profile, values in PROFILES.items()
-        if profile
     )
 
 

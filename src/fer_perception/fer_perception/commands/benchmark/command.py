@@ -29,7 +29,7 @@ from fer_perception.commands.benchmark.range.text import format_range
 from fer_perception.commands.benchmark.text import format_live
 from fer_perception.commands.number_arguments import positive
 from fer_perception.commands.processes import end_on_signals
-from fer_perception.commands.settings_options import ENGINE, PIPELINE, add_settings, values_from
+from fer_perception.commands.settings_options import ENGINE, ENGINE_AND_RANGE, add_settings, values_from
 from fer_perception.errors import FerError
 from fer_perception.evaluation.range import RangeResult
 from fer_perception.evaluation.results import ResultFile
@@ -122,7 +122,7 @@ def _add_peers(parser: argparse.ArgumentParser) -> None:
 
 def _add_live(parser: argparse.ArgumentParser) -> None:
     _add_source(parser)
-    add_settings(parser.add_argument_group("of node and floor"), FerNodeSettings, PIPELINE)
+    add_settings(parser.add_argument_group("of node and floor"), FerNodeSettings, ENGINE_AND_RANGE)
     parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES, help="face modes (both)")
     parser.add_argument("--rates", nargs="+", type=float, default=(10.0, 30.0, 60.0), help="fixed rates in Hz")
     parser.add_argument("--rounds", type=int, default=3, help="at each rate; the table has the best one (3)")

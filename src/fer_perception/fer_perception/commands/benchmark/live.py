@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from fer_perception.commands.benchmark.graph import Graph, Usage
 from fer_perception.commands.benchmark.load import LoadNode, Run, serialize
-from fer_perception.commands.settings_options import PIPELINE, values_from
+from fer_perception.commands.settings_options import ENGINE_AND_RANGE, values_from
 from fer_perception.evaluation.results import rounded
 from fer_perception.evaluation.speed import Floor, LiveEnergy, ModeResult
 from fer_perception.pipeline import Pipeline
@@ -49,9 +49,9 @@ def measure_mode(
     floors: list[list[float]] = []
     runs: dict[float, list[Run]] = {rate: [] for rate in options.rates}
     cpu_ms: list[float] = []
-    engine = values_from(options, PIPELINE)
-    settings = PipelineSettings.model_validate(engine)
-    with Graph(engine, mode) as graph, closing(Pipeline.from_settings(settings)) as pipeline:
+    parameters = values_from(options, ENGINE_AND_RANGE)
+    settings = PipelineSettings.model_validate(parameters)
+    with Graph(parameters, mode) as graph, closing(Pipeline.from_settings(settings)) as pipeline:
         graph.load.play(images, 30.0, WARM_UP / 30)
         cpu_percent = math.nan
         for _ in range(options.rounds):

@@ -20,7 +20,7 @@ from fer_perception.commands.benchmark.graph import Graph, Usage
 from fer_perception.commands.benchmark.load import LoadNode, Run, serialize
 from fer_perception.commands.benchmark.tiles import tile_face
 from fer_perception.commands.processes import start, stop
-from fer_perception.commands.settings_options import PIPELINE, values_from
+from fer_perception.commands.settings_options import ENGINE_AND_RANGE, values_from
 from fer_perception.evaluation.results import rounded
 from fer_perception.evaluation.speed import BusyResult, CamerasResult, FacesResult, SoakResult, Stages, StartResult
 from fer_perception.files import cache_folder
@@ -46,7 +46,7 @@ def measure_start(options: argparse.Namespace, frame: UInt8Image) -> StartResult
 def _start_s(options: argparse.Namespace, frame: UInt8Image, cache: str) -> float:
     load = LoadNode()
     begin_s = time.perf_counter()
-    process = start("fer_node", values_from(options, PIPELINE), environment={"XDG_CACHE_HOME": cache})
+    process = start("fer_node", values_from(options, ENGINE_AND_RANGE), environment={"XDG_CACHE_HOME": cache})
     try:
         return load.first_prediction_s(serialize(frame)) - begin_s
     finally:
@@ -58,7 +58,7 @@ def measure_faces(options: argparse.Namespace, frame: UInt8Image) -> FacesResult
     """Stages with one face and with eight in an image of the same size, at 30 Hz on the live graph, medians in ms."""
     images = {name: tile_face(frame, *grid) for name, grid in (("one", (1, 1)), ("eight", (4, 2)))}
     runs: dict[str, list[Run]] = {name: [] for name in images}
-    with Graph(values_from(options, PIPELINE), "keypoints") as graph:
+    with Graph(values_from(options, ENGINE_AND_RANGE), "keypoints") as graph:
         for _ in range(options.rounds):
             for name, image in images.items():
                 runs[name].append(graph.load.play([serialize(image)], HZ, options.seconds / 2))
@@ -82,7 +82,7 @@ def _stages(runs: list[Run]) -> Stages:
 def measure_cameras(options: argparse.Namespace, frames: list[UInt8Image]) -> dict[str, CamerasResult]:
     """Several cameras at 30 Hz: a process for each against one process for all, which share the network."""
     cameras = [f"camera{number}" for number in range(1, options.cameras + 1)]
-    parameters = values_from(options, PIPELINE)
+    parameters = values_from(options, ENGINE_AND_RANGE)
     each = [
         partial(start, "fer_node", parameters, ros_arguments=["-r", f"__ns:=/{NAMESPACE}/{camera}"])
         for camera in cameras
@@ -126,7 +126,7 @@ def _measure_processes(
 def measure_busy(options: argparse.Namespace, frames: list[UInt8Image]) -> BusyResult:
     """Images at 15 Hz while ``options.load`` other processes, of the same priority, compute without a pause."""
     images = [serialize(frame) for frame in frames]
-    with Graph(values_from(options, PIPELINE), options.modes[0]) as graph, ExitStack() as stack:
+    with Graph(values_from(options, ENGINE_AND_RANGE), options.modes[0]) as graph, ExitStack() as stack:
         graph.load.play(images, BUSY_HZ, 1.0)
         for _ in range(options.load):
             spinning = stack.enter_context(Popen([sys.executable, "-c", "while True: pass"]))
@@ -148,7 +148,7 @@ def soak(options: argparse.Namespace, frames: list[UInt8Image]) -> SoakResult:
     """Memory and age of the images over a long time at 30 Hz, minute by minute."""
     images = [serialize(frame) for frame in frames]
     memory, ages, lost = [], [], 0
-    with Graph(values_from(options, PIPELINE), options.modes[0]) as graph:
+    with Graph(values_from(options, ENGINE_AND_RANGE), options.modes[0]) as graph:
         for _ in tqdm(range(max(2, round(options.soak / 60))), unit="min", desc="soak"):
             run = graph.load.play(images, HZ, 60.0)
             lost += run.sent - run.received
